@@ -1,0 +1,30 @@
+-- Every name ever handed out, for ever: a name is never reused, not even after its alias is gone.
+CREATE TABLE names (
+    name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- The aliases that are alive, or used up or expired since the last purge.
+CREATE TABLE aliases (
+    name        TEXT    PRIMARY KEY REFERENCES names (name),
+    domain      TEXT    NOT NULL,
+    target      TEXT    NOT NULL,            -- the real mailbox
+    key_hash    BLOB    NOT NULL CHECK (length(key_hash) = 32),
+    created     INTEGER NOT NULL,            -- instants are seconds since 1970, UTC
+    valid_from  INTEGER NOT NULL,
+    valid_until INTEGER,
+    max_usage   INTEGER CHECK (max_usage > 0),
+    used        INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0),
+    last_spent  INTEGER,                     -- when the last use was spent
+    paused      INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    bounces     INTEGER NOT NULL DEFAULT 0 CHECK (bounces >= 0),
+    CHECK (valid_until IS NOT NULL OR max_usage IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+-- What the purge looks for.
+CREATE INDEX aliases_by_end ON aliases (valid_until) WHERE valid_until IS NOT NULL;
+CREATE INDEX aliases_used_up ON aliases (last_spent) WHERE used >= max_usage;
+
+CREATE TABLE state (
+    name_length   INTEGER NOT NULL,          -- of the next name; grows with each collision
+    bounce_secret BLOB    NOT NULL           -- signs our bounce addresses
+) STRICT;

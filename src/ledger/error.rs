@@ -1,0 +1,104 @@
+//! What can go wrong with the ledger, in its own words: it knows no SMTP and no HTTP codes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+/// A request that was not carried out; nothing of it has happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// SQLite refused: disk full, file gone, damage.
+    #[error("ledger: {0}")]
+    Sqlite(Arc<rusqlite::Error>),
+    /// No reader could be had in time.
+    #[error("ledger: no reader: {0}")]
+    Readers(Arc<r2d2::Error>),
+    /// The operating system's random number generator failed.
+    #[error("ledger: random numbers: {0}")]
+    Random(String),
+    /// A row does not hold what the program writes there.
+    #[error("ledger: alias {name} is damaged: {what}")]
+    Damaged {
+        /// The alias.
+        name: String,
+        /// The column.
+        what: &'static str,
+    },
+    /// The ledger has been closed: the program is about to end.
+    #[error("ledger: closed")]
+    Closed,
+}
+
+/// Why the ledger could not be opened. Nothing in it has been touched.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is missing or may not be used.
+    #[error("{path}: {cause}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's word.
+        cause: std::io::Error,
+    },
+    /// May be read, but not written.
+    #[error("{path}: the database is read-only for this user")]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not SQLite, or damaged.
+    #[error("{path}: damaged, or not a database: {cause}; restore a backup")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's word.
+        cause: String,
+    },
+    /// A database of another program.
+    #[error("{path}: a database, but not one of tempalias")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a version of tempalias that knows more.
+    #[error(
+        "{path}: written by a newer version of tempalias (schema {found}; this version knows {known}); \
+         install that version, or restore a backup"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Our newest schema.
+        known: i64,
+    },
+    /// Anything else.
+    #[error("{path}: {cause}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's word.
+        cause: String,
+    },
+}
+
+impl LedgerError {
+    /// Whether there is no room to write: it may pass by itself.
+    pub fn is_full(&self) -> bool {
+        matches!(self, LedgerError::Sqlite(cause) if cause.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(cause: rusqlite::Error) -> Self {
+        LedgerError::Sqlite(Arc::new(cause))
+    }
+}
+
+impl From<r2d2::Error> for LedgerError {
+    fn from(cause: r2d2::Error) -> Self {
+        LedgerError::Readers(Arc::new(cause))
+    }
+}

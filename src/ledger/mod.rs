@@ -1,0 +1,136 @@
+//! The ledger: aliases, their uses and their names, in SQLite. The only SQL of the program.
+//!
+//! One **writer thread** owns the write connection and commits in groups ([`writer`]); readers
+//! come from a pool and see the last commit (WAL). Every promise about a use is kept here: a
+//! spend is one conditional `UPDATE` per alias in one transaction, durable before it is answered.
+//!
+//! Time is an argument everywhere, so that tests need no sleeping.
+
+mod aliases;
+mod error;
+mod open;
+mod writer;
+
+pub use aliases::{Amendment, Issued, NewAlias, Purged, SpendOutcome, Usage};
+pub use error::{LedgerError, OpenError};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
+
+use crate::alias::{Alias, AliasName, ManageKey};
+use crate::bounce::BounceKey;
+use crate::clock::Timestamp;
+use writer::Writer;
+
+/// The file's name inside the data directory.
+pub const FILE_NAME: &str = "tempalias.db";
+
+/// A handle to the ledger; clones share the writer thread and the readers.
+#[derive(Clone)]
+pub struct Ledger {
+    writer: Arc<Writer>,
+    readers: Pool<SqliteConnectionManager>,
+    bounce_key: BounceKey,
+}
+
+impl Ledger {
+    /// Opens the ledger in `data_dir`, or makes one whose first names have `initial_length`
+    /// characters.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged, read-only, another program's, or was written by a
+    /// newer version. Then nothing in it has been touched.
+    pub fn open(data_dir: &Path, initial_length: usize) -> Result<Self, OpenError> {
+        let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
+        Ok(Ledger {
+            writer: Arc::new(Writer::start(opened.write)),
+            readers: opened.readers,
+            bounce_key: BounceKey::new(&opened.bounce_secret),
+        })
+    }
+
+    /// Hands out a new alias under a name that was never used before.
+    pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
+        self.writer.run(move |connection| aliases::issue(connection, &new, now)).await
+    }
+
+    /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
+    /// An alias past its end may still be there: ask [`Alias::state`].
+    pub fn lookup(&self, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
+        aliases::lookup(&*self.reader()?, name)
+    }
+
+    /// Reads an alias for the holder of its manage key. A wrong key and a missing alias take the
+    /// same time and give the same answer.
+    pub fn lookup_with_key(&self, name: &AliasName, key: &ManageKey) -> Result<Option<Alias>, LedgerError> {
+        aliases::lookup_with_key(&*self.reader()?, name, key)
+    }
+
+    /// All aliases in the order of their names, for the operator.
+    pub fn list(&self) -> Result<Vec<Alias>, LedgerError> {
+        aliases::list(&*self.reader()?)
+    }
+
+    /// Takes one use of every alias in `names` (twice the same counts once), all or nothing;
+    /// durable when this returns.
+    pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
+        self.writer.run(move |connection| aliases::spend(connection, &names, now)).await
+    }
+
+    /// Gives back one use of every alias in `names`: the smarthost has refused the message.
+    pub async fn refund(&self, names: Vec<AliasName>) -> Result<(), LedgerError> {
+        self.writer.run(move |connection| aliases::refund(connection, &names)).await
+    }
+
+    /// Changes an alias; `None` when it does not exist.
+    pub async fn amend(&self, name: AliasName, amendment: Amendment) -> Result<Option<Alias>, LedgerError> {
+        self.writer.run(move |connection| aliases::amend(connection, &name, &amendment)).await
+    }
+
+    /// Deletes an alias with all its data but its name; false when it does not exist.
+    pub async fn revoke(&self, name: AliasName) -> Result<bool, LedgerError> {
+        self.writer.run(move |connection| aliases::revoke(connection, &name)).await
+    }
+
+    /// Notes that a message to the alias's target came back; the number of bounces in a row,
+    /// or `None` when the alias does not exist.
+    pub async fn bounced(&self, name: AliasName) -> Result<Option<u32>, LedgerError> {
+        self.writer.run(move |connection| aliases::bounced(connection, &name)).await
+    }
+
+    /// Deletes every alias that is over, with all its data but its name, so that none of it is
+    /// left in any file.
+    pub async fn purge(&self, now: Timestamp) -> Result<Purged, LedgerError> {
+        let mut purged = Purged::default();
+        loop {
+            // In portions: a spend that comes meanwhile is not kept waiting for all of them.
+            let portion = self.writer.run(move |connection| aliases::purge(connection, now)).await?;
+            purged += portion;
+            if portion.is_empty() {
+                break;
+            }
+        }
+        if !purged.is_empty() {
+            self.writer.checkpoint().await?;
+        }
+        Ok(purged)
+    }
+
+    /// What our bounce addresses are signed with.
+    pub fn bounce_key(&self) -> &BounceKey {
+        &self.bounce_key
+    }
+
+    /// Answers what is queued, then closes the database. Later calls fail with
+    /// [`LedgerError::Closed`].
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+
+    fn reader(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, LedgerError> {
+        Ok(self.readers.get()?)
+    }
+}

@@ -1,0 +1,187 @@
+//! The writer thread: owns the only write connection and commits in groups.
+//!
+//! It takes all requests that are queued, up to [`GROUP`], runs each in a savepoint of one
+//! transaction, commits once (one fsync for all of them), then answers each. A request that
+//! fails takes nothing of its neighbours with it; a commit that fails fails all of the group.
+
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::LedgerError;
+
+/// The most requests in one transaction: bounds how long the first of them waits.
+const GROUP: usize = 512;
+
+/// Requests that may wait; beyond, callers wait for room.
+const QUEUE: usize = 4096;
+
+/// The sending side of the writer thread.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Write(Box<dyn Request>),
+    Checkpoint(oneshot::Sender<Result<(), LedgerError>>),
+    Close,
+}
+
+/// A request in three steps, so that requests of every kind can share a transaction.
+trait Request: Send {
+    /// Runs inside a savepoint, which is undone on an error.
+    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError>;
+    /// Nothing of this request has happened, whatever `run` thought.
+    fn fail(&mut self, error: &LedgerError);
+    /// Tells the caller. All is durable by now.
+    fn answer(self: Box<Self>);
+}
+
+/// The one kind of [`Request`]: a closure and the channel its result goes to.
+struct Call<T, F> {
+    work: Option<F>,
+    result: Result<T, LedgerError>,
+    reply: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T, F> Request for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, LedgerError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        if let Some(work) = self.work.take() {
+            self.result = work(connection);
+        }
+        self.result.as_ref().map(|_| ()).map_err(LedgerError::clone)
+    }
+
+    fn fail(&mut self, error: &LedgerError) {
+        self.result = Err(error.clone());
+    }
+
+    fn answer(self: Box<Self>) {
+        // A caller that no longer waits has nobody to be told.
+        let _ = self.reply.send(self.result);
+    }
+}
+
+impl Writer {
+    /// Starts the thread on `connection`.
+    pub(super) fn start(connection: Connection) -> Self {
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || serve(connection, requests))
+            .expect("the system can start one more thread at start-up");
+        Writer { queue, thread: Mutex::new(Some(thread)) }
+    }
+
+    /// Runs `work` on the write connection; what it did is durable when this returns `Ok`.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { work: Some(work), result: Err(LedgerError::Closed), reply };
+        self.send(Message::Write(Box::new(call))).await?;
+        answer.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Moves the write-ahead log into the database and empties it.
+    pub(super) async fn checkpoint(&self) -> Result<(), LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Checkpoint(reply)).await?;
+        answer.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Lets the thread finish what is queued, and waits for its end.
+    pub(super) async fn close(&self) {
+        // Fails only when the thread has ended already.
+        let _ = self.queue.send(Message::Close).await;
+        let thread = self.thread.lock().expect("nobody panics while holding this lock").take();
+        if let Some(thread) = thread {
+            let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!("the ledger's writer thread has panicked");
+            }
+        }
+    }
+
+    async fn send(&self, message: Message) -> Result<(), LedgerError> {
+        self.queue.send(message).await.map_err(|_| LedgerError::Closed)
+    }
+}
+
+/// The thread's life: until [`Message::Close`], or until no sender is left.
+fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
+    let mut messages = Vec::with_capacity(GROUP);
+    while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
+        let mut group = Vec::with_capacity(messages.len());
+        let mut checkpoints = Vec::new();
+        let mut closing = false;
+        for message in messages.drain(..) {
+            match message {
+                Message::Write(request) => group.push(request),
+                Message::Checkpoint(reply) => checkpoints.push(reply),
+                Message::Close => closing = true,
+            }
+        }
+        commit(&mut connection, group);
+        if !checkpoints.is_empty() {
+            let result = checkpoint(&connection);
+            for reply in checkpoints {
+                let _ = reply.send(result.clone());
+            }
+        }
+        if closing {
+            queue.close();
+        }
+    }
+    if let Err((_, cause)) = connection.close() {
+        tracing::error!(%cause, "the ledger could not be closed cleanly");
+    }
+}
+
+/// One transaction for the whole group, then the answers.
+fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>) {
+    if group.is_empty() {
+        return;
+    }
+    if let Err(cause) = run_group(connection, &mut group) {
+        tracing::error!(%cause, requests = group.len(), "the ledger could not commit");
+        for request in &mut group {
+            request.fail(&cause);
+        }
+    }
+    for request in group {
+        request.answer();
+    }
+}
+
+fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<(), LedgerError> {
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    for request in group {
+        transaction.execute_batch("SAVEPOINT request")?;
+        match request.run(&transaction) {
+            Ok(()) => transaction.execute_batch("RELEASE request")?,
+            // SQLite has rolled back the whole transaction by itself: disk full, I/O error.
+            Err(cause) if transaction.is_autocommit() => return Err(cause),
+            Err(_) => transaction.execute_batch("ROLLBACK TO request; RELEASE request")?,
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+fn checkpoint(connection: &Connection) -> Result<(), LedgerError> {
+    // (busy, pages in the log, pages moved): busy is 1 when a reader was in the way.
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
+    if busy != 0 {
+        tracing::debug!("a reader kept the write-ahead log from being emptied; the next purge will");
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! tempalias hands out e-mail addresses that destroy themselves, and forwards what arrives in time.
+//!
+//! One process is MX, REST API and web page for a domain; SQLite is inside, a smarthost behind.
+//! `docs/flow.md` tells the life of a message. The house, from the roof down; a room uses only
+//! rooms below it:
+//!
+//! | room | who lives there |
+//! |---|---|
+//! | [`cli`] | one file per subcommand: `serve`, `demo`, `check`, `alias` |
+//! | [`daemon`] | wires listeners, timers and signals; owns the start and the orderly stop |
+//! | [`mx`], [`web`] | the two front doors, which never know each other |
+//! | [`sink`] | the demo's built-in smarthost |
+//! | [`relay`] | the client side towards the smarthost |
+//! | [`ledger`] | the only SQL: aliases, their uses, their names |
+//! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
+
+pub mod address;
+pub mod alias;
+pub mod bounce;
+pub mod clock;
+pub mod config;
+pub mod ledger;
+pub mod mx;
+pub mod relay;
+pub mod web;
