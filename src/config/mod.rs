@@ -65,6 +65,14 @@ pub struct Smarthost {
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Resolving, connecting, TLS, greeting and EHLO together. Default: 30 s.
+    pub connect_timeout: Duration,
+    /// Each of MAIL, RCPT and DATA. Default: 60 s.
+    pub command_timeout: Duration,
+    /// Each write of a piece of the message. Default: 180 s.
+    pub write_timeout: Duration,
+    /// The answer to the final dot. Default: 270 s.
+    pub final_timeout: Duration,
 }
 
 /// How the connection to the smarthost is protected.

@@ -1,0 +1,147 @@
+//! The message: streamed with our own dot-stuffing, settled by the answer to the final dot.
+
+use std::time::Duration;
+
+use mail_send::SmtpClient;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::RelayError;
+use super::stream::Lines;
+
+/// Octets gathered before they are written: what `mx` reads at a time, and room for the dots.
+const CHUNK: usize = 16 * 1024;
+
+/// A connection in the middle of DATA.
+pub struct Body {
+    client: SmtpClient<Lines>,
+    stuffing: Stuffing,
+    pending: Vec<u8>,
+    write_timeout: Duration,
+    final_timeout: Duration,
+}
+
+/// What the smarthost made of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 2xx: the message is the smarthost's now.
+    Accepted,
+    /// 4xx or 5xx: certainly not delivered.
+    Refused(u16),
+    /// No answer that could be understood: it may have been delivered, or not.
+    Unknown,
+}
+
+impl Body {
+    pub(super) fn new(client: SmtpClient<Lines>, write_timeout: Duration, final_timeout: Duration) -> Self {
+        Body { client, stuffing: Stuffing::new(), pending: Vec::new(), write_timeout, final_timeout }
+    }
+
+    /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
+    pub async fn write(&mut self, piece: &[u8]) -> Result<(), RelayError> {
+        self.stuffing.stuff(piece, &mut self.pending);
+        if self.pending.len() < CHUNK {
+            return Ok(());
+        }
+        self.write_pending().await
+    }
+
+    /// Hands all there is to the network, and makes sure that the smarthost is still listening:
+    /// afterwards only the final dot is missing.
+    pub async fn flush(&mut self) -> Result<(), RelayError> {
+        self.write_pending().await?;
+        match self.client.stream.is_in_step() {
+            true => Ok(()),
+            false => Err(RelayError::Failed("it answered before the end of the message, or hung up".into())),
+        }
+    }
+
+    /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
+    /// be delivered.
+    pub async fn finish(mut self) -> Outcome {
+        let dot: &[u8] = if self.stuffing.at_line_start { b".\r\n" } else { b"\r\n.\r\n" };
+        self.client.timeout = self.final_timeout;
+        match self.client.cmd(dot).await {
+            Ok(reply) if (200..300).contains(&reply.code) => Outcome::Accepted,
+            Ok(reply) if (400..600).contains(&reply.code) => {
+                tracing::debug!(code = reply.code, text = reply.message, "the smarthost refused the message");
+                Outcome::Refused(reply.code)
+            }
+            Ok(reply) => {
+                tracing::warn!(code = reply.code, "the smarthost gave no sense to the final dot");
+                Outcome::Unknown
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, "the smarthost gave no answer to the final dot");
+                Outcome::Unknown
+            }
+        }
+    }
+
+    async fn write_pending(&mut self) -> Result<(), RelayError> {
+        let written = timeout(self.write_timeout, async {
+            self.client.stream.write_all(&self.pending).await?;
+            self.client.stream.flush().await
+        });
+        written.await.map_err(|_| RelayError::timed_out("writing", self.write_timeout))??;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// RFC 5321 §4.5.2: a line that starts with a dot gets another one.
+struct Stuffing {
+    at_line_start: bool,
+}
+
+impl Stuffing {
+    fn new() -> Self {
+        Stuffing { at_line_start: true }
+    }
+
+    fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        if self.at_line_start && piece.first() == Some(&b'.') {
+            out.push(b'.');
+        }
+        let mut copied = 0;
+        for start in memchr::memmem::find_iter(piece, b"\n.").map(|at| at + 1) {
+            out.extend_from_slice(&piece[copied..start]);
+            out.push(b'.');
+            copied = start;
+        }
+        out.extend_from_slice(&piece[copied..]);
+        if let Some(&last) = piece.last() {
+            self.at_line_start = last == b'\n';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stuffed(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffing, mut out) = (Stuffing::new(), Vec::new());
+        for piece in pieces {
+            stuffing.stuff(piece, &mut out);
+        }
+        out
+    }
+
+    #[test]
+    fn every_line_that_starts_with_a_dot_gets_another() {
+        assert_eq!(stuffed(&[b".\r\n..\r\n.a\r\nb.\r\n\r\n."]), b"..\r\n...\r\n..a\r\nb.\r\n\r\n..");
+    }
+
+    #[test]
+    fn it_does_not_matter_where_the_message_is_cut() {
+        let message: &[u8] = b".\r\n.a\r\n\r\n..b.\r\nc.d\r\n.\r\n";
+        let whole = stuffed(&[message]);
+        for first in 0..=message.len() {
+            for second in first..=message.len() {
+                let pieces = [&message[..first], &message[first..second], &message[second..]];
+                assert_eq!(stuffed(&pieces), whole, "cut at {first} and {second}");
+            }
+        }
+    }
+}

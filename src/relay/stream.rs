@@ -1,0 +1,127 @@
+//! The smarthost's side of the wire, handed out a line at a time.
+//!
+//! mail-send reads a chunk, parses one reply out of it and drops the rest. Here a read never goes
+//! beyond a line end, so that a reply too many is noticed ([`Lines::is_in_step`]) instead of
+//! being dropped, or taken for the answer to a later command.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The most a smarthost may say in answer to one command. Longer is not SMTP: RFC 5321 §4.5.3.1.5
+/// has reply lines of 512 octets, and the longest sensible EHLO answer has a few dozen of them.
+const MAX_REPLY: usize = 64 * 1024;
+
+/// Read buffer; replies are short.
+const BUFFER: usize = 1024;
+
+/// A stream whose reads end at line ends.
+pub(super) struct Lines {
+    inner: BufReader<TcpStream>,
+    said: usize,
+}
+
+impl Lines {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Lines { inner: BufReader::with_capacity(BUFFER, stream), said: 0 }
+    }
+
+    /// Whether the smarthost has said nothing that was not read, and not hung up.
+    pub(super) fn is_in_step(&mut self) -> bool {
+        if !self.inner.buffer().is_empty() {
+            return false;
+        }
+        let read = self.inner.get_ref().try_read(&mut [0]);
+        matches!(read, Err(cause) if cause.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Lines {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let available = ready!(Pin::new(&mut self.inner).poll_fill_buf(cx))?;
+        let line = memchr::memchr(b'\n', available).map_or(available.len(), |end| end + 1);
+        let len = line.min(out.remaining());
+        out.put_slice(&available[..len]);
+        Pin::new(&mut self.inner).consume(len);
+        self.said += len;
+        if self.said > MAX_REPLY {
+            return Poll::Ready(Err(io::Error::other("endless reply")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.said = 0;
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Lines, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Lines::new(near), listener.accept().await.unwrap().0)
+    }
+
+    async fn read(lines: &mut Lines) -> Vec<u8> {
+        let mut chunk = [0; 256];
+        let len = lines.read(&mut chunk).await.unwrap();
+        chunk[..len].to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_reply_too_many_puts_it_out_of_step() {
+        let (mut lines, mut far) = pair().await;
+        far.write_all(b"250 one\r\n250 two\r\n").await.unwrap();
+        assert_eq!(read(&mut lines).await, b"250 one\r\n");
+        assert!(!lines.is_in_step());
+        assert_eq!(read(&mut lines).await, b"250 two\r\n");
+        assert!(lines.is_in_step());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_hung_up_is_out_of_step() {
+        let (mut lines, far) = pair().await;
+        assert!(lines.is_in_step());
+        drop(far);
+        lines.inner.get_ref().readable().await.unwrap();
+        assert!(!lines.is_in_step());
+    }
+
+    #[tokio::test]
+    async fn an_endless_reply_is_an_error() {
+        let (mut lines, mut far) = pair().await;
+        let flood = tokio::spawn(async move { while far.write_all(b"250-\r\n").await.is_ok() {} });
+        let mut chunk = [0; 256];
+        let error = loop {
+            if let Err(error) = lines.read(&mut chunk).await {
+                break error;
+            }
+        };
+        assert_eq!(error.to_string(), "endless reply");
+        drop(lines);
+        flood.await.unwrap();
+    }
+}
