@@ -1,28 +1,80 @@
 //! The MX: what arrives for our aliases, and goes on to the smarthost.
+//!
+//! [`listener`] → [`wire`] → [`session`] → [`transaction`] → [`settlement`]. The order of commands is mailin's
+//! ([`conversation`]), the parsing smtp-proto's ([`command`]), the texts are all in [`reply`].
+//! `docs/design.md` says why mailin's own server is not used here.
 
-use std::sync::Arc;
+mod command;
+mod conversation;
+mod data;
+mod dsn;
+mod listener;
+mod recipient;
+mod reply;
+mod session;
+mod settlement;
+mod trace;
+mod transaction;
+mod verdict;
+mod wire;
 
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+pub use listener::serve;
 
-use crate::config::Config;
+use crate::address::{Domain, Mailbox};
+use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
+use crate::config::{Config, Smtp};
 use crate::ledger::Ledger;
 use crate::relay::Smarthost;
+use verdict::Verdict;
 
 /// What all sessions share.
-pub struct Mx {}
-
-impl Mx {
-    /// The MX for `config`.
-    pub fn new(_config: &Config, _ledger: Ledger, _smarthost: Smarthost) -> Self {
-        Mx {}
-    }
+pub struct Mx {
+    hostname: String,
+    domains: Vec<Domain>,
+    postmaster: Mailbox,
+    limits: Smtp,
+    ledger: Ledger,
+    smarthost: Smarthost,
 }
 
-/// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended.
-///
-/// After `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
-/// caller bounds how long that may take.
-pub async fn serve(_listeners: Vec<TcpListener>, _mx: Arc<Mx>, shutdown: CancellationToken) {
-    shutdown.cancelled().await;
+impl Mx {
+    /// The MX for `config`, in front of `smarthost`.
+    ///
+    /// # Panics
+    /// When there is no domain: the configuration has been checked.
+    pub fn new(config: &Config, ledger: Ledger, smarthost: Smarthost) -> Self {
+        assert!(!config.domains.is_empty(), "a checked configuration has a domain");
+        Mx {
+            hostname: config.hostname.to_string(),
+            domains: config.domains.clone(),
+            postmaster: config.postmaster.clone(),
+            limits: config.smtp.clone(),
+            ledger,
+            smarthost,
+        }
+    }
+
+    /// Our domain that `name` means: any case, with or without a trailing dot.
+    fn own_domain(&self, name: &str) -> Option<&Domain> {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        self.domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
+    }
+
+    fn default_domain(&self) -> &Domain {
+        &self.domains[0]
+    }
+
+    /// Counts a failure report against the alias it is about.
+    async fn note_bounce(&self, name: &AliasName) -> Verdict {
+        match self.ledger.bounced(name.clone()).await {
+            Ok(Some(bounces)) if bounces == SUSPENDED_AFTER_BOUNCES => {
+                Verdict::new(reply::BOUNCE_TAKEN, "bounce-suspended-alias")
+            }
+            Ok(_) => Verdict::new(reply::BOUNCE_TAKEN, "bounce"),
+            Err(cause) => {
+                tracing::error!(%cause, "a bounce could not be noted");
+                Verdict::new(reply::NO_ROOM, "ledger-failed")
+            }
+        }
+    }
 }

@@ -1,0 +1,271 @@
+//! One command line to one [`Command`], or to the reply that refuses it.
+//!
+//! smtp-proto parses; what it is lenient about is checked here: 8-bit and control characters,
+//! arguments where there are none, parameters given twice, `RCPT TO:<>`, and sizes of more digits
+//! than it can count.
+
+use std::borrow::Cow;
+
+use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MailFrom, RcptTo, Request};
+
+use super::reply::{self, Reply};
+
+/// What a client may ask for, parsed and checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Helo(String),
+    Ehlo(String),
+    Mail(Mail),
+    /// The path without brackets, quotes and source route; empty for the bare `<postmaster>`.
+    Rcpt(String),
+    Data,
+    Rset,
+    Noop,
+    Help,
+    Vrfy,
+    Quit,
+}
+
+/// MAIL with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mail {
+    /// The reverse-path is `<>`. What else it is does not matter: it goes no further.
+    pub(super) null_sender: bool,
+    /// SIZE (RFC 1870).
+    pub(super) size: Option<u64>,
+    /// BODY=8BITMIME (RFC 6152).
+    pub(super) is_8bit: bool,
+}
+
+/// Digits of a size that still fit 64 bits: smtp-proto 0.2.5 starts anew after that.
+const MAX_SIZE_DIGITS: usize = 19;
+
+impl Command {
+    /// Parses `line`, CRLF included.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Reply> {
+        let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+        if text.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
+            return Err(reply::NOT_ASCII);
+        }
+        let verb = text.split(|b| *b == b' ').next().unwrap_or_default().to_ascii_uppercase();
+        if !text.is_ascii() {
+            let address = matches!(verb.as_slice(), b"MAIL" | b"RCPT");
+            return Err(if address { reply::NON_ASCII_ADDRESS } else { reply::NOT_ASCII });
+        }
+        let text = str::from_utf8(text).expect("ASCII is UTF-8");
+        if matches!(verb.as_slice(), b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS")
+            && text.trim_end().len() > verb.len()
+        {
+            return Err(reply::SYNTAX);
+        }
+        match Request::parse(&mut line.iter()).map_err(|error| refusal(&error))? {
+            Request::Ehlo { host } => Ok(Command::Ehlo(host.into_owned())),
+            Request::Helo { host } => Ok(Command::Helo(host.into_owned())),
+            Request::Mail { from } => mail(&from, text).map(Command::Mail),
+            Request::Rcpt { to } => rcpt(to, text).map(Command::Rcpt),
+            Request::Data => Ok(Command::Data),
+            Request::Rset => Ok(Command::Rset),
+            Request::Noop { .. } => Ok(Command::Noop),
+            Request::Help { .. } => Ok(Command::Help),
+            Request::Vrfy { .. } => Ok(Command::Vrfy),
+            Request::Quit => Ok(Command::Quit),
+            _ => Err(reply::NOT_IMPLEMENTED),
+        }
+    }
+}
+
+fn mail(from: &MailFrom<Cow<'_, str>>, text: &str) -> Result<Mail, Reply> {
+    let parameters = parameters(text)?;
+    for parameter in &parameters {
+        match (parameter.keyword.as_str(), parameter.value) {
+            ("SIZE", Some(digits)) if digits.len() > MAX_SIZE_DIGITS => return Err(reply::SYNTAX),
+            ("SIZE" | "BODY", Some(_)) => {}
+            _ => return Err(reply::PARAMETER_NOT_IMPLEMENTED),
+        }
+    }
+    if from.flags & !(MAIL_BODY_8BITMIME | MAIL_BODY_7BIT) != 0 {
+        return Err(reply::PARAMETER_NOT_IMPLEMENTED);
+    }
+    let declares_size = parameters.iter().any(|parameter| parameter.keyword == "SIZE");
+    Ok(Mail {
+        null_sender: from.address.is_empty() && text.contains("<>"),
+        size: declares_size.then(|| u64::try_from(from.size).unwrap_or(u64::MAX)),
+        is_8bit: from.flags & MAIL_BODY_8BITMIME != 0,
+    })
+}
+
+fn rcpt(to: RcptTo<Cow<'_, str>>, text: &str) -> Result<String, Reply> {
+    if !parameters(text)?.is_empty() {
+        return Err(reply::PARAMETER_NOT_IMPLEMENTED);
+    }
+    // smtp-proto gives an empty path for both; only one of them is a recipient.
+    if to.address.is_empty() && !text.to_ascii_lowercase().contains("<postmaster>") {
+        return Err(reply::BAD_RECIPIENT);
+    }
+    Ok(to.address.into_owned())
+}
+
+struct Parameter<'a> {
+    keyword: String,
+    value: Option<&'a str>,
+}
+
+/// The parameters behind the path, each keyword at most once (RFC 5321 §4.1.1.11).
+fn parameters(text: &str) -> Result<Vec<Parameter<'_>>, Reply> {
+    // A path that holds a quoted `>` is refused here for its second half; nobody has one.
+    let behind = text.split_once('>').map_or("", |(_, behind)| behind);
+    let mut parameters: Vec<Parameter<'_>> = Vec::new();
+    for word in behind.split_ascii_whitespace() {
+        let (keyword, value) = match word.split_once('=') {
+            Some((keyword, value)) => (keyword, Some(value)),
+            None => (word, None),
+        };
+        let keyword = keyword.to_ascii_uppercase();
+        if parameters.iter().any(|known| known.keyword == keyword) {
+            return Err(reply::SYNTAX);
+        }
+        parameters.push(Parameter { keyword, value });
+    }
+    Ok(parameters)
+}
+
+fn refusal(error: &Error) -> Reply {
+    match error {
+        Error::UnknownCommand => reply::UNKNOWN_COMMAND,
+        Error::InvalidSenderAddress => reply::BAD_SENDER,
+        Error::InvalidRecipientAddress => reply::BAD_RECIPIENT,
+        Error::UnsupportedParameter { .. } => reply::UNKNOWN_PARAMETER,
+        _ => reply::SYNTAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, Reply> {
+        Command::parse(format!("{line}\r\n").as_bytes())
+    }
+
+    fn mail_of(line: &str) -> Mail {
+        match parse(line) {
+            Ok(Command::Mail(mail)) => mail,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn rcpt_of(line: &str) -> String {
+        match parse(line) {
+            Ok(Command::Rcpt(path)) => path,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn verbs_are_known_in_any_case() {
+        assert_eq!(parse("ehlo a.example"), Ok(Command::Ehlo("a.example".into())));
+        assert_eq!(parse("HeLo x"), Ok(Command::Helo("x".into())));
+        assert_eq!(parse("data"), Ok(Command::Data));
+        assert_eq!(parse("Quit "), Ok(Command::Quit));
+        assert_eq!(parse("NOOP whatever"), Ok(Command::Noop));
+        assert_eq!(parse("HELP MAIL"), Ok(Command::Help));
+        assert_eq!(parse("VRFY root"), Ok(Command::Vrfy));
+    }
+
+    #[test]
+    fn the_null_sender_is_the_empty_path_and_nothing_else() {
+        assert!(mail_of("MAIL FROM:<>").null_sender);
+        assert!(mail_of("MAIL FROM: <> SIZE=10").null_sender);
+        assert!(!mail_of("MAIL FROM:<a@b.example>").null_sender);
+        assert!(!mail_of("MAIL FROM:<postmaster>").null_sender);
+    }
+
+    #[test]
+    fn size_and_body_are_read() {
+        let mail = mail_of("MAIL FROM:<a@b.example> SIZE=12 BODY=8BITMIME");
+        assert_eq!((mail.size, mail.is_8bit), (Some(12), true));
+        let mail = mail_of("mail from:<a@b.example> body=7bit");
+        assert_eq!((mail.size, mail.is_8bit), (None, false));
+        assert_eq!(mail_of("MAIL FROM:<a@b.example> SIZE=0").size, Some(0));
+    }
+
+    #[test]
+    fn a_size_that_is_none_is_refused() {
+        for size in ["-1", "x", "", "99999999999999999999", "184467440737095516160", "1 SIZE=2"] {
+            assert_eq!(parse(&format!("MAIL FROM:<a@b.example> SIZE={size}")), Err(reply::SYNTAX), "{size}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_extensions_that_are_not_offered_are_refused() {
+        for parameter in ["RET=HDRS", "ENVID=x", "BODY=BINARYMIME", "SMTPUTF8", "REQUIRETLS", "AUTH=<>"] {
+            let reply = parse(&format!("MAIL FROM:<a@b.example> {parameter}")).unwrap_err();
+            assert!(matches!(reply.code, 501 | 504 | 555), "{parameter}: {reply}");
+        }
+        assert_eq!(parse("RCPT TO:<a@b.example> NOTIFY=NEVER"), Err(reply::PARAMETER_NOT_IMPLEMENTED));
+        assert_eq!(parse("RCPT TO:<a@b.example> ORCPT=rfc822;a@b"), Err(reply::PARAMETER_NOT_IMPLEMENTED));
+        assert_eq!(parse("MAIL FROM:<a@b.example> RET=FULL"), Err(reply::PARAMETER_NOT_IMPLEMENTED));
+        assert_eq!(parse("MAIL FROM:<a@b.example> XYZZY=1"), Err(reply::UNKNOWN_PARAMETER));
+    }
+
+    #[test]
+    fn paths_lose_brackets_quotes_and_source_route() {
+        assert_eq!(rcpt_of("RCPT TO:<k7m2q1@example.com>"), "k7m2q1@example.com");
+        assert_eq!(rcpt_of("RCPT TO: <k7m2q1@example.com>"), "k7m2q1@example.com");
+        assert_eq!(rcpt_of("RCPT TO:<\"k7m2q1\"@example.com>"), "k7m2q1@example.com");
+        assert_eq!(rcpt_of("RCPT TO:<@x.example:k7m2q1@example.com>"), "k7m2q1@example.com");
+        assert_eq!(rcpt_of("RCPT TO:<Postmaster>"), "");
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for line in [
+            "RCPT TO:<>",
+            "RCPT TO:a@b.example",
+            "RCPT TO:<<>>",
+            "RCPT TO:<a@b.example",
+            "RCPT TO:",
+            "RCPT",
+            "RCPT TO:<a b@c.example>",
+            "RCPT TO:<a@b@c.example>",
+            "RCPT TO:<@b.example>",
+            "MAIL FROM:a@b.example",
+            "MAIL",
+            "MAIL FROM",
+            "HELO",
+            "EHLO",
+            "HELO ",
+            "DATA x",
+            "QUIT now",
+            "RSET 1",
+        ] {
+            assert_eq!(parse(line).unwrap_err().code, 501, "{line}");
+        }
+    }
+
+    #[test]
+    fn long_local_parts_of_forwarders_are_accepted_as_senders() {
+        // Gmail's forwarding and Google Docs make local parts over 64 octets.
+        let local = format!("user+caf_={}=gmail.com", "x".repeat(80));
+        assert!(!mail_of(&format!("MAIL FROM:<{local}@example.com>")).null_sender);
+    }
+
+    #[test]
+    fn octets_that_are_no_ascii_text_are_refused() {
+        assert_eq!(parse("HELO a\u{1}b"), Err(reply::NOT_ASCII));
+        assert_eq!(parse("NOOP \u{7f}"), Err(reply::NOT_ASCII));
+        assert_eq!(parse("EHLO ü.example"), Err(reply::NOT_ASCII));
+        assert_eq!(parse("RCPT TO:<ü@example.com>"), Err(reply::NON_ASCII_ADDRESS));
+        assert_eq!(Command::parse(b"NOOP \xff\r\n"), Err(reply::NOT_ASCII));
+    }
+
+    #[test]
+    fn commands_of_other_servers_are_not_implemented_or_unknown() {
+        for line in ["EXPN list", "ETRN x", "BDAT 10 LAST", "AUTH PLAIN AAAA", "STARTTLS"] {
+            assert_eq!(parse(line), Err(reply::NOT_IMPLEMENTED), "{line}");
+        }
+        for line in ["XCLIENT ADDR=1.2.3.4", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2", "FOO", "", " "] {
+            assert_eq!(parse(line), Err(reply::UNKNOWN_COMMAND), "{line}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Who is meant by RCPT: one of our aliases, the postmaster, a bounce, or nobody.
+
+use super::Mx;
+use super::reply::{self, Reply};
+use crate::address::{Domain, Mailbox};
+use crate::alias::{AliasName, State};
+use crate::bounce::BounceOf;
+use crate::clock::Timestamp;
+use crate::ledger::LedgerError;
+
+/// An accepted recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Recipient {
+    /// Counted, and forwarded to `target`.
+    Alias { name: AliasName, domain: Domain, target: Mailbox },
+    /// `postmaster` or `abuse` of one of our domains: forwarded, never counted.
+    Role { target: Mailbox },
+    /// A bounce of something we forwarded: read, not forwarded.
+    Bounce(BounceOf),
+}
+
+/// Why a recipient is not taken; the first word of the log line.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The domain is not ours.
+    Relaying,
+    /// No such alias, or it does not forward now; also a bounce address we did not make.
+    Unknown,
+    /// The ledger cannot be read.
+    Ledger(LedgerError),
+}
+
+impl Recipient {
+    /// Whom to forward to.
+    pub(super) fn target(&self) -> Option<&Mailbox> {
+        match self {
+            Recipient::Alias { target, .. } | Recipient::Role { target } => Some(target),
+            Recipient::Bounce(_) => None,
+        }
+    }
+
+    /// Which of our domains it was written to; roles and bounces have none of their own.
+    pub(super) fn domain(&self) -> Option<&Domain> {
+        match self {
+            Recipient::Alias { domain, .. } => Some(domain),
+            _ => None,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn reply(&self) -> Reply {
+        match self {
+            Refusal::Relaying => reply::RELAYING_DENIED,
+            Refusal::Unknown => reply::NO_ALIAS,
+            Refusal::Ledger(_) => reply::NO_ROOM,
+        }
+    }
+}
+
+/// Finds out who `path` is; reads the ledger, writes nothing.
+pub(super) fn resolve(mx: &Mx, path: &str, null_sender: bool, now: Timestamp) -> Result<Recipient, Refusal> {
+    let role = || Recipient::Role { target: mx.postmaster.clone() };
+    if path.is_empty() {
+        return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
+    }
+    let (local, domain) = path.rsplit_once('@').ok_or(Refusal::Relaying)?;
+    let domain = mx.own_domain(domain).ok_or(Refusal::Relaying)?;
+    if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
+        return Ok(role()); // RFC 2142
+    }
+    if let Some(whom) = mx.ledger.bounce_key().verify(local, domain) {
+        return if null_sender { Ok(Recipient::Bounce(whom)) } else { Err(Refusal::Unknown) };
+    }
+    let name = local.parse::<AliasName>().map_err(|_| Refusal::Unknown)?;
+    let alias = mx.ledger.lookup(&name).map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;
+    if alias.domain != *domain || alias.state(now) != State::Active {
+        return Err(Refusal::Unknown);
+    }
+    Ok(Recipient::Alias { name, domain: alias.domain, target: alias.target })
+}

@@ -1,0 +1,145 @@
+//! Every text the MX says, in one table.
+//!
+//! Enhanced status codes are those of RFC 3463 and RFC 5248. No reply holds a word of the
+//! smarthost's, a target, or what the client has sent.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// An answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) code: u16,
+    /// `class.subject.detail`; empty where RFC 2034 wants none.
+    enhanced: &'static str,
+    text: Cow<'static, str>,
+}
+
+impl Reply {
+    const fn new(code: u16, enhanced: &'static str, text: &'static str) -> Self {
+        Reply { code, enhanced, text: Cow::Borrowed(text) }
+    }
+
+    /// 5xx.
+    pub(super) fn is_permanent(&self) -> bool {
+        self.code >= 500
+    }
+
+    /// The session ends after 221, 421 and 521.
+    pub(super) fn closes(&self) -> bool {
+        matches!(self.code, 221 | 421 | 521)
+    }
+}
+
+/// The reply on the wire, line end included; a text of several lines becomes several lines.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = self.text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let separator = if lines.peek().is_some() { '-' } else { ' ' };
+            let space = if self.enhanced.is_empty() { "" } else { " " };
+            write!(f, "{}{separator}{}{space}{line}\r\n", self.code, self.enhanced)?;
+        }
+        Ok(())
+    }
+}
+
+// Conversation.
+pub(super) const GOODBYE: Reply = Reply::new(221, "2.0.0", "bye");
+pub(super) const OK: Reply = Reply::new(250, "2.0.0", "ok");
+pub(super) const SENDER_OK: Reply = Reply::new(250, "2.1.0", "sender ok");
+pub(super) const RECIPIENT_OK: Reply = Reply::new(250, "2.1.5", "recipient ok");
+pub(super) const HELP: Reply =
+    Reply::new(214, "2.0.0", "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT: RFC 5321");
+pub(super) const CANNOT_VRFY: Reply = Reply::new(252, "2.5.0", "send a message, and see");
+pub(super) const START_DATA: Reply = Reply::new(354, "", "end with <CRLF>.<CRLF>");
+pub(super) const BOUNCE_TAKEN: Reply = Reply::new(250, "2.0.0", "taken");
+
+// Ours to close.
+pub(super) const SHUTTING_DOWN: Reply = Reply::new(421, "4.3.2", "shutting down, try again");
+pub(super) const IDLE: Reply = Reply::new(421, "4.4.2", "too slow");
+pub(super) const TOO_MANY_SESSIONS: Reply = Reply::new(421, "4.7.0", "too many sessions, try later");
+pub(super) const TOO_MANY_ERRORS: Reply = Reply::new(421, "4.7.0", "too many errors");
+pub(super) const TOO_MANY_UNKNOWN: Reply = Reply::new(421, "4.7.0", "too many unknown recipients");
+pub(super) const TOO_MANY_MESSAGES: Reply = Reply::new(421, "4.7.0", "too many messages, connect again");
+
+// For now.
+pub(super) const SMARTHOST_UNAVAILABLE: Reply =
+    Reply::new(451, "4.4.1", "cannot forward right now, try later");
+pub(super) const RECIPIENT_LATER: Reply = Reply::new(451, "4.2.0", "mailbox busy, try later");
+pub(super) const MESSAGE_LATER: Reply = Reply::new(451, "4.3.0", "message not taken now, try later");
+pub(super) const SOME_USED_UP: Reply =
+    Reply::new(451, "4.2.0", "some of these aliases have just been used up, try again");
+pub(super) const OUTCOME_UNKNOWN: Reply = Reply::new(451, "4.4.2", "no word whether it was delivered");
+pub(super) const NO_ROOM: Reply = Reply::new(452, "4.3.1", "no room, try later");
+pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::new(452, "4.5.3", "too many recipients");
+pub(super) const BOUNCE_ALONE: Reply = Reply::new(452, "4.5.3", "a bounce has one recipient");
+
+// For good.
+pub(super) const LINE_TOO_LONG: Reply = Reply::new(500, "5.5.2", "line too long");
+pub(super) const NOT_A_LINE: Reply = Reply::new(500, "5.5.2", "lines end with CRLF, and hold no NUL");
+pub(super) const NOT_ASCII: Reply = Reply::new(500, "5.5.2", "commands are ASCII without control characters");
+pub(super) const UNKNOWN_COMMAND: Reply = Reply::new(500, "5.5.1", "unknown command");
+pub(super) const SYNTAX: Reply = Reply::new(501, "5.5.4", "syntax error in parameters");
+pub(super) const BAD_SENDER: Reply = Reply::new(501, "5.1.7", "bad sender address");
+pub(super) const BAD_RECIPIENT: Reply = Reply::new(501, "5.1.3", "bad recipient address");
+pub(super) const NOT_IMPLEMENTED: Reply = Reply::new(502, "5.5.1", "command not implemented");
+pub(super) const BAD_SEQUENCE: Reply = Reply::new(503, "5.5.1", "bad sequence of commands");
+pub(super) const PARAMETER_NOT_IMPLEMENTED: Reply = Reply::new(504, "5.5.4", "parameter not implemented");
+pub(super) const NO_ALIAS: Reply = Reply::new(550, "5.1.1", "no such alias here");
+pub(super) const RECIPIENT_REFUSED: Reply = Reply::new(550, "5.2.1", "mailbox refuses");
+pub(super) const BAD_TEXT: Reply =
+    Reply::new(550, "5.6.0", "lines end with CRLF, and hold no NUL; not taken");
+pub(super) const RELAYING_DENIED: Reply = Reply::new(550, "5.7.1", "relaying denied");
+pub(super) const TOO_LARGE: Reply = Reply::new(552, "5.3.4", "message too large");
+pub(super) const NON_ASCII_ADDRESS: Reply = Reply::new(553, "5.6.7", "non-ASCII addresses are not supported");
+pub(super) const MESSAGE_REFUSED: Reply = Reply::new(554, "5.0.0", "message refused");
+pub(super) const OUT_OF_TURN: Reply = Reply::new(554, "5.5.0", "you spoke out of turn");
+pub(super) const LOOP: Reply = Reply::new(554, "5.4.6", "mail loop");
+pub(super) const HEADER_TOO_LARGE: Reply = Reply::new(554, "5.3.4", "header section too large");
+pub(super) const NO_8BIT: Reply = Reply::new(554, "5.6.3", "8-bit text cannot be forwarded");
+pub(super) const UNKNOWN_PARAMETER: Reply = Reply::new(555, "5.5.4", "unknown parameter");
+
+/// The banner.
+pub(super) fn greeting(hostname: &str) -> Reply {
+    Reply { code: 220, enhanced: "", text: format!("{hostname} ESMTP tempalias").into() }
+}
+
+/// The answer to HELO.
+pub(super) fn helo(hostname: &str) -> Reply {
+    Reply { code: 250, enhanced: "", text: hostname.to_owned().into() }
+}
+
+/// The answer to EHLO; 0 stands for no limit (RFC 1870 §4, RFC 9422 for LIMITS).
+pub(super) fn ehlo(hostname: &str, max_size: u64, max_recipients: usize) -> Reply {
+    let mut text = format!("{hostname}\nPIPELINING\nSIZE {max_size}\n8BITMIME\nENHANCEDSTATUSCODES");
+    if max_recipients > 0 {
+        text.push_str(&format!("\nLIMITS RCPTMAX={max_recipients}"));
+    }
+    Reply { code: 250, enhanced: "", text: text.into() }
+}
+
+/// Delivered, under this id.
+pub(super) fn accepted(id: &str) -> Reply {
+    Reply { code: 250, enhanced: "2.0.0", text: format!("delivered as {id}").into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_one_line_with_code_and_enhanced_code() {
+        assert_eq!(NO_ALIAS.to_string(), "550 5.1.1 no such alias here\r\n");
+        assert_eq!(START_DATA.to_string(), "354 end with <CRLF>.<CRLF>\r\n");
+    }
+
+    #[test]
+    fn several_lines_are_joined_by_hyphens() {
+        assert_eq!(
+            ehlo("mx.example.com", 10, 100).to_string(),
+            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 10\r\n250-8BITMIME\r\n\
+             250-ENHANCEDSTATUSCODES\r\n250 LIMITS RCPTMAX=100\r\n"
+        );
+    }
+}

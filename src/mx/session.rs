@@ -1,0 +1,339 @@
+//! A session: the conversation with one client, from the banner to the last word.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rand::RngExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::Mx;
+use super::command::{Command, Mail};
+use super::conversation::{Conversation, Verb};
+use super::dsn::Report;
+use super::reply::{self, Reply};
+use super::settlement::Settlement;
+use super::trace::Received;
+use super::transaction::Transaction;
+use super::verdict::Verdict;
+use super::wire::{DataError, LineError, Wire};
+use crate::bounce::BounceOf;
+use crate::clock;
+
+/// Errors after which a client is shown the door.
+const MAX_ERRORS: usize = 10;
+
+/// Unknown recipients after which it is: nobody guesses that often by mistake.
+const MAX_UNKNOWN: usize = 10;
+
+/// Messages after which it is asked to connect again.
+const MAX_TRANSACTIONS: usize = 100;
+
+/// First words of clients that speak HTTP, not SMTP.
+const HTTP_VERBS: &[&[u8]] = &[
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI ",
+];
+
+/// One client's session.
+pub(super) struct Session<'a, S> {
+    mx: &'a Mx,
+    wire: Wire<S>,
+    peer: IpAddr,
+    conversation: Conversation,
+    /// What the client called itself, and whether by EHLO.
+    hello: Option<(String, Protocol)>,
+    transaction: Option<Transaction<'a>>,
+    errors: usize,
+    unknown: usize,
+    transactions: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Smtp,
+    Esmtp,
+}
+
+/// Whether the session goes on.
+enum Next {
+    GoOn,
+    Close,
+}
+
+/// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
+pub(super) async fn run<S>(mx: Arc<Mx>, stream: S, peer: IpAddr, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut session = Session {
+        mx: &mx,
+        wire: Wire::new(stream, mx.limits.idle_timeout),
+        peer,
+        conversation: Conversation::new(peer),
+        hello: None,
+        transaction: None,
+        errors: 0,
+        unknown: 0,
+        transactions: 0,
+    };
+    session.wire.reply(&reply::greeting(&mx.hostname));
+    session.converse(&shutdown).await;
+    session.wire.close().await;
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
+    async fn converse(&mut self, shutdown: &CancellationToken) {
+        let mut first = true;
+        loop {
+            let line = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return self.wire.reply(&reply::SHUTTING_DOWN),
+                line = self.wire.line(self.mx.limits.idle_timeout) => line,
+            };
+            let line = match line {
+                Ok(line) => line,
+                Err(LineError::Gone) => return,
+                Err(LineError::Idle) => return self.wire.reply(&reply::IDLE),
+                Err(LineError::TooLong) => return self.wire.reply(&reply::LINE_TOO_LONG),
+                Err(LineError::Malformed) => return self.wire.reply(&reply::NOT_A_LINE),
+            };
+            if std::mem::take(&mut first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
+                return;
+            }
+            if let Next::Close = self.answer(&line).await {
+                return;
+            }
+        }
+    }
+
+    /// Carries out one command and says what became of it.
+    async fn answer(&mut self, line: &[u8]) -> Next {
+        if self.errors >= MAX_ERRORS {
+            return self.say(&reply::TOO_MANY_ERRORS);
+        }
+        if self.unknown >= MAX_UNKNOWN {
+            return self.say(&reply::TOO_MANY_UNKNOWN);
+        }
+        match Command::parse(line) {
+            Ok(Command::Data) => self.data().await,
+            Ok(command) => {
+                let reply = self.carry_out(command).await.unwrap_or_else(|refusal| refusal);
+                self.say(&reply)
+            }
+            Err(refusal) => self.say(&refusal),
+        }
+    }
+
+    fn say(&mut self, reply: &Reply) -> Next {
+        if *reply == reply::NO_ALIAS {
+            self.unknown += 1;
+        } else if reply.is_permanent() {
+            self.errors += 1;
+        }
+        self.wire.reply(reply);
+        if reply.closes() { Next::Close } else { Next::GoOn }
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<Reply, Reply> {
+        match command {
+            Command::Helo(name) => Ok(self.hello(name, Protocol::Smtp)),
+            Command::Ehlo(name) => Ok(self.hello(name, Protocol::Esmtp)),
+            Command::Mail(mail) => self.mail(mail),
+            Command::Rcpt(path) => self.rcpt(&path).await,
+            Command::Rset => {
+                self.reset();
+                Ok(reply::OK)
+            }
+            Command::Noop => Ok(reply::OK),
+            Command::Help => Ok(reply::HELP),
+            Command::Vrfy => Ok(reply::CANNOT_VRFY),
+            Command::Quit => Ok(reply::GOODBYE),
+            Command::Data => unreachable!("DATA answers twice, and has its own method"),
+        }
+    }
+
+    fn hello(&mut self, name: String, protocol: Protocol) -> Reply {
+        self.reset();
+        self.conversation.advance(Verb::Hello);
+        self.hello = Some((name, protocol));
+        let Mx { hostname, limits, .. } = self.mx;
+        match protocol {
+            Protocol::Smtp => reply::helo(hostname),
+            Protocol::Esmtp => reply::ehlo(hostname, limits.max_size, limits.max_recipients),
+        }
+    }
+
+    fn mail(&mut self, mail: Mail) -> Result<Reply, Reply> {
+        self.in_order(Verb::Mail)?;
+        if self.transactions >= MAX_TRANSACTIONS {
+            return Err(reply::TOO_MANY_MESSAGES);
+        }
+        self.transaction = Some(Transaction::begin(self.mx, mail)?);
+        self.transactions += 1;
+        self.conversation.advance(Verb::Mail);
+        Ok(reply::SENDER_OK)
+    }
+
+    async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
+        self.in_order(Verb::Rcpt)?;
+        let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
+        match transaction.rcpt(path).await {
+            Ok(()) => {
+                self.conversation.advance(Verb::Rcpt);
+                Ok(reply::RECIPIENT_OK)
+            }
+            Err(verdict) => {
+                let network = network(self.peer);
+                tracing::info!(
+                    reason = verdict.reason,
+                    code = verdict.reply.code,
+                    client = network,
+                    "recipient refused"
+                );
+                Err(verdict.reply)
+            }
+        }
+    }
+
+    /// DATA: 354, the text, and the answer to it.
+    async fn data(&mut self) -> Next {
+        if let Err(refusal) = self.in_order(Verb::Data) {
+            return self.say(&refusal);
+        }
+        if self.wire.has_input() {
+            // Text before the 354 is no mail client's (RFC 2920 §3.1).
+            self.say(&reply::OUT_OF_TURN);
+            return Next::Close;
+        }
+        let transaction = self.transaction.take().expect("RCPT came before DATA");
+        match transaction.bounce().cloned() {
+            Some(whom) => self.take_bounce(whom).await,
+            None => self.forward(transaction).await,
+        }
+    }
+
+    async fn forward(&mut self, transaction: Transaction<'a>) -> Next {
+        let (id, name) = (message_id(), transaction.log_name());
+        let fields = self.received(&id, transaction.sole_alias().as_deref());
+        let settlement = match transaction.data(fields).await {
+            Ok(settlement) => settlement,
+            Err(verdict) => {
+                self.conversation.reset();
+                return self.conclude(&id, &name, verdict);
+            }
+        };
+        self.start_data();
+        match self.stream(settlement, &id).await {
+            Ok(verdict) => {
+                self.conversation.end_of_data();
+                self.conclude(&id, &name, verdict)
+            }
+            Err(DataError::Slow) => self.say(&reply::IDLE),
+            Err(DataError::Gone) => Next::Close,
+        }
+    }
+
+    /// Streams the text through, and settles. After the first fault the connection to the
+    /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
+    async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
+        let mut data = self.wire.data();
+        let mut so_far = Ok(settlement);
+        while let Some(piece) = data.next().await? {
+            if let Ok(settlement) = &mut so_far
+                && let Err(verdict) = settlement.write(piece).await
+            {
+                so_far = Err(verdict);
+            }
+        }
+        if let Some(violation) = data.violation() {
+            tracing::debug!(what = violation.as_str(), "a line of the message is none");
+            return Ok(Verdict::new(reply::BAD_TEXT, "bad-line"));
+        }
+        match so_far {
+            Ok(settlement) => Ok(settlement.settle(id, clock::now()).await),
+            Err(verdict) => Ok(verdict),
+        }
+    }
+
+    /// Reads a report about something we forwarded; nobody gets it.
+    async fn take_bounce(&mut self, whom: BounceOf) -> Next {
+        self.start_data();
+        let (mut report, mut data) = (Report::default(), self.wire.data());
+        loop {
+            match data.next().await {
+                Ok(Some(piece)) => report.see(piece),
+                Ok(None) => break,
+                Err(DataError::Slow) => return self.say(&reply::IDLE),
+                Err(DataError::Gone) => return Next::Close,
+            }
+        }
+        self.conversation.end_of_data();
+        let verdict = match &whom {
+            BounceOf::Alias(name) if report.is_failure() => self.mx.note_bounce(name).await,
+            _ => Verdict::new(reply::BOUNCE_TAKEN, "bounce-ignored"),
+        };
+        self.conclude("-", "-", verdict)
+    }
+
+    fn start_data(&mut self) {
+        self.conversation.advance(Verb::Data);
+        self.wire.reply(&reply::START_DATA);
+    }
+
+    /// One line in the log and one to the client for every message.
+    fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
+        let Verdict { reply, reason } = verdict;
+        tracing::info!(id, reason, code = reply.code, alias, client = network(self.peer), "message");
+        self.say(&reply)
+    }
+
+    fn received(&self, id: &str, alias: Option<&str>) -> String {
+        let (helo, protocol) = self.hello.as_ref().expect("HELO came before DATA");
+        let protocol = match protocol {
+            Protocol::Smtp => "SMTP",
+            Protocol::Esmtp => "ESMTP",
+        };
+        let at = clock::now();
+        Received { helo, peer: self.peer, hostname: &self.mx.hostname, protocol, id, alias, at }.fields()
+    }
+
+    fn in_order(&mut self, verb: Verb) -> Result<(), Reply> {
+        if self.conversation.allows(verb) { Ok(()) } else { Err(reply::BAD_SEQUENCE) }
+    }
+
+    /// Forgets the transaction; its smarthost connection closes without a dot.
+    fn reset(&mut self) {
+        self.transaction = None;
+        self.conversation.reset();
+    }
+}
+
+/// Names a message in the log, in `Received` and in our 250.
+fn message_id() -> String {
+    let mut bits = [0u8; 10];
+    rand::rng().fill(&mut bits);
+    data_encoding::BASE32_NOPAD.encode(&bits).to_ascii_lowercase()
+}
+
+/// The client's network, for the log: /24 or /48, no person's address.
+fn network(peer: IpAddr) -> String {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What becomes of a recipient or a message: the words for the client, and those for the log.
+
+use super::recipient::Refusal;
+use super::reply::{self, Reply};
+use super::trace::HeaderFault;
+use crate::ledger::LedgerError;
+use crate::relay::RelayError;
+
+/// A reply, and the reason to log beside it.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) reply: Reply,
+    pub(super) reason: &'static str,
+}
+
+impl Verdict {
+    pub(super) fn new(reply: Reply, reason: &'static str) -> Self {
+        Verdict { reply, reason }
+    }
+}
+
+impl Verdict {
+    /// The smarthost's fault: `by_code` tells the answer to a refusal, all else is "later".
+    pub(super) fn upstream(cause: &RelayError, stage: &'static str, by_code: impl Fn(u16) -> Reply) -> Self {
+        match cause {
+            RelayError::Refused(code) => {
+                tracing::info!(stage, code, "the smarthost refused");
+                Verdict::new(by_code(*code), "smarthost-refused")
+            }
+            RelayError::Failed(_) => {
+                tracing::warn!(stage, %cause, "the smarthost is in trouble");
+                Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
+            }
+        }
+    }
+
+    /// The smarthost went away in the middle of the text; nothing has been spent.
+    pub(super) fn lost(cause: &RelayError) -> Self {
+        tracing::warn!(stage = "text", %cause, "the smarthost is in trouble");
+        Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
+    }
+
+    /// The ledger's fault; nothing has been spent.
+    pub(super) fn ledger(cause: &LedgerError) -> Self {
+        tracing::error!(%cause, "no use could be taken");
+        Verdict::new(reply::NO_ROOM, "ledger-failed")
+    }
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        let reason = match &refusal {
+            Refusal::Relaying => "relaying",
+            Refusal::Unknown => "no-alias",
+            Refusal::Ledger(cause) => {
+                tracing::error!(%cause, "an alias could not be looked up");
+                "ledger-failed"
+            }
+        };
+        Verdict::new(refusal.reply(), reason)
+    }
+}
+
+impl From<HeaderFault> for Verdict {
+    fn from(fault: HeaderFault) -> Self {
+        match fault {
+            HeaderFault::Loop => Verdict::new(reply::LOOP, "loop"),
+            HeaderFault::TooLarge => Verdict::new(reply::HEADER_TOO_LARGE, "header-too-large"),
+        }
+    }
+}

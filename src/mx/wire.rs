@@ -1,0 +1,305 @@
+//! The client's side of the wire: bounded lines, strict CRLF, a deadline on every wait.
+
+use std::io;
+use std::time::Duration;
+
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::data::{Decoder, Step, Violation};
+use super::reply::Reply;
+
+/// Longest command line in octets, CRLF included: four times RFC 5321 §4.5.3.1.4, for the long
+/// paths of forwarders.
+pub(super) const MAX_LINE: usize = 2048;
+
+/// Read at a time between messages: commands are short, idle sessions many.
+const COMMAND_CHUNK: usize = 512;
+
+/// Read at a time inside a message.
+const DATA_CHUNK: usize = 16 * 1024;
+
+/// A message may be slow for so long...
+const SLOW_START: Duration = Duration::from_secs(60);
+
+/// ... then must have come at this many octets a second on average (Postfix's
+/// `smtpd_min_data_rate`),
+const MIN_DATA_RATE: u64 = 500;
+
+/// and never stand still for this long.
+const MAX_STANDSTILL: Duration = Duration::from_secs(600);
+
+/// After our last word a client may talk on for so long, and so much, unheard.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_OCTETS: u64 = 64 * 1024;
+
+/// A connection with its buffers.
+pub(super) struct Wire<S> {
+    stream: S,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    write_timeout: Duration,
+}
+
+/// A message being read off a [`Wire`].
+pub(super) struct Data<'a, S> {
+    wire: &'a mut Wire<S>,
+    decoder: Decoder,
+    start: Instant,
+    received: u64,
+    consumed: usize,
+}
+
+/// Why there is no line.
+#[derive(Debug)]
+pub(super) enum LineError {
+    /// Over [`MAX_LINE`].
+    TooLong,
+    /// Bare LF, bare CR or NUL.
+    Malformed,
+    /// The time is up.
+    Idle,
+    /// The client has gone.
+    Gone,
+}
+
+/// Why a message did not come to its end: the session is over.
+#[derive(Debug)]
+pub(super) enum DataError {
+    /// Too slow.
+    Slow,
+    /// The client has gone.
+    Gone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// A wire over `stream`; `write_timeout` bounds how long the client may leave replies unread.
+    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
+        Wire { stream, input: Vec::new(), output: Vec::new(), write_timeout }
+    }
+
+    /// The next command line, CRLF included. What has been said so far is sent before waiting.
+    pub(super) async fn line(&mut self, idle: Duration) -> Result<Vec<u8>, LineError> {
+        let deadline = Instant::now() + idle;
+        let mut searched = 0;
+        loop {
+            if let Some(end) = memchr(b'\n', &self.input[searched..]).map(|at| searched + at + 1) {
+                return self.take_line(end);
+            }
+            if self.input.len() >= MAX_LINE {
+                return Err(LineError::TooLong);
+            }
+            searched = self.input.len();
+            self.flush().await.map_err(|_| LineError::Gone)?;
+            match timeout_at(deadline, self.read(COMMAND_CHUNK)).await {
+                Err(_) => return Err(LineError::Idle),
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Err(LineError::Gone),
+            }
+        }
+    }
+
+    fn take_line(&mut self, end: usize) -> Result<Vec<u8>, LineError> {
+        if end > MAX_LINE {
+            return Err(LineError::TooLong);
+        }
+        let line: Vec<u8> = self.input.drain(..end).collect();
+        match line.strip_suffix(b"\r\n") {
+            Some(text) if !text.contains(&b'\r') && !text.contains(&0) => Ok(line),
+            _ => Err(LineError::Malformed),
+        }
+    }
+
+    /// Whether the client has sent more than was asked for. Sees only what has been read already.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// The message that follows. What has been said so far is sent when the first piece is asked for.
+    pub(super) fn data(&mut self) -> Data<'_, S> {
+        Data { wire: self, decoder: Decoder::new(), start: Instant::now(), received: 0, consumed: 0 }
+    }
+
+    /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
+    /// commands travel together (RFC 2920 §3.2).
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        use std::io::Write;
+        write!(self.output, "{reply}").expect("writing to memory cannot fail");
+    }
+
+    /// Sends what has been said.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let sent = timeout(self.write_timeout, async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await
+        });
+        let result = sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        self.output.clear();
+        result
+    }
+
+    /// Sends what has been said and ends the connection. What the client still sends is read for a
+    /// moment: closing over unread octets would reset the connection, and our last words with it.
+    pub(super) async fn close(&mut self) {
+        let _ = timeout(self.write_timeout, async {
+            self.flush().await?;
+            self.stream.shutdown().await
+        })
+        .await; // the client may have gone before us; there is nobody to tell
+        let mut left = (&mut self.stream).take(LINGER_OCTETS);
+        let _ = timeout(LINGER, tokio::io::copy(&mut left, &mut tokio::io::sink())).await;
+    }
+
+    async fn read(&mut self, chunk: usize) -> io::Result<usize> {
+        self.input.reserve(chunk);
+        let mut limited = (&mut self.stream).take(chunk as u64);
+        limited.read_buf(&mut self.input).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
+    /// The next piece of the text; `None` at the end of the message.
+    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
+        loop {
+            let base = self.consumed;
+            let (len, step) = self.decoder.step(&self.wire.input[base..]);
+            self.consumed += len;
+            match step {
+                Step::Text(text) if text.is_empty() => {}
+                Step::Text(text) => return Ok(Some(&self.wire.input[base + text.start..base + text.end])),
+                Step::Incomplete => self.read().await?,
+                Step::End => {
+                    self.wire.input.drain(..self.consumed);
+                    self.wire.input.shrink_to(COMMAND_CHUNK);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// What the message must be refused for; final when [`Data::next`] has come to its end.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.decoder.violation()
+    }
+
+    async fn read(&mut self) -> Result<(), DataError> {
+        self.wire.input.drain(..self.consumed);
+        self.consumed = 0;
+        self.wire.flush().await.map_err(|_| DataError::Gone)?;
+        let deadline = data_deadline(self.start, self.received);
+        match timeout_at(deadline, self.wire.read(DATA_CHUNK)).await {
+            Err(_) => Err(DataError::Slow),
+            Ok(Ok(len @ 1..)) => {
+                self.received += len as u64;
+                Ok(())
+            }
+            Ok(_) => Err(DataError::Gone),
+        }
+    }
+}
+
+/// By when the next octet of a message must be here.
+fn data_deadline(start: Instant, received: u64) -> Instant {
+    let at_min_rate = start + SLOW_START.max(Duration::from_secs(received / MIN_DATA_RATE));
+    at_min_rate.min(Instant::now() + MAX_STANDSTILL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pair() -> (Wire<DuplexStream>, DuplexStream) {
+        let (near, far) = duplex(64 * 1024);
+        (Wire::new(near, SECOND), far)
+    }
+
+    async fn line_of(octets: &[u8]) -> Result<Vec<u8>, LineError> {
+        let (mut wire, mut far) = pair();
+        far.write_all(octets).await.unwrap();
+        drop(far);
+        wire.line(SECOND).await
+    }
+
+    #[tokio::test]
+    async fn lines_come_one_by_one_however_they_were_sent() {
+        let (mut wire, mut far) = pair();
+        far.write_all(b"NOOP\r\nQUIT\r\nrest").await.unwrap();
+        assert_eq!(wire.line(SECOND).await.unwrap(), b"NOOP\r\n");
+        assert!(wire.has_input());
+        assert_eq!(wire.line(SECOND).await.unwrap(), b"QUIT\r\n");
+        far.write_all(b" of it\r\n").await.unwrap();
+        assert_eq!(wire.line(SECOND).await.unwrap(), b"rest of it\r\n");
+        assert!(!wire.has_input());
+    }
+
+    #[tokio::test]
+    async fn a_line_may_have_2048_octets_and_no_more() {
+        let line = [&[b'x'; MAX_LINE - 2][..], b"\r\n"].concat();
+        assert_eq!(line_of(&line).await.unwrap(), line);
+        assert!(matches!(line_of(&[b"x", line.as_slice()].concat()).await, Err(LineError::TooLong)));
+        assert!(matches!(line_of(&[b'x'; 60_000]).await, Err(LineError::TooLong)));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_none_is_malformed() {
+        for octets in [&b"NOOP\n"[..], b"NO\rOP\r\n", b"NO\0OP\r\n", b"NOOP\r\r\n", b"\n"] {
+            assert!(matches!(line_of(octets).await, Err(LineError::Malformed)), "{octets:?}");
+        }
+        assert!(matches!(line_of(b"NOOP").await, Err(LineError::Gone)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_a_line_is_over_after_the_idle_time_however_it_drips() {
+        let (mut wire, mut far) = pair();
+        let drip = tokio::spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let start = Instant::now();
+        assert!(matches!(wire.line(10 * SECOND).await, Err(LineError::Idle)));
+        assert_eq!(start.elapsed().as_secs(), 10);
+        drop(wire);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_drips_is_given_up_after_a_minute() {
+        let (mut wire, mut far) = pair();
+        let drip = tokio::spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let start = Instant::now();
+        let mut data = wire.data();
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        assert_eq!(start.elapsed().as_secs(), 60);
+        drop(wire);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_message_is_the_next_command() {
+        let (mut wire, mut far) = pair();
+        far.write_all(b"hello\r\n..\r\n.\r\nQUIT\r\n").await.unwrap();
+        let (mut text, mut data) = (Vec::new(), wire.data());
+        while let Some(piece) = data.next().await.unwrap() {
+            text.extend_from_slice(piece);
+        }
+        assert_eq!((data.violation(), text.as_slice()), (None, &b"hello\r\n.\r\n"[..]));
+        assert_eq!(wire.line(SECOND).await.unwrap(), b"QUIT\r\n");
+    }
+}
