@@ -11,6 +11,7 @@
 //! | [`mx`], [`web`] | the two front doors, which never know each other |
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
+//! | [`tls`] | certificates: our own, and those we trust |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
 
@@ -22,4 +23,5 @@ pub mod config;
 pub mod ledger;
 pub mod mx;
 pub mod relay;
+pub mod tls;
 pub mod web;

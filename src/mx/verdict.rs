@@ -27,7 +27,7 @@ impl Verdict {
                 tracing::info!(stage, code, "the smarthost refused");
                 Verdict::new(by_code(*code), "smarthost-refused")
             }
-            RelayError::Failed(_) => {
+            RelayError::Tls(_) | RelayError::Failed(_) => {
                 tracing::warn!(stage, %cause, "the smarthost is in trouble");
                 Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
             }

@@ -1,17 +1,19 @@
-//! The envelope: greeting, EHLO, MAIL, RCPT, and DATA's 354.
+//! The envelope: greeting, EHLO, TLS, AUTH, MAIL, RCPT, and DATA's 354.
 
 use std::io::Write;
 use std::time::Duration;
 
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
-use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EhloResponse, Severity};
+use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse, Severity};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::stream::Lines;
-use super::{Body, RelayError};
+use super::stream::{Lines, Transport};
+use super::{Body, Inner, RelayError};
 use crate::address::Mailbox;
-use crate::config;
+use crate::config::Tls;
 
 /// A connection to the smarthost, before the message.
 pub struct Connection {
@@ -33,16 +35,26 @@ pub struct Envelope {
 }
 
 impl Connection {
-    pub(super) async fn greet(
-        tcp: TcpStream,
-        hostname: &str,
-        config: &config::Smarthost,
-    ) -> Result<Self, RelayError> {
+    /// Greeting, EHLO, TLS and AUTH as the configuration wants them.
+    pub(super) async fn open(tcp: TcpStream, tls: Tls, smarthost: &Inner) -> Result<Self, RelayError> {
         // Small commands and their answers alternate: Nagle's algorithm would only delay them.
         tcp.set_nodelay(true)?;
-        let mut client = SmtpClient { stream: Lines::new(tcp), timeout: config.connect_timeout };
+        let Inner { config, hostname, credentials, .. } = smarthost;
+        let mut transport = Transport::Plain(tcp);
+        if tls == Tls::Implicit {
+            transport = encrypt(transport, smarthost).await?;
+        }
+        let mut client = SmtpClient { stream: Lines::new(transport), timeout: config.connect_timeout };
         client.read().await?.assert_positive_completion()?;
-        let capabilities = client.ehlo(hostname).await?;
+        let mut capabilities = client.ehlo(hostname).await?;
+        if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.has_capability(EXT_START_TLS) {
+            client = starttls(client, &capabilities, smarthost).await?;
+            // What was said in clear text counts no more (RFC 3207 §4.2).
+            capabilities = client.ehlo(hostname).await?;
+        }
+        if let Some(credentials) = credentials {
+            client.authenticate(credentials, &capabilities).await?;
+        }
         client.timeout = config.command_timeout;
         Ok(Connection {
             client,
@@ -112,4 +124,35 @@ impl Connection {
             false => Err(RelayError::Failed("it spoke out of turn, or hung up".into())),
         }
     }
+}
+
+/// STARTTLS (RFC 3207).
+async fn starttls(
+    mut client: SmtpClient<Lines>,
+    capabilities: &EhloResponse<String>,
+    smarthost: &Inner,
+) -> Result<SmtpClient<Lines>, RelayError> {
+    if !capabilities.has_capability(EXT_START_TLS) {
+        return Err(RelayError::Failed("it offers no STARTTLS".into()));
+    }
+    client.cmd("STARTTLS\r\n").await?.assert_positive_completion()?;
+    // Clear text behind the 220 would be taken for the smarthost's own words under TLS
+    // (CVE-2011-0411, the client's side of it).
+    if !client.stream.is_in_step() {
+        return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
+    }
+    let transport = encrypt(client.stream.into_transport(), smarthost).await?;
+    Ok(SmtpClient { stream: Lines::new(transport), timeout: client.timeout })
+}
+
+async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, RelayError> {
+    let Transport::Plain(tcp) = transport else {
+        return Err(RelayError::Failed("TLS inside TLS".into()));
+    };
+    let host = smarthost.config.host.trim_matches(['[', ']']);
+    let failed = |cause: &dyn std::fmt::Display| RelayError::Tls(cause.to_string());
+    let name = ServerName::try_from(host.to_owned()).map_err(|cause| failed(&cause))?;
+    let connector = TlsConnector::from(smarthost.tls.clone());
+    let tls = connector.connect(name, tcp).await.map_err(|cause| failed(&cause))?;
+    Ok(Transport::Tls(Box::new(tls)))
 }

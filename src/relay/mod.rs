@@ -16,10 +16,13 @@ pub use connection::{Connection, Envelope};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail_send::Credentials;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 
-use crate::config;
+use crate::config::{self, Tls};
+use crate::tls::{self, TlsError};
 use resolve::Resolver;
 
 /// Where the smarthost is and how to speak to it. Clones are cheap.
@@ -31,6 +34,8 @@ pub struct Smarthost {
 struct Inner {
     config: config::Smarthost,
     hostname: String,
+    tls: Arc<ClientConfig>,
+    credentials: Option<Arc<Credentials<String>>>,
     resolver: Resolver,
 }
 
@@ -40,31 +45,70 @@ pub enum RelayError {
     /// It understood and said no, with this code (4xx or 5xx).
     #[error("the smarthost refused with {0}")]
     Refused(u16),
+    /// No TLS with it: certificate, name or protocol.
+    #[error("the smarthost's TLS failed: {0}")]
+    Tls(String),
     /// It could not be reached, went away, was silent for too long, or spoke something else than SMTP.
     #[error("the smarthost failed: {0}")]
     Failed(String),
 }
 
+/// Why a smarthost cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The authorities to trust.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The password's file.
+    #[error("{path}: {cause}")]
+    Password {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The operating system's word.
+        cause: std::io::Error,
+    },
+}
+
 impl Smarthost {
     /// The smarthost of `config`; says EHLO with `hostname`.
-    pub fn new(config: &config::Smarthost, hostname: &str) -> Self {
-        let inner =
-            Inner { config: config.clone(), hostname: hostname.to_owned(), resolver: Resolver::default() };
-        Smarthost { inner: Arc::new(inner) }
+    ///
+    /// # Errors
+    /// When a file it names cannot be used.
+    pub fn new(config: &config::Smarthost, hostname: &str) -> Result<Self, SetupError> {
+        let tls = match config.tls {
+            Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
+            Tls::Starttls | Tls::Implicit => tls::verifying_client(config.ca_file.as_deref())?,
+        };
+        let inner = Inner {
+            config: config.clone(),
+            hostname: hostname.to_owned(),
+            tls: Arc::new(tls),
+            credentials: credentials(config)?.map(Arc::new),
+            resolver: Resolver::default(),
+        };
+        Ok(Smarthost { inner: Arc::new(inner) })
     }
 
-    /// A connection that has heard the greeting and said EHLO.
+    /// A connection that is ready for MAIL.
     ///
     /// # Errors
     /// Everything that goes wrong on the way, time included (`connect_timeout`).
     pub async fn connect(&self) -> Result<Connection, RelayError> {
-        let config = &self.inner.config;
-        timeout(config.connect_timeout, async {
-            let tcp = self.dial().await?;
-            Connection::greet(tcp, &self.inner.hostname, config).await
-        })
-        .await
-        .unwrap_or_else(|_| Err(RelayError::timed_out("connecting", config.connect_timeout)))
+        let limit = self.inner.config.connect_timeout;
+        let opened = timeout(limit, async {
+            match self.open(self.inner.config.tls).await {
+                Err(RelayError::Tls(cause)) if self.inner.config.tls == Tls::Opportunistic => {
+                    tracing::warn!(cause, "the smarthost offers TLS and fails at it; going on without");
+                    self.open(Tls::None).await
+                }
+                opened => opened,
+            }
+        });
+        opened.await.unwrap_or_else(|_| Err(RelayError::timed_out("connecting", limit)))
+    }
+
+    async fn open(&self, tls: Tls) -> Result<Connection, RelayError> {
+        Connection::open(self.dial().await?, tls, &self.inner).await
     }
 
     /// A TCP connection to the first address that takes one.
@@ -106,4 +150,15 @@ impl From<std::io::Error> for RelayError {
     fn from(error: std::io::Error) -> Self {
         RelayError::Failed(error.to_string())
     }
+}
+
+/// User name and password; the password file's last line end is not part of it.
+fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>, SetupError> {
+    let (Some(username), Some(path)) = (&config.username, &config.password_file) else {
+        return Ok(None);
+    };
+    let secret =
+        std::fs::read_to_string(path).map_err(|cause| SetupError::Password { path: path.clone(), cause })?;
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    Ok(Some(Credentials::new(username.clone(), secret.to_owned())))
 }

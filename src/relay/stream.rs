@@ -6,10 +6,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// The most a smarthost may say in answer to one command. Longer is not SMTP: RFC 5321 §4.5.3.1.5
 /// has reply lines of 512 octets, and the longest sensible EHLO answer has a few dozen of them.
@@ -20,22 +21,31 @@ const BUFFER: usize = 1024;
 
 /// A stream whose reads end at line ends.
 pub(super) struct Lines {
-    inner: BufReader<TcpStream>,
+    inner: BufReader<Transport>,
     said: usize,
 }
 
+/// What carries the octets.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 impl Lines {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Lines { inner: BufReader::with_capacity(BUFFER, stream), said: 0 }
+    pub(super) fn new(transport: Transport) -> Self {
+        Lines { inner: BufReader::with_capacity(BUFFER, transport), said: 0 }
     }
 
     /// Whether the smarthost has said nothing that was not read, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
-        if !self.inner.buffer().is_empty() {
-            return false;
-        }
-        let read = self.inner.get_ref().try_read(&mut [0]);
-        matches!(read, Err(cause) if cause.kind() == io::ErrorKind::WouldBlock)
+        // A read that would have to wait. Nobody is woken by it: the next real read asks again.
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.inner).poll_fill_buf(&mut context).is_pending()
+    }
+
+    /// The transport, without what was read from it and not asked for.
+    pub(super) fn into_transport(self) -> Transport {
+        self.inner.into_inner()
     }
 }
 
@@ -73,6 +83,38 @@ impl AsyncWrite for Lines {
     }
 }
 
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, out),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Transport::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +124,7 @@ mod tests {
     async fn pair() -> (Lines, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Lines::new(near), listener.accept().await.unwrap().0)
+        (Lines::new(Transport::Plain(near)), listener.accept().await.unwrap().0)
     }
 
     async fn read(lines: &mut Lines) -> Vec<u8> {
@@ -106,7 +148,8 @@ mod tests {
         let (mut lines, far) = pair().await;
         assert!(lines.is_in_step());
         drop(far);
-        lines.inner.get_ref().readable().await.unwrap();
+        let Transport::Plain(tcp) = lines.inner.get_ref() else { unreachable!("made so above") };
+        tcp.readable().await.unwrap();
         assert!(!lines.is_in_step());
     }
 

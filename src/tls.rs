@@ -1,0 +1,206 @@
+//! Certificates: our own, reloaded when their files change, and those we trust.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+};
+
+/// What is wrong with a file of certificates or keys.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {cause}")]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub cause: String,
+}
+
+/// Our certificate and key, for all listeners that share them. Clones share what is loaded.
+#[derive(Clone)]
+pub struct Identity {
+    cert: PathBuf,
+    key: PathBuf,
+    current: Arc<Current>,
+    acceptor: TlsAcceptor,
+}
+
+/// What is presented to clients right now, and the files' times when it was read.
+struct Current {
+    certified: ArcSwap<CertifiedKey>,
+    read_at: ArcSwap<[Option<SystemTime>; 2]>,
+}
+
+impl Identity {
+    /// Loads the PEM files `cert` (the chain, our own first) and `key`.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, holds nothing of its kind, or they do not belong together.
+    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let current = Arc::new(Current {
+            certified: ArcSwap::new(read(cert, key)?),
+            read_at: ArcSwap::from_pointee([modified(cert), modified(key)]),
+        });
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("aws-lc-rs knows the default versions")
+            .with_no_client_auth()
+            .with_cert_resolver(current.clone());
+        // Outlook drops mail over session tickets (mox #237, chasquid #64, maddy #730).
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Identity { cert: cert.to_owned(), key: key.to_owned(), current, acceptor })
+    }
+
+    /// Reads the files again if they have changed; true when there is something new. Sessions that
+    /// go on are not touched.
+    ///
+    /// # Errors
+    /// As [`Identity::load`]; the old certificate stays in use.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let now = [modified(&self.cert), modified(&self.key)];
+        if **self.current.read_at.load() == now {
+            return Ok(false);
+        }
+        // Noted even when it fails, so that a broken file is reported once and not every time.
+        self.current.read_at.store(Arc::new(now));
+        self.current.certified.store(read(&self.cert, &self.key)?);
+        Ok(true)
+    }
+
+    /// What makes TLS of an accepted connection.
+    pub fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.certified.load_full())
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current(…)")
+    }
+}
+
+/// A client that trusts the authorities in `ca_file`, or the system's when there is none.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn verifying_client(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|cause| error(path, cause))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            let (_, ignored) = roots.add_parsable_certificates(found.certs);
+            tracing::debug!(known = roots.len(), ignored, errors = ?found.errors, "the system's authorities");
+        }
+    }
+    Ok(client().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A client that encrypts and asks nobody who is at the other end (RFC 7435): against listeners on
+/// the line, not against somebody in the middle.
+pub fn opportunistic_client() -> ClientConfig {
+    let algorithms = provider().signature_verification_algorithms;
+    client()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AcceptAny(algorithms)))
+        .with_no_client_auth()
+}
+
+fn client() -> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs knows the default versions")
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn read(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = certificates(cert)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| error(key, cause))?;
+    match CertifiedKey::from_der(chain, private, &provider()) {
+        Ok(certified) => Ok(Arc::new(certified)),
+        Err(Error::InconsistentKeys(_)) => {
+            Err(error(key, format!("does not belong to the certificate in {}", cert.display())))
+        }
+        Err(cause) => Err(error(cert, cause)),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .map_err(|cause| error(path, cause))?;
+    if found.is_empty() { Err(error(path, "holds no certificate")) } else { Ok(found) }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+fn error(path: &Path, cause: impl ToString) -> TlsError {
+    TlsError { path: path.to_owned(), cause: cause.to_string() }
+}
+
+/// Any certificate will do; the handshake must still be sound.
+#[derive(Debug)]
+struct AcceptAny(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tokio_rustls::rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tokio_rustls::rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
