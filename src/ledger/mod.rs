@@ -15,7 +15,7 @@ pub use aliases::{Amendment, Issued, NewAlias, Purged, SpendOutcome, Usage};
 pub use error::{LedgerError, OpenError};
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
@@ -28,11 +28,15 @@ use writer::Writer;
 /// The file's name inside the data directory.
 pub const FILE_NAME: &str = "tempalias.db";
 
+const UNPOISONED: &str = "nobody panics while holding this lock";
+
 /// A handle to the ledger; clones share the writer thread and the readers.
 #[derive(Clone)]
 pub struct Ledger {
     writer: Arc<Writer>,
-    readers: Pool<SqliteConnectionManager>,
+    /// Taken out by [`Ledger::close`]: the writer has to be the last connection, only then does
+    /// SQLite fold the write-ahead log into the database and delete it.
+    readers: Arc<RwLock<Option<Pool<SqliteConnectionManager>>>>,
     bounce_key: BounceKey,
 }
 
@@ -47,7 +51,7 @@ impl Ledger {
         let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
         Ok(Ledger {
             writer: Arc::new(Writer::start(opened.write)),
-            readers: opened.readers,
+            readers: Arc::new(RwLock::new(Some(opened.readers))),
             bounce_key: BounceKey::new(&opened.bounce_secret),
         })
     }
@@ -127,10 +131,12 @@ impl Ledger {
     /// Answers what is queued, then closes the database. Later calls fail with
     /// [`LedgerError::Closed`].
     pub async fn close(&self) {
+        self.readers.write().expect(UNPOISONED).take();
         self.writer.close().await;
     }
 
     fn reader(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, LedgerError> {
-        Ok(self.readers.get()?)
+        let pool = self.readers.read().expect(UNPOISONED).clone();
+        Ok(pool.ok_or(LedgerError::Closed)?.get()?)
     }
 }
