@@ -1,63 +1,115 @@
 //! Configuration: one tree of plain values, every default beside its field.
+//!
+//! [`load`] reads the file, lays the environment over it and then looks at combinations, which
+//! may each be well-formed and yet cannot work together. `packaging/tempalias.toml` shows every
+//! key with its default.
+
+mod check;
+mod load;
+mod values;
+
+pub use load::{ConfigError, load, parse};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
 
 /// Everything an operator can set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Our host name: banner, `Received`, EHLO towards the smarthost. Required.
+    #[serde(deserialize_with = "values::parsed")]
     pub hostname: Domain,
     /// The domains we hand out aliases for; the first is the default. Required, at least one.
+    #[serde(deserialize_with = "values::list")]
     pub domains: Vec<Domain>,
     /// Where mail for `postmaster@` and `abuse@` of every domain goes. Required.
+    #[serde(deserialize_with = "values::parsed")]
     pub postmaster: Mailbox,
     /// Directory of the ledger. Default: `/var/lib/tempalias`.
+    #[serde(default = "default_data_dir")]
     pub data_dir: PathBuf,
     /// `[http]`
+    #[serde(default)]
     pub http: Http,
     /// `[smtp]`
+    #[serde(default)]
     pub smtp: Smtp,
     /// `[smarthost]`; required.
     pub smarthost: Smarthost,
     /// `[aliases]`
+    #[serde(default)]
     pub aliases: Aliases,
 }
 
+fn default_data_dir() -> PathBuf {
+    PathBuf::from("/var/lib/tempalias")
+}
+
 /// `[http]`: page and API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Default: `["127.0.0.1:8080"]`.
+    #[serde(deserialize_with = "values::addresses")]
     pub listen: Vec<SocketAddr>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http { listen: vec![([127, 0, 0, 1], 8080).into()] }
+    }
 }
 
 /// `[smtp]`: the MX.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Smtp {
     /// Default: `["0.0.0.0:25", "[::]:25"]`.
+    #[serde(deserialize_with = "values::addresses")]
     pub listen: Vec<SocketAddr>,
     /// Largest message in octets. Default: 25 MiB. 0: no limit.
+    #[serde(deserialize_with = "values::size")]
     pub max_size: u64,
-    /// Longest wait for a command. Default: 300 s.
+    /// Longest wait for a command. Default: 300 s (RFC 5321 §4.5.3.2.7).
+    #[serde(deserialize_with = "values::duration")]
     pub idle_timeout: Duration,
     /// Sessions at the same time. Default: 10,000. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
     pub max_connections: usize,
-    /// Recipients of one message. Default: 100. 0: no limit.
+    /// Recipients of one message. Default: 100 (RFC 5321 §4.5.3.1.8). 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
     pub max_recipients: usize,
 }
 
+impl Default for Smtp {
+    fn default() -> Self {
+        Smtp {
+            listen: vec![([0, 0, 0, 0], 25).into(), ([0u16; 8], 25).into()],
+            max_size: 25 << 20,
+            idle_timeout: Duration::from_secs(300),
+            max_connections: 10_000,
+            max_recipients: 100,
+        }
+    }
+}
+
 /// `[smarthost]`: the relay behind us.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Smarthost {
-    /// Name or address. Required.
+    /// Name or address. Required: the default is empty, which is refused.
     pub host: String,
     /// Default: 25.
+    #[serde(deserialize_with = "values::whole")]
     pub port: u16,
-    /// Default: [`Tls::Opportunistic`].
+    /// Default: [`Tls::None`].
     pub tls: Tls,
     /// User name for AUTH; none: no AUTH.
     pub username: Option<String>,
@@ -66,17 +118,39 @@ pub struct Smarthost {
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Resolving, connecting, TLS, greeting and EHLO together. Default: 30 s.
+    #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
     /// Each of MAIL, RCPT and DATA. Default: 60 s.
+    #[serde(deserialize_with = "values::duration")]
     pub command_timeout: Duration,
     /// Each write of a piece of the message. Default: 180 s.
+    #[serde(deserialize_with = "values::duration")]
     pub write_timeout: Duration,
     /// The answer to the final dot. Default: 270 s.
+    #[serde(deserialize_with = "values::duration")]
     pub final_timeout: Duration,
 }
 
+impl Default for Smarthost {
+    fn default() -> Self {
+        Smarthost {
+            host: String::new(),
+            port: 25,
+            tls: Tls::None,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            connect_timeout: Duration::from_secs(30),
+            command_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(180),
+            final_timeout: Duration::from_secs(270),
+        }
+    }
+}
+
 /// How the connection to the smarthost is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Tls {
     /// Not at all.
     None,
@@ -89,16 +163,32 @@ pub enum Tls {
 }
 
 /// `[aliases]`: what people may ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Aliases {
-    /// Default: 60.
+    /// Longest life of an alias in days. Default: 60.
+    #[serde(deserialize_with = "values::whole")]
     pub max_days: u32,
-    /// Default: 100.
+    /// Most messages of an alias. Default: 100.
+    #[serde(deserialize_with = "values::whole")]
     pub max_usage: u32,
-    /// Default: 30 min.
+    /// How often aliases that are over are deleted. Default: 30 min.
+    #[serde(deserialize_with = "values::duration")]
     pub purge_interval: Duration,
-    /// Characters of the first names. Default: 6.
+    /// Characters of the first names, 4 to 16. Default: 6. A ledger keeps the length it has grown to.
+    #[serde(deserialize_with = "values::whole")]
     pub initial_length: usize,
+}
+
+impl Default for Aliases {
+    fn default() -> Self {
+        Aliases {
+            max_days: 60,
+            max_usage: 100,
+            purge_interval: Duration::from_secs(30 * 60),
+            initial_length: 6,
+        }
+    }
 }
 
 impl Aliases {

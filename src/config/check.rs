@@ -1,0 +1,186 @@
+//! Combinations: values that are each well-formed, and yet cannot work together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::{Config, Smarthost, Tls};
+
+/// The shortest names: 32^4 are a million, the least that is not guessed by trying.
+const SHORTEST_NAME: usize = 4;
+
+/// The longest first names: 80 bits, more than anybody could type.
+const LONGEST_NAME: usize = 16;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The key to change, and why.
+pub(super) struct Problem {
+    pub(super) key: &'static str,
+    pub(super) reason: String,
+}
+
+type Verdict = Result<(), Problem>;
+
+/// Finds the first thing that cannot work.
+pub(super) fn combinations(config: &Config) -> Verdict {
+    domains(config)?;
+    data_dir(config)?;
+    listeners(config)?;
+    spans(config)?;
+    limits(config)?;
+    smarthost(&config.smarthost)?;
+    smarthost_is_somebody_else(config)
+}
+
+/// Looks at what the configuration names outside itself.
+pub(super) fn surroundings(config: &Config) -> Verdict {
+    let dir = &config.data_dir;
+    match std::fs::metadata(dir) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => refuse("data_dir", format!("{} is not a directory", dir.display())),
+        Err(cause) => refuse("data_dir", format!("{}: {cause}", dir.display())),
+    }
+}
+
+fn refuse<T>(key: &'static str, reason: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem { key, reason: reason.into() })
+}
+
+fn domains(config: &Config) -> Verdict {
+    if config.domains.is_empty() {
+        return refuse("domains", "at least one domain is needed");
+    }
+    for (nth, domain) in config.domains.iter().enumerate() {
+        if config.domains[..nth].contains(domain) {
+            return refuse("domains", format!("{domain} is there twice"));
+        }
+    }
+    if config.domains.iter().any(|domain| domain.as_str() == config.postmaster.domain()) {
+        return refuse("postmaster", "must be outside our own domains: its mail would come back to us");
+    }
+    Ok(())
+}
+
+fn data_dir(config: &Config) -> Verdict {
+    if !config.data_dir.is_absolute() {
+        return refuse("data_dir", "must be an absolute path, beginning with /");
+    }
+    Ok(())
+}
+
+fn listeners(config: &Config) -> Verdict {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, listen) in [("smtp.listen", &config.smtp.listen), ("http.listen", &config.http.listen)] {
+        if listen.is_empty() {
+            return refuse(key, "at least one address is needed");
+        }
+        for address in listen {
+            match taken.iter().find(|(_, other)| clash(address, other)) {
+                None => taken.push((key, *address)),
+                Some(&(where_, other)) if (where_, other) == (key, *address) => {
+                    return refuse(key, format!("{address} is there twice"));
+                }
+                Some((where_, other)) => {
+                    return refuse(key, format!("{address} clashes with {other} in {where_}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether only one of the two could be bound. Port 0 is a free one, another each time; an IPv6
+/// listener takes no IPv4 (see [`crate::daemon`]).
+fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn spans(config: &Config) -> Verdict {
+    for (key, span) in [
+        ("smtp.idle_timeout", config.smtp.idle_timeout),
+        ("smarthost.connect_timeout", config.smarthost.connect_timeout),
+        ("smarthost.command_timeout", config.smarthost.command_timeout),
+        ("smarthost.write_timeout", config.smarthost.write_timeout),
+        ("smarthost.final_timeout", config.smarthost.final_timeout),
+        ("aliases.purge_interval", config.aliases.purge_interval),
+    ] {
+        if !(Duration::from_secs(1)..=DAY).contains(&span) {
+            return refuse(key, "must be 1s to 24h");
+        }
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Verdict {
+    let aliases = &config.aliases;
+    if aliases.max_days == 0 {
+        return refuse("aliases.max_days", "must be at least 1");
+    }
+    if aliases.max_usage == 0 {
+        return refuse("aliases.max_usage", "must be at least 1");
+    }
+    if !(SHORTEST_NAME..=LONGEST_NAME).contains(&aliases.initial_length) {
+        return refuse("aliases.initial_length", format!("must be {SHORTEST_NAME} to {LONGEST_NAME}"));
+    }
+    Ok(())
+}
+
+fn smarthost(smarthost: &Smarthost) -> Verdict {
+    if smarthost.host.is_empty() {
+        return refuse("smarthost.host", "required, but missing");
+    }
+    if !is_host(&smarthost.host) {
+        return refuse(
+            "smarthost.host",
+            format!("{:?}: not a host name or address (the port has its own key)", smarthost.host),
+        );
+    }
+    if smarthost.port == 0 {
+        return refuse("smarthost.port", "must be 1 to 65535");
+    }
+    match (&smarthost.username, &smarthost.password_file) {
+        (Some(_), None) => return refuse("smarthost.username", "needs smarthost.password_file"),
+        (None, Some(_)) => return refuse("smarthost.password_file", "needs smarthost.username"),
+        (Some(_), Some(_)) => return refuse("smarthost.username", "AUTH is not supported yet"),
+        (None, None) => {}
+    }
+    if smarthost.tls != Tls::None {
+        return refuse("smarthost.tls", "TLS is not supported yet; only \"none\" is");
+    }
+    if smarthost.ca_file.is_some() {
+        return refuse("smarthost.ca_file", "says nothing while smarthost.tls is \"none\"");
+    }
+    Ok(())
+}
+
+/// An address, or what the DNS or a hosts file could know; a single label is fine.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    host.parse::<IpAddr>().is_ok()
+        || (host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label))
+}
+
+/// A message handed to our own MX would go round for ever.
+fn smarthost_is_somebody_else(config: &Config) -> Verdict {
+    let Smarthost { host, port, .. } = &config.smarthost;
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let ip: Option<IpAddr> =
+        if host == "localhost" { Some([127, 0, 0, 1].into()) } else { host.parse().ok() };
+    let is_us = |listener: &&SocketAddr| {
+        let at_listener =
+            |ip: IpAddr| ip == listener.ip() || (listener.ip().is_unspecified() && ip.is_loopback());
+        listener.port() == *port && (host == config.hostname.as_str() || ip.is_some_and(at_listener))
+    };
+    match config.smtp.listen.iter().find(is_us) {
+        Some(listener) => refuse(
+            "smarthost.host",
+            format!("{host} port {port} is our own smtp.listen {listener}: mail would loop"),
+        ),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,202 @@
+//! From a file and the environment to a [`Config`], or to one line that says what to mend.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, check};
+
+/// What the name of an overriding variable begins with.
+const PREFIX: &str = "TEMPALIAS_";
+
+/// Begins like an override, but belongs to [`crate::telemetry`].
+const LOG_VARIABLE: &str = "TEMPALIAS_LOG";
+
+/// Why there is no configuration: place, key and reason on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, with a line number where there is one, or `environment`.
+    place: String,
+    /// The key, like `smtp.max_size`, or the variable; none when the file as a whole is meant.
+    key: Option<String>,
+    reason: String,
+}
+
+/// Where each key was written, sections included.
+struct Origins<'a> {
+    file: &'a str,
+    of: BTreeMap<String, Origin>,
+}
+
+enum Origin {
+    Line(usize),
+    Variable(String),
+}
+
+/// Reads the configuration in the file at `path`. `variables` is the environment: what begins
+/// with `TEMPALIAS_` overrides the file.
+///
+/// # Errors
+/// When the file cannot be read or understood, or asks for what cannot work.
+pub fn load(
+    path: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, ConfigError> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let (config, origins) = read(&file, &text, variables)?;
+            check::surroundings(&config).map_err(|problem| origins.error(problem.key, problem.reason))?;
+            Ok(config)
+        }
+        Err(cause) => Err(ConfigError { place: file, key: None, reason: cause.to_string() }),
+    }
+}
+
+/// Like [`load`], for the `text` of a file that errors call `file`; whether the directory of the
+/// ledger is there is not looked at.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(
+    file: &str,
+    text: &str,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, ConfigError> {
+    read(file, text, variables).map(|(config, _)| config)
+}
+
+fn read<'a>(
+    file: &'a str,
+    text: &str,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Config, Origins<'a>), ConfigError> {
+    // In the order of their names, so that a section comes before its keys.
+    let variables: BTreeMap<_, _> = variables.into_iter().collect();
+    let mut origins = Origins { file, of: BTreeMap::new() };
+    let mut root = DeTable::parse(text).map_err(|cause| {
+        let line = cause.span().map(|span| line_at(text, span.start));
+        let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+        ConfigError { place, key: None, reason: format!("not TOML: {}", one_line(cause.message())) }
+    })?;
+    origins.note_file(text, root.get_ref());
+    for (name, value) in &variables {
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && name != LOG_VARIABLE {
+            lay_over(root.get_mut(), &mut origins, name, value)?;
+        }
+    }
+    let config = serde_path_to_error::deserialize(toml::Deserializer::from(root)).map_err(|cause| {
+        let path = cause.path().to_string();
+        origins.explain(&path, cause.inner().message())
+    })?;
+    check::combinations(&config).map_err(|problem| origins.error(problem.key, problem.reason))?;
+    Ok((config, origins))
+}
+
+/// Puts the value of one variable where its name says.
+fn lay_over<'a>(
+    root: &mut DeTable<'a>,
+    origins: &mut Origins<'_>,
+    name: &OsStr,
+    value: &'a OsStr,
+) -> Result<(), ConfigError> {
+    let refuse = |reason: &str| ConfigError {
+        place: "environment".into(),
+        key: Some(name.to_string_lossy().into_owned()),
+        reason: reason.into(),
+    };
+    let (Some(variable), Some(value)) = (name.to_str(), value.to_str()) else {
+        return Err(refuse("not UTF-8"));
+    };
+    let path = variable[PREFIX.len()..].to_ascii_lowercase();
+    let value = match DeValue::parse(value) {
+        Ok(value) => value,
+        Err(_) => unplaced(DeValue::String(value.into())),
+    };
+    let (table, key) = match path.split_once("__") {
+        None => (root, path.as_str()),
+        Some((section, key)) => {
+            origins.of.entry(section.into()).or_insert_with(|| Origin::Variable(variable.into()));
+            let entry = root
+                .entry(unplaced(section.to_owned().into()))
+                .or_insert_with(|| unplaced(DeValue::Table(DeTable::new())));
+            match entry.get_mut() {
+                DeValue::Table(table) => (table, key),
+                _ => return Err(refuse(&format!("{section} is no section in {}", origins.file))),
+            }
+        }
+    };
+    table.insert(unplaced(key.to_owned().into()), value);
+    origins.of.insert(path.replace("__", "."), Origin::Variable(variable.into()));
+    Ok(())
+}
+
+/// Without a place in the file's text.
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+impl Origins<'_> {
+    fn note_file(&mut self, text: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            self.of.insert(key.get_ref().to_string(), Origin::Line(line_at(text, key.span().start)));
+            for (inner, _) in value.get_ref().as_table().into_iter().flatten() {
+                let path = format!("{}.{}", key.get_ref(), inner.get_ref());
+                self.of.insert(path, Origin::Line(line_at(text, inner.span().start)));
+            }
+        }
+    }
+
+    /// What serde says of `path`, in our words.
+    fn explain(&self, path: &str, message: &str) -> ConfigError {
+        let section = if path == "." { "" } else { path };
+        let below = |key: &str| match section.rsplit('.').next() {
+            // An unknown key is part of the path already, a missing one is not.
+            Some(last) if last == key => section.to_owned(),
+            _ => [section, key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("."),
+        };
+        let quoted = |rest: &str| rest.split_once('`').map(|(key, rest)| (key.to_owned(), rest.to_owned()));
+        if let Some((key, _)) = message.strip_prefix("missing field `").and_then(quoted) {
+            return self.error(&below(&key), "required, but missing".into());
+        }
+        if let Some((key, rest)) = message.strip_prefix("unknown field `").and_then(quoted) {
+            let known = rest.trim_start_matches(", expected ").trim_start_matches("one of ");
+            return self.error(&below(&key), format!("no such key; known here: {}", known.replace('`', "")));
+        }
+        self.error(section, one_line(message))
+    }
+
+    fn error(&self, key: &str, reason: String) -> ConfigError {
+        let (place, key) = match self.of.get(key) {
+            Some(Origin::Variable(name)) => ("environment".to_owned(), name.clone()),
+            Some(Origin::Line(line)) => (format!("{}:{line}", self.file), key.to_owned()),
+            None => (self.file.to_owned(), key.to_owned()),
+        };
+        ConfigError { place, key: Some(key).filter(|key| !key.is_empty()), reason }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The number of the line that the octet at `offset` is in.
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|&&octet| octet == b'\n').count()
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
