@@ -18,10 +18,14 @@
 pub mod address;
 pub mod alias;
 pub mod bounce;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod ledger;
 pub mod mx;
 pub mod relay;
+pub mod sink;
+pub mod telemetry;
 pub mod tls;
 pub mod web;

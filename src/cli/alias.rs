@@ -1,0 +1,251 @@
+//! `tempalias alias`: the operator's hand on the ledger, also while the server runs.
+
+use std::io::{self, Write, stdout};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{ConfigFile, Failure, block_on};
+use crate::address::{Domain, Mailbox};
+use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::ledger::{FILE_NAME, Ledger, NewAlias};
+
+/// Add, look at and revoke aliases
+///
+/// Works on the same ledger while the server runs.
+#[derive(clap::Args)]
+pub(super) struct Alias {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print one JSON object a line, with the fields of the API
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Add(Add),
+    /// Show one alias
+    Show {
+        #[command(flatten)]
+        alias: Named,
+    },
+    /// List all aliases
+    List,
+    /// Delete an alias for good; its name is never handed out again
+    Revoke {
+        #[command(flatten)]
+        alias: Named,
+    },
+}
+
+/// Hand out an alias; at least one of --days and --max-usage is needed
+#[derive(clap::Args)]
+struct Add {
+    /// The real mailbox
+    #[arg(long, value_name = "ADDRESS")]
+    target: Mailbox,
+    /// One of the domains of the configuration [default: the first]
+    #[arg(long)]
+    domain: Option<Domain>,
+    /// Forward for so many days
+    #[arg(long)]
+    days: Option<u32>,
+    /// Forward so many messages
+    #[arg(long, value_name = "N")]
+    max_usage: Option<u32>,
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// The alias, with or without its domain
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: AliasName,
+}
+
+impl Alias {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        if !matches!(self.action, Action::Add(_)) {
+            existing_ledger(&config)?;
+        }
+        block_on(async {
+            let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
+            let output = self.act(&config, &ledger).await;
+            ledger.close().await;
+            stdout().write_all(output?.as_bytes()).map_err(Failure::Output)
+        })
+    }
+
+    /// Does it, and gives what to print.
+    async fn act(&self, config: &Config, ledger: &Ledger) -> Result<String, Failure> {
+        let now = clock::now();
+        match &self.action {
+            Action::Add(add) => {
+                let issued = ledger.issue(add.granted(config, now)?, now).await?;
+                Ok(self.render_one(&issued.alias, Some(&issued.key), now))
+            }
+            Action::Show { alias: Named { name } } => {
+                let alias = ledger.lookup(name)?.ok_or_else(|| unknown(name))?;
+                Ok(self.render_one(&alias, None, now))
+            }
+            Action::List => Ok(self.render_all(&ledger.list()?, now)),
+            Action::Revoke { alias: Named { name } } => {
+                if !ledger.revoke(name.clone()).await? {
+                    return Err(unknown(name));
+                }
+                Ok(match self.json {
+                    true => line(&json!({ "aid": name.as_str(), "revoked": true })),
+                    false => format!("{name} is revoked\n"),
+                })
+            }
+        }
+    }
+
+    fn render_one(&self, alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> String {
+        if self.json {
+            return line(&to_json(alias, key, now));
+        }
+        let mut text = format!(
+            "address     {}\ntarget      {}\nstate       {}\nuses        {}\nvalid from  {}\nvalid until {}\n",
+            alias.address(),
+            alias.target.as_str(),
+            alias.state(now).as_str(),
+            uses(alias),
+            alias.limits.valid_from,
+            until(alias),
+        );
+        if let Some(key) = key {
+            text += &format!("manage key  {key}   (shown only now)\n");
+        }
+        text
+    }
+
+    fn render_all(&self, aliases: &[Entry], now: Timestamp) -> String {
+        if self.json {
+            return aliases.iter().map(|alias| line(&to_json(alias, None, now))).collect();
+        }
+        let heading = ["ADDRESS", "STATE", "USES", "VALID UNTIL", "TARGET"].map(String::from);
+        let rows = aliases.iter().map(|alias| {
+            let state = alias.state(now).as_str().to_owned();
+            [alias.address(), state, uses(alias), until(alias), alias.target.as_str().to_owned()]
+        });
+        table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
+    }
+}
+
+impl Add {
+    /// The alias that this wish gets under the configuration's caps.
+    fn granted(&self, config: &Config, now: Timestamp) -> Result<NewAlias, Failure> {
+        let refuse = |reason: String| Err(Failure::Refused(reason));
+        let domain = self.domain.as_ref().unwrap_or(&config.domains[0]);
+        if !config.domains.contains(domain) {
+            return refuse(format!("{domain} is not one of the configured domains"));
+        }
+        if config.domains.iter().any(|ours| ours.as_str() == self.target.domain()) {
+            return refuse("the target must not be in one of our own domains".into());
+        }
+        let request = LimitRequest { days: self.days, max_usage: self.max_usage, ..Default::default() };
+        let (limits, clamped) = match Limits::grant(request, config.aliases.caps(), now) {
+            Ok(granted) => granted,
+            Err(cause) => return refuse(cause.to_string()),
+        };
+        for what in clamped {
+            eprintln!("tempalias: {} was cut to the largest value the configuration allows", what.field());
+        }
+        Ok(NewAlias { domain: domain.clone(), target: self.target.clone(), limits })
+    }
+}
+
+/// Looking at a ledger must not make one, least of all as the wrong user.
+fn existing_ledger(config: &Config) -> Result<(), Failure> {
+    let path: PathBuf = config.data_dir.join(FILE_NAME);
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::Refused(format!("{}: there is no ledger yet", path.display())))
+        }
+        Err(cause) => Err(Failure::System(path.display().to_string(), cause)),
+    }
+}
+
+fn parse_name(text: &str) -> Result<AliasName, String> {
+    let local = text.split_once('@').map_or(text, |(local, _)| local);
+    local.parse().map_err(|_| "not the name of any alias".to_owned())
+}
+
+fn unknown(name: &AliasName) -> Failure {
+    Failure::Refused(format!("there is no alias {name}"))
+}
+
+fn uses(alias: &Entry) -> String {
+    let granted = alias.limits.max_usage.map_or_else(|| "any".to_owned(), |granted| granted.to_string());
+    format!("{} of {granted}", alias.used)
+}
+
+fn until(alias: &Entry) -> String {
+    alias.limits.valid_until.map_or_else(|| "any time".to_owned(), |until| until.to_string())
+}
+
+/// The fields of the API, and those that only the operator sees.
+fn to_json(alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> Value {
+    let mut object = json!({
+        "aid": alias.name.as_str(),
+        "domain": alias.domain.as_str(),
+        "email": alias.address(),
+        "target": alias.target.as_str(),
+        "state": alias.state(now).as_str(),
+        "created": alias.created.to_string(),
+        "valid_from": alias.limits.valid_from.to_string(),
+        "valid_until": alias.limits.valid_until.map(|until| until.to_string()),
+        "days": alias.limits.days(),
+        "max_usage": alias.limits.max_usage,
+        "usage_left": alias.uses_left(),
+        "used": alias.used,
+        "paused": alias.paused,
+        "bounces": alias.bounces,
+    });
+    if let Some(key) = key {
+        object["updatekey"] = json!(key.to_string());
+    }
+    object
+}
+
+fn line(object: &Value) -> String {
+    format!("{object}\n")
+}
+
+/// Columns as wide as their widest cell, two spaces between them.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_a_table_line_up_and_lines_do_not_end_in_blanks() {
+        let rows = [["A", "LONG"], ["wide", "x"]].map(|row| row.map(String::from));
+        assert_eq!(table(&rows), "A     LONG\nwide  x\n");
+    }
+
+    #[test]
+    fn an_alias_is_named_with_or_without_its_domain() {
+        assert_eq!(parse_name("k7m2q1@example.com"), parse_name("K7M2Q1"));
+        assert!(parse_name("@example.com").is_err());
+    }
+}

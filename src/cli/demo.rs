@@ -1,0 +1,170 @@
+//! `tempalias demo`: everything at once, without a configuration or another service.
+
+mod delivery;
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anstream::stdout;
+use anstyle::{AnsiColor, Style};
+
+use super::{Failure, block_on};
+use crate::config::{Aliases, Config, Http, Smarthost, Smtp, Tls};
+use crate::daemon::{Daemon, Knobs, Stop};
+use crate::ledger::Ledger;
+use crate::sink::{Delivery, Sink};
+
+const KNOBS: Knobs = Knobs { smtp: "--smtp", http: "--http" };
+
+const HOSTNAME: &str = "mx.demo.test";
+const DOMAIN: &str = "demo.test";
+const POSTMASTER: &str = "postmaster@example.com";
+
+/// Emphasis.
+const BOLD: Style = Style::new().bold();
+/// What is to be copied.
+const COMMAND: Style = AnsiColor::Green.on_default();
+
+/// Try it out: page, API, MX and a smarthost that shows each message, without configuration
+#[derive(clap::Args)]
+pub(super) struct Demo {
+    /// Where page and API listen
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Where the MX listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2525")]
+    smtp: SocketAddr,
+    /// Where ledger and messages are kept [default: a fresh temporary directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let dir = self.directory().map_err(|cause| {
+            let dir = self.dir.as_ref().map_or_else(std::env::temp_dir, PathBuf::clone);
+            Failure::System(dir.display().to_string(), cause)
+        })?;
+        let mail = dir.join("mail");
+        let smarthost = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))?;
+        let smarthost_port = smarthost
+            .local_addr()
+            .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))?
+            .port();
+        let config = self.config(dir, smarthost_port);
+
+        block_on(async {
+            let stop = Stop::on_signals().map_err(|cause| Failure::System("signals".into(), cause))?;
+            let daemon = Daemon::start(&config, KNOBS)?;
+            start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;
+            write_tour(&mut stdout().lock(), daemon.smtp()[0], daemon.http()[0], &mail)
+                .map_err(Failure::Output)?;
+            eprintln!("tempalias: ready, {daemon}");
+            daemon.run(stop).await?;
+            writeln!(stdout(), "\nBye. The messages stay in {}", mail.display()).map_err(Failure::Output)
+        })
+    }
+
+    /// The demo's directory, made if it is not there, with a place for messages in it.
+    fn directory(&self) -> io::Result<PathBuf> {
+        let dir = match &self.dir {
+            Some(dir) => std::path::absolute(dir)?,
+            None => tempfile::Builder::new().prefix("tempalias-demo-").tempdir()?.keep(),
+        };
+        std::fs::create_dir_all(dir.join("mail"))?;
+        Ok(dir)
+    }
+
+    fn config(&self, data_dir: PathBuf, smarthost_port: u16) -> Config {
+        Config {
+            hostname: HOSTNAME.parse().expect("a valid domain"),
+            domains: vec![DOMAIN.parse().expect("a valid domain")],
+            postmaster: POSTMASTER.parse().expect("a valid address"),
+            data_dir,
+            http: Http { listen: vec![self.http] },
+            smtp: Smtp { listen: vec![self.smtp], ..Default::default() },
+            smarthost: Smarthost {
+                host: Ipv4Addr::LOCALHOST.to_string(),
+                port: smarthost_port,
+                tls: Tls::None,
+                username: None,
+                password_file: None,
+                ca_file: None,
+            },
+            aliases: Aliases::default(),
+        }
+    }
+}
+
+fn start_sink(listener: TcpListener, dir: PathBuf, config: &Config, ledger: Ledger) -> Result<(), Failure> {
+    // Twice what the MX lets in: what it prepends must not make the difference.
+    let max_size = usize::try_from(config.smtp.max_size * 2).unwrap_or(usize::MAX);
+    let show = move |delivered: &Delivery<'_>| {
+        // Without a terminal there is nobody to be shown anything; the message is kept all the same.
+        let _ = delivery::show(&mut stdout().lock(), delivered, &ledger);
+    };
+    Sink::new(dir, max_size, show)
+        .start("smarthost.demo.test", listener)
+        .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))
+}
+
+/// What to do next, in commands that work as they stand.
+fn write_tour(out: &mut impl Write, smtp: SocketAddr, http: SocketAddr, mail: &Path) -> io::Result<()> {
+    let (smtp, http) = (reachable(smtp), reachable(http));
+    // Commands begin in the first column: shells leave lines that begin with a blank out of
+    // their history, and the second one is to be repeated.
+    writeln!(
+        out,
+        "\
+{BOLD}tempalias demo{BOLD:#}: aliases at {DOMAIN}. No mail leaves this machine.
+
+  Page and API     {BOLD}http://{http}/{BOLD:#}
+  MX (SMTP)        {smtp}
+  Messages go to   {mail}
+
+In a second terminal, make an alias that lives for 3 messages:
+
+{COMMAND}{create}{COMMAND:#}
+
+Mail it. Repeat this: the fourth message is refused with 550.
+
+{COMMAND}{send}{COMMAND:#}
+
+Ctrl-C ends the demo. What is delivered is shown below.
+",
+        mail = mail.display(),
+        create = create_command(http),
+        send = send_command(smtp),
+    )
+}
+
+/// Makes an alias and keeps its address in a shell variable; no JSON tool needed.
+fn create_command(http: SocketAddr) -> String {
+    format!(
+        "ALIAS=$(curl -sS http://{http}/aliases -H 'Content-Type: application/json' \
+         -d '{{\"target\":\"you@example.com\",\"max-usage\":3}}' \
+         | sed -n 's/.*\"email\": *\"\\([^\"]*\\)\".*/\\1/p'); echo \"$ALIAS\""
+    )
+}
+
+/// Mails the alias that [`create_command`] made.
+fn send_command(smtp: SocketAddr) -> String {
+    format!(
+        "printf 'Date: %s\\r\\nFrom: A Shop <shop@example.org>\\r\\nTo: %s\\r\\nSubject: Welcome\\r\\n\\r\\nHello!\\r\\n' \
+         \"$(LC_ALL=C date '+%a, %d %b %Y %H:%M:%S %z')\" \"$ALIAS\" \
+         | curl -sS smtp://{smtp} --mail-from shop@example.org --mail-rcpt \"$ALIAS\" --upload-file -"
+    )
+}
+
+/// An address one can connect to: who listens everywhere listens on the loopback interface, too.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

@@ -1,0 +1,126 @@
+//! The command line: one file per subcommand.
+
+mod alias;
+mod check;
+mod demo;
+mod serve;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
+use crate::daemon::{Died, StartError};
+use crate::ledger::{LedgerError, OpenError};
+use crate::telemetry::{self, FilterError};
+
+/// The configuration is wrong: `EX_CONFIG` of sysexits.h.
+const EX_CONFIG: u8 = 78;
+
+/// E-mail addresses that destroy themselves: MX, REST API and web page in one program.
+#[derive(Parser)]
+#[command(name = "tempalias", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
+    Check(check::Check),
+    Alias(alias::Alias),
+}
+
+/// For the subcommands that need a configuration.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        default_value = "/etc/tempalias/tempalias.toml",
+        global = true
+    )]
+    path: PathBuf,
+}
+
+/// Why a command failed. The text of each is one line with the whole chain of causes in it.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Log(#[from] FilterError),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Died(#[from] Died),
+    #[error("ledger: {0}")]
+    Open(#[from] OpenError),
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    #[error("standard output: {0}")]
+    Output(io::Error),
+    /// What the operating system refused, and what for.
+    #[error("{0}: {1}")]
+    System(String, io::Error),
+    /// What the person asked for is impossible; the sentence says why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Does what the arguments say. 0: done; 1: failed; 2: the arguments are wrong; 78: the
+/// configuration is.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // `tempalias alias list | head`: nobody wants the rest.
+        Err(Failure::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tempalias: {}", failure.to_string().replace('\n', " "));
+            failure.exit_code()
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        let filter = std::env::var_os(telemetry::VARIABLE);
+        telemetry::start(filter.map(|filter| filter.to_string_lossy().into_owned()).as_deref())?;
+        match self {
+            Command::Serve(serve) => serve.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Check(check) => check.run(),
+            Command::Alias(alias) => alias.run(),
+        }
+    }
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, ConfigError> {
+        config::load(&self.path, std::env::vars_os())
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Config(_) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs `work` to its end on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|cause| Failure::System("threads".into(), cause))?;
+    let result = runtime.block_on(work);
+    // Whatever could not end in its time is not waited for a second time.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,25 @@
+//! `tempalias serve`: the service itself.
+
+use super::{ConfigFile, Failure, block_on};
+use crate::daemon::{Daemon, Knobs, Stop};
+
+const KNOBS: Knobs = Knobs { smtp: "smtp.listen", http: "http.listen" };
+
+/// Serve until SIGINT or SIGTERM
+#[derive(clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        block_on(async {
+            let stop = Stop::on_signals().map_err(|cause| Failure::System("signals".into(), cause))?;
+            let daemon = Daemon::start(&config, KNOBS)?;
+            eprintln!("tempalias: ready, {daemon}");
+            Ok(daemon.run(stop).await?)
+        })
+    }
+}

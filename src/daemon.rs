@@ -1,0 +1,373 @@
+//! The daemon: listeners, ledger, servers and the purge timer, from the start to the orderly stop.
+//!
+//! The caller brings the configuration and a [`Stop`], so that tests can run one on free ports
+//! and end it when they like.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::config::Config;
+use crate::ledger::{Ledger, OpenError};
+use crate::mx::{self, Mx};
+use crate::relay::Smarthost;
+use crate::web::{self, Web};
+
+/// How long an orderly stop waits for messages and requests in flight.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Connections that the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 1024;
+
+/// A running tempalias.
+pub struct Daemon {
+    ledger: Ledger,
+    smtp: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    /// The MX, the web and the purge timer: none of them ends before `shutdown`.
+    tasks: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+    shutdown: CancellationToken,
+}
+
+/// What the person at the keyboard changes to make us listen elsewhere: a key or an option.
+#[derive(Clone, Copy, Debug)]
+pub struct Knobs {
+    /// For the MX.
+    pub smtp: &'static str,
+    /// For page and API.
+    pub http: &'static str,
+}
+
+/// How a daemon is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Take nothing new, finish what is in flight.
+    pub orderly: CancellationToken,
+    /// Do not wait any longer.
+    pub at_once: CancellationToken,
+}
+
+/// Why a daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be had.
+    #[error(
+        "{service} cannot listen on {address}: {}; choose another address with {knob}",
+        explain(address, cause)
+    )]
+    Listen {
+        /// SMTP or HTTP.
+        service: &'static str,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// The operating system's word.
+        cause: io::Error,
+        /// See [`Knobs`].
+        knob: &'static str,
+    },
+    /// The ledger could not be opened.
+    #[error("ledger: {0}")]
+    Ledger(#[from] OpenError),
+}
+
+/// A part of the daemon ended though nobody had asked it to; the rest was stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("{part} {how}; stopped")]
+pub struct Died {
+    part: &'static str,
+    how: String,
+}
+
+impl Daemon {
+    /// Binds, opens the ledger and starts serving.
+    ///
+    /// # Errors
+    /// When an address or the ledger cannot be had. Then nothing has been started.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(config: &Config, knobs: Knobs) -> Result<Self, StartError> {
+        let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
+        let http = listen("HTTP", &config.http.listen, knobs.http)?;
+        let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
+        let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str());
+        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost));
+        let web = Arc::new(Web::new(config, ledger.clone()));
+
+        let mut daemon = Daemon {
+            smtp: local_addresses(&smtp),
+            http: local_addresses(&http),
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            shutdown: CancellationToken::new(),
+            ledger: ledger.clone(),
+        };
+        let shutdown = daemon.shutdown.clone();
+        daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
+        daemon.spawn("the web server", web::serve(http, web, shutdown.clone()));
+        daemon.spawn("the purge timer", purge(ledger, config.aliases.purge_interval, shutdown));
+        Ok(daemon)
+    }
+
+    /// Where the MX listens; the real port when 0 was asked for.
+    pub fn smtp(&self) -> &[SocketAddr] {
+        &self.smtp
+    }
+
+    /// Where page and API are.
+    pub fn http(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// The ledger it works on.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Serves until `stop`, then finishes what is in flight, for [`GRACE`] at most, and closes
+    /// the ledger.
+    ///
+    /// # Errors
+    /// When a part ended by itself. Serving with half of the parts would look alive and lose
+    /// mail, so the others are stopped as well.
+    pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
+        let outcome = tokio::select! {
+            () = stop.orderly.cancelled() => Ok(()),
+            died = self.next_end() => Err(died),
+        };
+        info!("stopping: messages in flight are finished, nothing new is taken");
+        self.shutdown.cancel();
+        let deadline = tokio::time::sleep(GRACE);
+        tokio::select! {
+            () = self.all_ends() => {}
+            () = deadline => warn!("not all sessions ended in {} s; they are cut off", GRACE.as_secs()),
+            () = stop.at_once.cancelled() => warn!("asked to end at once; sessions are cut off"),
+        }
+        self.tasks.shutdown().await;
+        self.ledger.close().await;
+        outcome
+    }
+
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.names.insert(self.tasks.spawn(task).id(), name);
+    }
+
+    /// Waits for a task to end that should not.
+    async fn next_end(&mut self) -> Died {
+        let ended = self.tasks.join_next_with_id().await.expect("there are tasks before the stop");
+        let (id, how) = match &ended {
+            Ok((id, ())) => (*id, "ended by itself".to_owned()),
+            Err(cause) => (cause.id(), describe(cause)),
+        };
+        Died { part: self.names.get(&id).copied().unwrap_or("a task"), how }
+    }
+
+    async fn all_ends(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            if let Err(cause) = ended {
+                let part = self.names.get(&cause.id()).copied().unwrap_or("a task");
+                error!("{part} {} while stopping", describe(&cause));
+            }
+        }
+    }
+}
+
+/// Says where: `SMTP on 127.0.0.1:2525, HTTP on 127.0.0.1:8080`.
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |addresses: &[SocketAddr]| {
+            addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" and ")
+        };
+        write!(f, "SMTP on {}, HTTP on {}", list(&self.smtp), list(&self.http))
+    }
+}
+
+impl Stop {
+    /// The first SIGINT or SIGTERM asks for an orderly stop, the second for one at once.
+    ///
+    /// # Errors
+    /// When the operating system refuses the handlers.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn on_signals() -> io::Result<Self> {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = Stop::default();
+        let Stop { orderly, at_once } = stop.clone();
+        tokio::spawn(async move {
+            for token in [orderly, at_once] {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(stop)
+    }
+}
+
+/// Deletes what is over, now and after every `interval`.
+async fn purge(ledger: Ledger, interval: Duration, shutdown: CancellationToken) {
+    let mut timer = tokio::time::interval(interval);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        match ledger.purge(clock::now()).await {
+            Ok(purged) if purged.is_empty() => {}
+            Ok(purged) => info!(expired = purged.expired, used_up = purged.used_up, "purged"),
+            Err(cause) => error!(%cause, "the purge failed; the next one will try again"),
+        }
+    }
+}
+
+fn listen(
+    service: &'static str,
+    addresses: &[SocketAddr],
+    knob: &'static str,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for &address in addresses {
+        match bind(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(cause) if !listeners.is_empty() && lacks_ipv6(&address, &cause) => {
+                warn!(%cause, "no IPv6 on this machine; {service} does not listen on {address}");
+            }
+            Err(cause) => return Err(StartError::Listen { service, address, cause, knob }),
+        }
+    }
+    Ok(listeners)
+}
+
+/// An IPv6 listener takes IPv6 only: so `[::]:25` and `0.0.0.0:25` can stand side by side,
+/// whatever the system's default is.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Restart while old connections still linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// `[::]` is in the defaults; a machine without IPv6 must not need a configuration for that.
+fn lacks_ipv6(address: &SocketAddr, cause: &io::Error) -> bool {
+    let ours = matches!(cause.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    address.is_ipv6() && address.ip().is_unspecified() && !ours
+}
+
+fn explain(address: &SocketAddr, cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => format!("port {} is already in use", address.port()),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied, port {} needs root or the capability CAP_NET_BIND_SERVICE",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => format!("this machine does not have the address {}", address.ip()),
+        _ => cause.to_string(),
+    }
+}
+
+fn describe(cause: &JoinError) -> String {
+    if cause.is_panic() { "panicked".into() } else { "was cancelled".into() }
+}
+
+fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    let address = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
+    listeners.iter().map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon whose only part is `task`, and the directory of its ledger.
+    fn daemon(task: impl Future<Output = ()> + Send + 'static) -> (Daemon, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut daemon = Daemon {
+            ledger: Ledger::open(dir.path(), 6).unwrap(),
+            smtp: vec!["127.0.0.1:25".parse().unwrap(), "[::1]:25".parse().unwrap()],
+            http: vec!["127.0.0.1:80".parse().unwrap()],
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            shutdown: CancellationToken::new(),
+        };
+        daemon.spawn("the part", task);
+        (daemon, dir)
+    }
+
+    #[tokio::test]
+    async fn it_does_not_go_on_without_a_part_that_ended() {
+        let (daemon, _dir) = daemon(async {});
+        let died = daemon.run(Stop::default()).await.unwrap_err();
+        assert_eq!(died.to_string(), "the part ended by itself; stopped");
+    }
+
+    #[tokio::test]
+    async fn it_does_not_go_on_without_a_part_that_panicked() {
+        let (daemon, _dir) = daemon(async { panic!("for the test's sake") });
+        let died = daemon.run(Stop::default()).await.unwrap_err();
+        assert_eq!(died.to_string(), "the part panicked; stopped");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_does_not_end_is_cut_off_at_the_second_signal() {
+        let (daemon, dir) = daemon(std::future::pending());
+        let stop = Stop::default();
+        stop.orderly.cancel();
+        stop.at_once.cancel();
+        daemon.run(stop).await.unwrap();
+        assert!(!dir.path().join("tempalias.db-wal").exists());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_does_not_end_is_cut_off_when_the_grace_is_over() {
+        let (daemon, _dir) = daemon(std::future::pending());
+        let stop = Stop::default();
+        stop.orderly.cancel();
+        tokio::time::pause(); // the clock runs ahead whenever everybody waits
+        daemon.run(stop).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_named() {
+        let (daemon, _dir) = daemon(async {});
+        assert_eq!(daemon.to_string(), "SMTP on 127.0.0.1:25 and [::1]:25, HTTP on 127.0.0.1:80");
+    }
+
+    #[test]
+    fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
+        let sentence = |kind: io::ErrorKind| {
+            let address = "192.0.2.1:25".parse().unwrap();
+            StartError::Listen { service: "SMTP", address, cause: kind.into(), knob: "smtp.listen" }
+                .to_string()
+        };
+        assert_eq!(
+            sentence(io::ErrorKind::AddrInUse),
+            "SMTP cannot listen on 192.0.2.1:25: port 25 is already in use; choose another address with smtp.listen"
+        );
+        assert!(sentence(io::ErrorKind::PermissionDenied).contains("port 25 needs root or the capability"));
+        assert!(sentence(io::ErrorKind::AddrNotAvailable).contains("does not have the address 192.0.2.1"));
+    }
+}

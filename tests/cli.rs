@@ -1,0 +1,376 @@
+//! The command line and the daemon, through the real binary.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use tempalias::ledger::{Ledger, LedgerError};
+
+/// A configuration on free ports with a directory of its own.
+struct Setup {
+    dir: TempDir,
+}
+
+/// A running `serve` or `demo`; killed when the test ends.
+struct Running {
+    child: Child,
+    /// After the ready line.
+    stderr: BufReader<ChildStderr>,
+    /// What follows `tempalias: ready, `.
+    ready: String,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let setup = Setup { dir: tempfile::tempdir().unwrap() };
+        let text = format!(
+            "hostname = 'mx.example.com'\ndomains = ['example.com', 'example.org']\n\
+             postmaster = 'admin@example.net'\ndata_dir = '{}'\n\
+             [http]\nlisten = ['127.0.0.1:0']\n[smtp]\nlisten = ['127.0.0.1:0']\n\
+             [smarthost]\nhost = '127.0.0.1'\nport = 9\n",
+            setup.dir.path().display()
+        );
+        std::fs::write(setup.config(), text).unwrap();
+        setup
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("tempalias.toml")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = tempalias(arguments);
+        command.arg("--config").arg(self.config());
+        command
+    }
+
+    /// The output of a command that succeeds.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The words of a command that fails.
+    fn failed(&self, arguments: &[&str]) -> String {
+        failure(&self.command(arguments).output().unwrap(), 1)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.done(&[arguments, &["--json"]].concat());
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn write_ahead_log(&self) -> PathBuf {
+        self.dir.path().join("tempalias.db-wal")
+    }
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Running { child, stderr, ready: String::new() };
+        let mut seen = String::new();
+        while running.ready.is_empty() {
+            let mut line = String::new();
+            let length = running.stderr.read_line(&mut line).unwrap();
+            assert!(length > 0, "it ended before it was ready: {seen}");
+            if let Some(ready) = line.strip_prefix("tempalias: ready, ") {
+                running.ready = ready.trim_end().to_owned();
+            }
+            seen += &line;
+        }
+        running
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end; exit code and the rest of standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it closed standard error, but did not end");
+            std::thread::yield_now();
+        };
+        (status.code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tempalias(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tempalias"));
+    command.args(arguments).env_clear();
+    command
+}
+
+fn failure(output: &Output, code: i32) -> String {
+    let shown = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    shown.trim_end().to_owned()
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    for arguments in [&["dance"][..], &[], &["alias", "add"], &["alias", "show", "no.such.name"]] {
+        assert_eq!(tempalias(arguments).output().unwrap().status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_alias_is_added_shown_listed_and_revoked() {
+    let setup = Setup::new();
+    let added =
+        &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "3", "--max-usage", "5"])[0];
+    let name = added["aid"].as_str().unwrap();
+    assert_eq!(added["email"], format!("{name}@example.com"));
+    assert_eq!(added["updatekey"].as_str().unwrap().len(), 32);
+    assert_eq!(
+        (&added["days"], &added["max_usage"], &added["usage_left"]),
+        (&3.into(), &5.into(), &5.into())
+    );
+
+    let shown = &setup.json(&["alias", "show", name])[0];
+    assert_eq!((&shown["target"], &shown["state"]), (&"me@target.example".into(), &"active".into()));
+    assert!(shown.get("updatekey").is_none(), "the key is shown only once");
+    let human = setup.done(&["alias", "show", added["email"].as_str().unwrap()]);
+    assert!(
+        human.contains("target      me@target.example\n") && human.contains("uses        0 of 5\n"),
+        "{human}"
+    );
+
+    let other = &setup.json(&[
+        "alias",
+        "add",
+        "--target",
+        "me@target.example",
+        "--domain",
+        "example.org",
+        "--max-usage",
+        "1",
+    ])[0];
+    assert!(other["email"].as_str().unwrap().ends_with("@example.org"));
+    assert_eq!(setup.json(&["alias", "list"]).len(), 2);
+    let table = setup.done(&["alias", "list"]);
+    assert!(table.starts_with("ADDRESS") && table.lines().count() == 3, "{table}");
+
+    setup.done(&["alias", "revoke", name]);
+    assert_eq!(setup.failed(&["alias", "show", name]), format!("tempalias: there is no alias {name}"));
+    assert_eq!(setup.failed(&["alias", "revoke", name]), format!("tempalias: there is no alias {name}"));
+    assert_eq!(setup.json(&["alias", "list"]).len(), 1);
+}
+
+#[test]
+fn an_added_alias_is_printed_with_its_manage_key() {
+    let setup = Setup::new();
+    let text = setup.done(&["alias", "add", "--target", "me@target.example", "--max-usage", "1"]);
+    let key = text.lines().find_map(|line| line.strip_prefix("manage key  ")).unwrap();
+    assert_eq!(key.split(' ').next().unwrap().len(), 32);
+}
+
+#[test]
+fn what_the_api_would_refuse_the_command_line_refuses() {
+    let setup = Setup::new();
+    let add = |arguments: &[&str]| setup.failed(&[&["alias", "add"], arguments].concat());
+    assert_eq!(
+        add(&["--target", "me@example.org", "--days", "1"]),
+        "tempalias: the target must not be in one of our own domains"
+    );
+    assert_eq!(
+        add(&["--target", "me@target.example"]),
+        "tempalias: a limit is needed: days, valid-until or max-usage"
+    );
+    assert_eq!(add(&["--target", "me@target.example", "--days", "0"]), "tempalias: days must be at least 1");
+    assert_eq!(
+        add(&["--target", "me@target.example", "--days", "1", "--domain", "example.info"]),
+        "tempalias: example.info is not one of the configured domains"
+    );
+    assert!(setup.json(&["alias", "list"]).is_empty());
+}
+
+#[test]
+fn a_limit_over_the_cap_is_cut_and_that_is_said() {
+    let setup = Setup::new();
+    let output = setup
+        .command(&["alias", "add", "--json", "--target", "me@target.example", "--days", "61"])
+        .output()
+        .unwrap();
+    let added: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(added["days"], 60);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "tempalias: days was cut to the largest value the configuration allows\n");
+}
+
+#[test]
+fn looking_for_aliases_makes_no_ledger() {
+    let setup = Setup::new();
+    let said = setup.failed(&["alias", "list"]);
+    assert!(said.ends_with("tempalias.db: there is no ledger yet"), "{said}");
+    assert!(!setup.dir.path().join("tempalias.db").exists());
+}
+
+#[test]
+fn a_ledger_that_is_none_is_left_alone() {
+    let setup = Setup::new();
+    let path = setup.dir.path().join("tempalias.db");
+    std::fs::write(&path, "this is not a database, but something dear to somebody").unwrap();
+    let said = setup.failed(&["serve"]);
+    assert!(said.contains("not a database"), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"this is not a database, but something dear to somebody");
+}
+
+#[test]
+fn serve_says_where_it_listens_and_a_signal_ends_it_with_the_ledger_closed() {
+    for signal in ["TERM", "INT"] {
+        let setup = Setup::new();
+        let running = Running::start(&mut setup.command(&["serve"]));
+        let (smtp, http) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
+        for address in [smtp, http] {
+            std::net::TcpStream::connect(address).unwrap();
+        }
+        running.signal(signal);
+        let (code, rest) = running.end();
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(setup.dir.path().join("tempalias.db").exists());
+        assert!(!setup.write_ahead_log().exists(), "the write-ahead log was left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_ledger_leaves_no_write_ahead_log_though_handles_are_left() {
+    let setup = Setup::new();
+    let ledger = Ledger::open(setup.dir.path(), 6).unwrap();
+    assert!(ledger.list().unwrap().is_empty());
+    assert!(setup.write_ahead_log().exists());
+    let other = ledger.clone();
+    ledger.close().await;
+    assert!(!setup.write_ahead_log().exists());
+    assert!(matches!(other.list(), Err(LedgerError::Closed)));
+}
+
+#[test]
+fn aliases_are_added_and_revoked_while_the_server_runs() {
+    let setup = Setup::new();
+    let running = Running::start(&mut setup.command(&["serve"]));
+    let added = &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "1"])[0];
+    setup.done(&["alias", "revoke", added["aid"].as_str().unwrap()]);
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn what_is_over_is_purged_at_start() {
+    let setup = Setup::new();
+    let added = &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "1"])[0];
+    let name = added["aid"].as_str().unwrap();
+    let database = rusqlite::Connection::open(setup.dir.path().join("tempalias.db")).unwrap();
+    database.execute("UPDATE aliases SET valid_until = 1", []).unwrap();
+    drop(database);
+
+    let running = Running::start(&mut setup.command(&["serve"]));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !setup.json(&["alias", "list"]).is_empty() {
+        assert!(Instant::now() < deadline, "{name} is still there");
+    }
+    running.signal("TERM");
+    assert!(running.end().1.contains("purged expired=1"));
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_key_that_changes_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port();
+    let setup = Setup::new();
+    for (service, variable, key) in
+        [("SMTP", "TEMPALIAS_SMTP__LISTEN", "smtp.listen"), ("HTTP", "TEMPALIAS_HTTP__LISTEN", "http.listen")]
+    {
+        let output = setup.command(&["serve"]).env(variable, address.to_string()).output().unwrap();
+        assert_eq!(
+            failure(&output, 1),
+            format!(
+                "tempalias: {service} cannot listen on {address}: port {port} is already in use; \
+                 choose another address with {key}"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_taken_port_of_the_demo_is_named_with_the_option_that_changes_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (service, option, other) in [("SMTP", "--smtp", "--http"), ("HTTP", "--http", "--smtp")] {
+        let output = tempalias(&["demo", option, &address.to_string(), other, "127.0.0.1:0", "--dir"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        let said = failure(&output, 1);
+        assert!(said.starts_with(&format!("tempalias: {service} cannot listen on {address}: ")), "{said}");
+        assert!(said.ends_with(&format!("choose another address with {option}")), "{said}");
+    }
+}
+
+#[test]
+fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
+    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: no IPv6 on this machine");
+        return;
+    }
+    let setup = Setup::new();
+    let listen = format!("0.0.0.0:{port},[::]:{port}");
+    let running = Running::start(setup.command(&["serve"]).env("TEMPALIAS_SMTP__LISTEN", &listen));
+    assert!(running.ready.contains(&format!("SMTP on 0.0.0.0:{port} and [::]:{port},")), "{}", running.ready);
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        std::net::TcpStream::connect(address).unwrap();
+    }
+}
+
+#[test]
+fn the_demo_needs_nothing_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
+    let mut running = Running::start(command.arg(dir.path().join("new")).stdout(Stdio::piped()));
+    let (smtp, http) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
+    let (smtp, http) = (smtp.to_owned(), http.to_owned());
+    let mut stdout = running.child.stdout.take().unwrap();
+    running.signal("INT");
+    assert_eq!(running.end().0, Some(0));
+    let mut shown = String::new();
+    stdout.read_to_string(&mut shown).unwrap();
+    assert!(shown.contains(&format!("http://{http}/")), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("ALIAS=$(curl ")), "{shown}");
+    assert!(shown.contains(&format!("curl -sS smtp://{smtp} ")), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "colours are for terminals");
+    assert!(shown.trim_end().ends_with(&format!("stay in {}", mail(&dir.path().join("new")))), "{shown}");
+}
+
+fn mail(dir: &Path) -> String {
+    dir.join("mail").display().to_string()
+}

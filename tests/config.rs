@@ -1,0 +1,197 @@
+//! The configuration, mostly through `tempalias check`: what is good, what is broken, and the
+//! one line that says why.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempalias::config::{self, Config, ConfigError};
+
+const MINIMAL: &str = "
+    hostname = 'mx.example.com'
+    domains = ['example.com']
+    postmaster = 'admin@example.net'
+    [smarthost]
+    host = 'relay.example.net'
+";
+
+/// The files of `tests/config/NAME`.
+fn files(name: &str) -> Vec<PathBuf> {
+    let dir = Path::new("tests/config").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn check(file: &Path, variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tempalias"))
+        .args(["check", "--config"])
+        .arg(file)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    config::parse("test.toml", text, variables.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+    parse(text, variables).unwrap_err().to_string()
+}
+
+#[test]
+fn every_broken_file_is_refused_with_one_line_that_names_file_key_and_reason() {
+    for file in files("broken") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let expected = text.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+        // `8: key: reason` has a line number, `key: reason` has none.
+        let colon = if expected.starts_with(|c: char| c.is_ascii_digit()) { ":" } else { ": " };
+        let output = check(&file, &[]);
+        let shown = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(shown, format!("tempalias: {}{colon}{expected}\n", file.display()));
+        assert_eq!(output.status.code(), Some(78), "{}", file.display());
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn every_good_file_is_accepted() {
+    for file in files("good") {
+        let output = check(&file, &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_configuration_error() {
+    let output = check(Path::new("/nowhere/tempalias.toml"), &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(shown, "tempalias: /nowhere/tempalias.toml: No such file or directory (os error 2)\n");
+}
+
+#[test]
+fn the_example_holds_the_defaults() {
+    let example = std::fs::read_to_string("packaging/tempalias.toml").unwrap();
+    assert_eq!(parse(&example, &[]).unwrap(), parse(MINIMAL, &[]).unwrap());
+}
+
+#[test]
+fn the_example_shows_every_key() {
+    let example = std::fs::read_to_string("packaging/tempalias.toml").unwrap();
+    let mut section = "";
+    let mut shown = Vec::new();
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+            shown.push(section.to_owned());
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ") {
+            shown.push(format!("{section}.{key}").trim_start_matches('.').to_owned());
+        }
+    }
+    for section in ["", "http", "smtp", "smarthost", "aliases"] {
+        // The program itself says which keys it knows.
+        let name = format!("TEMPALIAS_{section}__NONE").replace("___", "_").to_uppercase();
+        let reason = refused(MINIMAL, &[(&name, "0")]);
+        let (_, known) = reason.split_once("known here: ").unwrap();
+        for key in known.split(", ") {
+            let key = format!("{section}.{key}").trim_start_matches('.').to_owned();
+            assert!(shown.contains(&key), "packaging/tempalias.toml lacks {key}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = parse(
+        MINIMAL,
+        &[
+            ("TEMPALIAS_HOSTNAME", "mail.example.org"),
+            ("TEMPALIAS_DOMAINS", "example.org, example.info"),
+            ("TEMPALIAS_HTTP__LISTEN", "[\"127.0.0.1:1\", \"[::1]:2\"]"),
+            ("TEMPALIAS_SMTP__LISTEN", "127.0.0.1:3"),
+            ("TEMPALIAS_SMTP__MAX_SIZE", "1 MiB"),
+            ("TEMPALIAS_SMTP__MAX_RECIPIENTS", "7"),
+            ("TEMPALIAS_SMARTHOST__HOST", "\"10.0.0.1\""),
+            ("TEMPALIAS_ALIASES__PURGE_INTERVAL", "5m"),
+            ("TEMPALIAS_LOG", "debug"),
+            ("TEMP", "not ours"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.hostname.as_str(), "mail.example.org");
+    assert_eq!(
+        config.domains.iter().map(|d| d.as_str()).collect::<Vec<_>>(),
+        ["example.org", "example.info"]
+    );
+    assert_eq!(config.http.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+    assert_eq!(config.smtp.listen, ["127.0.0.1:3".parse().unwrap()]);
+    assert_eq!((config.smtp.max_size, config.smtp.max_recipients), (1 << 20, 7));
+    assert_eq!(config.smarthost.host, "10.0.0.1");
+    assert_eq!(config.aliases.purge_interval.as_secs(), 300);
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variables = [
+        ("TEMPALIAS_HOSTNAME", "mx.example.com"),
+        ("TEMPALIAS_DOMAINS", "example.com"),
+        ("TEMPALIAS_POSTMASTER", "admin@example.net"),
+        ("TEMPALIAS_SMARTHOST__HOST", "relay.example.net"),
+    ];
+    assert_eq!(parse("", &variables), parse(MINIMAL, &[]));
+}
+
+#[test]
+fn an_error_in_the_environment_names_the_variable() {
+    for (variable, reason) in [
+        (("TEMPALIAS_SMTP__MAX_SIZE", "big"), "\"big\": not a size like \"25 MiB\" or a number of octets"),
+        (("TEMPALIAS_HTTP__LISTEN", "8080"), "expected a list of strings"),
+        (
+            ("TEMPALIAS_SMTP__LISTEN", ""),
+            "\"\": not an address with a port, like 127.0.0.1:8080 or [::1]:8080",
+        ),
+        (
+            ("TEMPALIAS_POSTMASTER", "x@example.com"),
+            "must be outside our own domains: its mail would come back to us",
+        ),
+        (("TEMPALIAS_HTTP__JSONP", "true"), "no such key; known here: listen"),
+    ] {
+        assert_eq!(refused(MINIMAL, &[variable]), format!("environment: {}: {reason}", variable.0));
+    }
+    for unknown in
+        ["TEMPALIAS_HOST", "TEMPALIAS_STMP__LISTEN", "TEMPALIAS_A__B__C", "TEMPALIAS_", "TEMPALIAS___"]
+    {
+        let reason = refused(MINIMAL, &[(unknown, "1")]);
+        assert!(
+            reason.starts_with("environment: TEMPALIAS_") && reason.contains(": no such key;"),
+            "{reason}"
+        );
+    }
+    assert!(
+        refused("smtp = 1", &[("TEMPALIAS_SMTP__LISTEN", "1")])
+            .starts_with("environment: TEMPALIAS_SMTP__LISTEN: ")
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let variable = ("TEMPALIAS_HOSTNAME".into(), OsString::from_vec(vec![0xff]));
+    let error = config::parse("test.toml", MINIMAL, [variable]).unwrap_err();
+    assert_eq!(error.to_string(), "environment: TEMPALIAS_HOSTNAME: not UTF-8");
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_understood_is_a_configuration_error() {
+    let output = check(Path::new("tests/config/good/minimal.toml"), &[("TEMPALIAS_LOG", "tempalias=loud")]);
+    assert_eq!(output.status.code(), Some(78));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(shown.starts_with("tempalias: environment: TEMPALIAS_LOG: "), "{shown}");
+    assert_eq!(shown.lines().count(), 1);
+}
