@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::ledger::{Ledger, OpenError};
 use crate::mx::{self, Mx};
-use crate::relay::Smarthost;
+use crate::relay::{SetupError, Smarthost};
 use crate::web::{self, Web};
 
 /// How long an orderly stop waits for messages and requests in flight.
@@ -81,6 +81,9 @@ pub enum StartError {
     /// The ledger could not be opened.
     #[error("ledger: {0}")]
     Ledger(#[from] OpenError),
+    /// The smarthost cannot be used as configured.
+    #[error("smarthost: {0}")]
+    Smarthost(#[from] SetupError),
 }
 
 /// A part of the daemon ended though nobody had asked it to; the rest was stopped.
@@ -102,8 +105,8 @@ impl Daemon {
     pub fn start(config: &Config, knobs: Knobs) -> Result<Self, StartError> {
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http)?;
+        let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str())?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-        let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str());
         let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost));
         let web = Arc::new(Web::new(config, ledger.clone()));
 

@@ -89,9 +89,7 @@ impl Demo {
                 host: Ipv4Addr::LOCALHOST.to_string(),
                 port: smarthost_port,
                 tls: Tls::None,
-                username: None,
-                password_file: None,
-                ca_file: None,
+                ..Default::default()
             },
             aliases: Aliases::default(),
         }

@@ -144,16 +144,26 @@ fn smarthost(smarthost: &Smarthost) -> Verdict {
     match (&smarthost.username, &smarthost.password_file) {
         (Some(_), None) => return refuse("smarthost.username", "needs smarthost.password_file"),
         (None, Some(_)) => return refuse("smarthost.password_file", "needs smarthost.username"),
-        (Some(_), Some(_)) => return refuse("smarthost.username", "AUTH is not supported yet"),
-        (None, None) => {}
+        _ => {}
     }
-    if smarthost.tls != Tls::None {
-        return refuse("smarthost.tls", "TLS is not supported yet; only \"none\" is");
+    let is_verified = matches!(smarthost.tls, Tls::Starttls | Tls::Implicit);
+    if smarthost.username.is_some() && !is_verified && !is_loopback(&smarthost.host) {
+        return refuse(
+            "smarthost.tls",
+            "must be \"starttls\" or \"implicit\" to send a password to another host",
+        );
     }
-    if smarthost.ca_file.is_some() {
-        return refuse("smarthost.ca_file", "says nothing while smarthost.tls is \"none\"");
+    if smarthost.ca_file.is_some() && !is_verified {
+        return refuse(
+            "smarthost.ca_file",
+            "says nothing unless smarthost.tls is \"starttls\" or \"implicit\"",
+        );
     }
     Ok(())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// An address, or what the DNS or a hosts file could know; a single label is fine.
