@@ -127,6 +127,34 @@ impl Limits {
         Ok((Limits { valid_from, valid_until, max_usage }, clamped))
     }
 
+    /// These limits after `wish`, which an alias's holder makes at `now`: what it does not name
+    /// stays, even above caps that have been lowered since. `days` count from `now`, or from
+    /// `valid_from` while that lies ahead; `valid_from` itself never changes.
+    ///
+    /// # Errors
+    /// As [`Limits::grant`].
+    pub fn amend(
+        self,
+        wish: LimitRequest,
+        caps: Caps,
+        now: Timestamp,
+    ) -> Result<(Limits, Vec<Clamped>), LimitError> {
+        let wish = LimitRequest { valid_from: None, ..wish };
+        if wish == LimitRequest::default() {
+            return Ok((self, Vec::new()));
+        }
+        let start = self.valid_from.max(now);
+        let (granted, mut clamped) =
+            Limits::grant(LimitRequest { valid_from: Some(start), ..wish }, caps, now)?;
+        clamped.retain(|&field| field != Clamped::ValidFrom);
+        let limits = Limits {
+            valid_from: self.valid_from,
+            valid_until: granted.valid_until.or(self.valid_until),
+            max_usage: granted.max_usage.or(self.max_usage),
+        };
+        Ok((limits, clamped))
+    }
+
     /// Days between start and end, rounded up.
     pub fn days(&self) -> Option<u32> {
         let seconds = self.valid_until?.duration_since(self.valid_from).as_secs();
@@ -198,6 +226,56 @@ mod tests {
         let valid_until = Some(at("2036-01-01T00:00:00Z"));
         let (limits, clamped) = grant(LimitRequest { valid_until, ..Default::default() }).unwrap();
         assert_eq!((limits.days(), clamped), (Some(60), vec![Clamped::ValidUntil]));
+    }
+
+    fn amend(limits: Limits, wish: LimitRequest) -> Result<(Limits, Vec<Clamped>), LimitError> {
+        limits.amend(wish, CAPS, now())
+    }
+
+    fn a_week_old() -> Limits {
+        Limits {
+            valid_from: at("2026-06-05T14:00:00Z"),
+            valid_until: Some(at("2026-06-13T14:00:00Z")),
+            max_usage: Some(5),
+        }
+    }
+
+    #[test]
+    fn amended_days_count_from_now_and_leave_the_rest_alone() {
+        let (limits, clamped) =
+            amend(a_week_old(), LimitRequest { days: Some(3), ..Default::default() }).unwrap();
+        assert_eq!(limits, Limits { valid_until: Some(at("2026-06-15T14:00:00Z")), ..a_week_old() });
+        assert_eq!(clamped, []);
+        let (limits, clamped) =
+            amend(a_week_old(), LimitRequest { days: Some(61), ..Default::default() }).unwrap();
+        assert_eq!(limits.valid_until, Some(at("2026-08-11T14:00:00Z")));
+        assert_eq!(clamped, [Clamped::Days]);
+    }
+
+    #[test]
+    fn amended_days_of_an_alias_that_has_not_started_count_from_its_start() {
+        let ahead = Limits { valid_from: at("2026-06-20T00:00:00Z"), ..a_week_old() };
+        let (limits, _) = amend(ahead, LimitRequest { days: Some(1), ..Default::default() }).unwrap();
+        assert_eq!(limits.valid_from, ahead.valid_from);
+        assert_eq!(limits.valid_until, Some(at("2026-06-21T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_was_granted_before_the_caps_were_lowered_stays() {
+        let generous = Limits { max_usage: Some(500), ..a_week_old() };
+        let wish = LimitRequest { days: Some(1), ..Default::default() };
+        assert_eq!(amend(generous, wish).unwrap().0.max_usage, Some(500));
+        assert_eq!(amend(generous, LimitRequest::default()).unwrap(), (generous, vec![]));
+    }
+
+    #[test]
+    fn a_void_wish_amends_nothing() {
+        let wish = LimitRequest::default();
+        assert_eq!(amend(a_week_old(), LimitRequest { days: Some(0), ..wish }), Err(LimitError::NoDays));
+        assert_eq!(
+            amend(a_week_old(), LimitRequest { max_usage: Some(0), ..wish }),
+            Err(LimitError::NoUsage)
+        );
     }
 
     #[test]

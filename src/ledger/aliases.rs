@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::LedgerError;
 use crate::address::{Domain, Mailbox};
-use crate::alias::{Alias, AliasName, KeyHash, Limits, ManageKey, SUSPENDED_AFTER_BOUNCES};
+use crate::alias::{
+    Alias, AliasName, Caps, Clamped, KeyHash, LimitError, LimitRequest, Limits, ManageKey,
+    SUSPENDED_AFTER_BOUNCES, State,
+};
 use crate::clock::Timestamp;
 
 /// A used-up alias stays for an hour (in seconds): its last message may still be in flight and
@@ -59,13 +62,25 @@ pub enum SpendOutcome {
     Exhausted(Vec<AliasName>),
 }
 
-/// A change to an alias; `None` leaves a thing as it is.
+/// What an alias's holder wishes to change.
 #[derive(Clone, Debug, Default)]
 pub struct Amendment {
-    /// All limits at once.
-    pub limits: Option<Limits>,
-    /// On or off. Switching on also forgets the bounces that suspended it.
+    /// As in [`Limits::amend`].
+    pub limits: LimitRequest,
+    /// On or off; `None` leaves it as it is. Switching on also forgets the bounces that
+    /// suspended it.
     pub paused: Option<bool>,
+}
+
+/// What became of an [`Amendment`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AmendOutcome {
+    /// The alias as it is now, and which wishes were cut to the operator's caps.
+    Amended(Alias, Vec<Clamped>),
+    /// Nothing was changed.
+    Refused(LimitError),
+    /// There is no such alias, or it is past its end.
+    Missing,
 }
 
 /// How many aliases a purge deleted, by reason.
@@ -254,29 +269,36 @@ pub(super) fn refund(connection: &Connection, names: &[AliasName]) -> Result<(),
     Ok(())
 }
 
+/// Decides on the alias as it is inside the transaction, so that no spend and no other amendment
+/// can come between reading and writing.
 pub(super) fn amend(
     connection: &Connection,
     name: &AliasName,
     amendment: &Amendment,
-) -> Result<Option<Alias>, LedgerError> {
-    if let Some(limits) = amendment.limits {
-        connection
-            .prepare_cached(
-                "UPDATE aliases SET valid_from = ?2, valid_until = ?3, max_usage = ?4 WHERE name = ?1",
-            )?
-            .execute((
-                name.as_str(),
-                limits.valid_from.as_second(),
-                limits.valid_until.map(Timestamp::as_second),
-                limits.max_usage,
-            ))?;
-    }
-    if let Some(paused) = amendment.paused {
-        connection
-            .prepare_cached("UPDATE aliases SET paused = ?2, bounces = iif(?2, bounces, 0) WHERE name = ?1")?
-            .execute((name.as_str(), paused))?;
-    }
-    lookup(connection, name)
+    caps: Caps,
+    now: Timestamp,
+) -> Result<AmendOutcome, LedgerError> {
+    let Some(alias) = lookup(connection, name)?.filter(|alias| alias.state(now) != State::Expired) else {
+        return Ok(AmendOutcome::Missing);
+    };
+    let (limits, clamped) = match alias.limits.amend(amendment.limits, caps, now) {
+        Ok(granted) => granted,
+        Err(why) => return Ok(AmendOutcome::Refused(why)),
+    };
+    let paused = amendment.paused.unwrap_or(alias.paused);
+    let bounces = if amendment.paused == Some(false) { 0 } else { alias.bounces };
+    connection
+        .prepare_cached(
+            "UPDATE aliases SET valid_until = ?2, max_usage = ?3, paused = ?4, bounces = ?5 WHERE name = ?1",
+        )?
+        .execute((
+            name.as_str(),
+            limits.valid_until.map(Timestamp::as_second),
+            limits.max_usage,
+            paused,
+            bounces,
+        ))?;
+    Ok(AmendOutcome::Amended(Alias { limits, paused, bounces, ..alias }, clamped))
 }
 
 pub(super) fn revoke(connection: &Connection, name: &AliasName) -> Result<bool, LedgerError> {
@@ -288,6 +310,12 @@ pub(super) fn bounced(connection: &Connection, name: &AliasName) -> Result<Optio
         .prepare_cached("UPDATE aliases SET bounces = bounces + 1 WHERE name = ?1 RETURNING bounces")?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()?)
+}
+
+/// Writes, but changes nothing: shows that there is room and that the file may be written.
+pub(super) fn touch(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute("UPDATE state SET name_length = name_length", [])?;
+    Ok(())
 }
 
 pub(super) fn purge(connection: &Connection, now: Timestamp) -> Result<Purged, LedgerError> {

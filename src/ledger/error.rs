@@ -89,6 +89,19 @@ impl LedgerError {
     pub fn is_full(&self) -> bool {
         matches!(self, LedgerError::Sqlite(cause) if cause.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
+
+    /// Whether the same request may well succeed a little later: no room, somebody else's lock,
+    /// no free reader, or the program about to be started anew.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            LedgerError::Sqlite(cause) => matches!(
+                cause.sqlite_error_code(),
+                Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ),
+            LedgerError::Readers(_) | LedgerError::Closed => true,
+            LedgerError::Random(_) | LedgerError::Damaged { .. } => false,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for LedgerError {

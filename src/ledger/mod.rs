@@ -11,7 +11,7 @@ mod error;
 mod open;
 mod writer;
 
-pub use aliases::{Amendment, Issued, NewAlias, Purged, SpendOutcome, Usage};
+pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias, Purged, SpendOutcome, Usage};
 pub use error::{LedgerError, OpenError};
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::sync::{Arc, RwLock};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 
-use crate::alias::{Alias, AliasName, ManageKey};
+use crate::alias::{Alias, AliasName, Caps, ManageKey};
 use crate::bounce::BounceKey;
 use crate::clock::Timestamp;
 use writer::Writer;
@@ -89,9 +89,15 @@ impl Ledger {
         self.writer.run(move |connection| aliases::refund(connection, &names)).await
     }
 
-    /// Changes an alias; `None` when it does not exist.
-    pub async fn amend(&self, name: AliasName, amendment: Amendment) -> Result<Option<Alias>, LedgerError> {
-        self.writer.run(move |connection| aliases::amend(connection, &name, &amendment)).await
+    /// Changes an alias for its holder, under the operator's `caps`.
+    pub async fn amend(
+        &self,
+        name: AliasName,
+        amendment: Amendment,
+        caps: Caps,
+        now: Timestamp,
+    ) -> Result<AmendOutcome, LedgerError> {
+        self.writer.run(move |connection| aliases::amend(connection, &name, &amendment, caps, now)).await
     }
 
     /// Deletes an alias with all its data but its name; false when it does not exist.
@@ -121,6 +127,12 @@ impl Ledger {
             self.writer.checkpoint().await?;
         }
         Ok(purged)
+    }
+
+    /// Whether it can be read and written right now.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        self.reader()?.query_row("SELECT 1 FROM state", [], |_| Ok(()))?;
+        self.writer.run(aliases::touch).await
     }
 
     /// What our bounce addresses are signed with.

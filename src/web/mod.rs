@@ -1,24 +1,176 @@
 //! The web: page and API.
+//!
+//! `server` takes connections and bounds how long they may last; `Web` turns every request into
+//! an answer: `api` (what may be done with aliases, `schema` being its words and `body` its strict
+//! reader), then `assets` (the page), then a `problem`. Nothing is left unanswered, and every
+//! answer carries the same security headers.
 
-use std::sync::Arc;
+mod api;
+mod assets;
+mod body;
+mod problem;
+mod schema;
+mod server;
 
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
+
+use poem::endpoint::BoxEndpoint;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::middleware::CatchPanic;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::config::Config;
 use crate::ledger::Ledger;
+use problem::Problem;
+pub use server::serve;
+
+/// No answer takes longer than this, whatever the ledger does.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// On every answer. The page uses nothing but its own files, and nobody may frame it, open it or
+/// load from it (<https://owasp.org/www-project-secure-headers/>).
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; form-action 'self'; manifest-src 'self'; base-uri 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "browsing-topics=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
 
 /// What all requests share.
-pub struct Web {}
+pub struct Web {
+    routes: BoxEndpoint<'static, Response>,
+}
 
 impl Web {
     /// The web side for `config`.
-    pub fn new(_config: &Config, _ledger: Ledger) -> Self {
-        Web {}
+    pub fn new(config: &Config, ledger: Ledger) -> Self {
+        Web::over(api::routes(config, ledger))
+    }
+
+    /// A panic in one of `routes` is answered like any other fault of ours.
+    fn over(routes: impl Endpoint<Output = Response> + 'static) -> Self {
+        let panicked = CatchPanic::new().with_handler(|_| Problem::server_error());
+        Web { routes: routes.with(panicked).map_to_response().boxed() }
+    }
+
+    /// The answer to `request`, whatever it is.
+    async fn answer(&self, mut request: Request) -> Response {
+        let asked = Asked::from(&request);
+        if request.method() == Method::HEAD {
+            request.set_method(Method::GET); // the server leaves the body out by itself
+        }
+        let mut response = match assets::find(asked.path()) {
+            Some(asset) => asset.answer(&request),
+            None if asked.is_preflight() => StatusCode::NO_CONTENT.into_response(),
+            None => match tokio::time::timeout(ANSWER_WITHIN, self.routes.get_response(request)).await {
+                Ok(response) => asked.in_our_words(response),
+                Err(_) => Problem::unavailable().into_response(),
+            },
+        };
+        let headers = response.headers_mut();
+        if asked.may_come_from_other_sites() {
+            allow_other_sites(headers);
+        }
+        for (name, value) in SECURITY_HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        response
     }
 }
 
-/// Answers requests on `listeners` until `shutdown`, and returns when the last answer is out.
-pub async fn serve(_listeners: Vec<TcpListener>, _web: Arc<Web>, shutdown: CancellationToken) {
-    shutdown.cancelled().await;
+/// What has to be known of a request when its answer is there.
+struct Asked {
+    method: Method,
+    path: String,
+    prefers_html: bool,
+}
+
+impl Asked {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Anybody's page may create an alias: there is no session it could misuse.
+    fn may_come_from_other_sites(&self) -> bool {
+        self.path == "/aliases" && matches!(self.method, Method::POST | Method::OPTIONS)
+    }
+
+    fn is_preflight(&self) -> bool {
+        self.path == "/aliases" && self.method == Method::OPTIONS
+    }
+
+    /// The methods of the requested resource (RFC 9110 §10.2.1).
+    fn allowed(&self) -> &'static str {
+        match self.path.strip_prefix("/aliases") {
+            Some("") => "OPTIONS, POST",
+            Some(_) => "DELETE, GET, HEAD, PATCH",
+            None => "GET, HEAD",
+        }
+    }
+
+    /// `response`, or what we say instead of one that poem made: no route, no such method.
+    fn in_our_words(&self, response: Response) -> Response {
+        let status = response.status();
+        if response.header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
+            || !(status.is_client_error() || status.is_server_error())
+        {
+            return response;
+        }
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(self.allowed()).into_response(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::request_type().into_response(),
+            _ if status.is_server_error() => Problem::server_error().into_response(),
+            _ if self.prefers_html => assets::not_found(),
+            _ => Problem::not_found().into_response(),
+        }
+    }
+}
+
+impl From<&Request> for Asked {
+    fn from(request: &Request) -> Self {
+        Asked {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            prefers_html: request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
+        }
+    }
+}
+
+/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), without credentials: we have none.
+fn allow_other_sites(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, retry-after"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_in_json_with_all_headers() {
+        let web = Web::over(poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") }));
+        let response = web.answer(Request::builder().uri_str("/aliases").finish()).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        let body = response.into_body().into_string().await.unwrap();
+        assert!(body.contains(r#""error":"server-error""#), "{body}");
+    }
 }

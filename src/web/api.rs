@@ -1,0 +1,267 @@
+//! The API: what may be done with aliases, and the OpenAPI document that says so.
+
+use poem::http::header;
+use poem::{Endpoint, EndpointExt, Request, RequestBody, Response, Route};
+use poem_openapi::param::Path;
+use poem_openapi::payload::{Json, PlainText};
+use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, OpenApiService,
+};
+
+use super::body::Strict;
+use super::problem::{Problem, Refused, Statuses};
+use super::schema::{AliasChange, AliasRequest, AliasView};
+use crate::address::{Domain, Mailbox};
+use crate::alias::{Alias, Caps, Limits, ManageKey, State};
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::ledger::{AmendOutcome, Amendment, Ledger, NewAlias};
+
+/// Of the API, not of the program: changes when a client would have to.
+const VERSION: &str = "1";
+
+const SUMMARY: &str = "E-mail addresses that destroy themselves after some messages or days.";
+
+/// A name and a key that no alias has, looked up in place of malformed ones so that they take as
+/// long as wrong ones. Names have 4 characters or more; a key's hash is never that of zeroes.
+const NOBODY: &str = "0";
+const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// The routes of the API, its document included.
+pub fn routes(config: &Config, ledger: Ledger) -> impl Endpoint<Output = Response> + 'static {
+    let api = Api { ledger, domains: config.domains.clone(), caps: config.aliases.caps() };
+    let service = OpenApiService::new(api, "tempalias", VERSION).summary(SUMMARY).server("/");
+    let document = service.spec();
+    let document = poem::endpoint::make_sync(move |_| {
+        Response::builder().content_type("application/json").body(document.clone())
+    });
+    Route::new().at("/openapi.json", poem::get(document)).nest("/", service).map_to_response()
+}
+
+struct Api {
+    ledger: Ledger,
+    domains: Vec<Domain>,
+    caps: Caps,
+}
+
+#[OpenApi]
+impl Api {
+    /// Create an alias
+    ///
+    /// Any site may ask for one from a browser (CORS, without credentials).
+    #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
+    async fn create(&self, body: Strict<AliasRequest>) -> Result<Created, Refused<Creating>> {
+        let Strict(request) = body;
+        let target = self.target(&request.target)?;
+        let domain = self.domain(request.domain.as_deref())?;
+        let now = clock::now();
+        let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
+        let issued = self.ledger.issue(NewAlias { domain, target, limits }, now).await?;
+        let location = format!("/aliases/{}", issued.alias.name);
+        let view = AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key);
+        Ok(Created::Alias(Json(view), location))
+    }
+
+    /// Look at an alias
+    ///
+    /// Not found: no such alias, one past its end, no key or a wrong one; always the same answer.
+    #[oai(path = "/aliases/:aid", method = "get", operation_id = "showAlias")]
+    async fn show(
+        &self,
+        /// The alias's name.
+        aid: Path<String>,
+        key: HolderKey,
+    ) -> Result<Json<AliasView>, Refused<Looking>> {
+        let now = clock::now();
+        let alias = self.held(&aid, &key, now)?;
+        Ok(Json(AliasView::new(&alias, now)))
+    }
+
+    /// Change the limits of an alias, or pause it
+    ///
+    /// What the request does not name stays as it is. `days` counts from now (or from `valid_from`,
+    /// while that lies ahead), `max-usage` is the number of messages in all, those already
+    /// forwarded included: an alias that is used up goes on when it is raised.
+    #[oai(path = "/aliases/:aid", method = "patch", operation_id = "changeAlias")]
+    async fn change(
+        &self,
+        /// The alias's name.
+        aid: Path<String>,
+        key: HolderKey,
+        body: Strict<AliasChange>,
+    ) -> Result<Json<AliasView>, Refused<Changing>> {
+        let now = clock::now();
+        let name = self.held(&aid, &key, now)?.name;
+        let Strict(change) = body;
+        let amendment = Amendment { limits: change.limits(), paused: change.paused };
+        match self.ledger.amend(name, amendment, self.caps, now).await? {
+            AmendOutcome::Amended(alias, clamped) => Ok(Json(AliasView::new(&alias, now).clamped(&clamped))),
+            AmendOutcome::Refused(why) => Err(why.into()),
+            AmendOutcome::Missing => Err(Problem::not_found().into()),
+        }
+    }
+
+    /// Revoke an alias
+    ///
+    /// It stops at once and is deleted with all its data; its name is never handed out again.
+    #[oai(path = "/aliases/:aid", method = "delete", operation_id = "revokeAlias")]
+    async fn revoke(
+        &self,
+        /// The alias's name.
+        aid: Path<String>,
+        key: HolderKey,
+    ) -> Result<Revoked, Refused<Looking>> {
+        let alias = self.held(&aid, &key, clock::now())?;
+        match self.ledger.revoke(alias.name).await? {
+            true => Ok(Revoked::Done),
+            false => Err(Problem::not_found().into()),
+        }
+    }
+
+    /// Is the server alive?
+    #[oai(path = "/healthz", method = "get", operation_id = "health")]
+    async fn health(&self) -> PlainText<&'static str> {
+        PlainText("ok\n")
+    }
+
+    /// Can it hand out aliases?
+    #[oai(path = "/readyz", method = "get", operation_id = "readiness")]
+    async fn readiness(&self) -> Result<PlainText<&'static str>, Refused<Failing>> {
+        self.ledger.check().await?;
+        Ok(PlainText("ok\n"))
+    }
+}
+
+impl Api {
+    fn target(&self, text: &str) -> Result<Mailbox, Problem> {
+        let target: Mailbox = text.parse().map_err(Problem::invalid)?;
+        // Forwarding to ourselves would go round in circles.
+        if self.domains.iter().any(|ours| ours.as_str() == target.domain()) {
+            return Err(Problem::invalid("the address must be a real one, not one of this service"));
+        }
+        Ok(target)
+    }
+
+    fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
+        let Some(wanted) = wanted else {
+            return Ok(self.domains.first().expect("the configuration has at least one domain").clone());
+        };
+        let wanted = wanted.parse().ok();
+        self.domains.iter().find(|&ours| Some(ours) == wanted.as_ref()).cloned().ok_or_else(|| {
+            let ours: Vec<_> = self.domains.iter().map(Domain::as_str).collect();
+            Problem::invalid(format!("domain must be one of ours: {}", ours.join(", ")))
+        })
+    }
+
+    /// The alias that `key` opens, if it has not ended. Whatever is wrong, the answer and the work
+    /// are the same.
+    fn held(&self, aid: &str, key: &HolderKey, now: Timestamp) -> Result<Alias, Problem> {
+        let name = aid.parse().unwrap_or_else(|_| NOBODY.parse().expect("it is a well-formed name"));
+        let key = key.0.clone().unwrap_or_else(|| NO_KEY.parse().expect("it is a well-formed key"));
+        let alias = self.ledger.lookup_with_key(&name, &key)?;
+        alias.filter(|alias| alias.state(now) != State::Expired).ok_or_else(Problem::not_found)
+    }
+}
+
+#[derive(ApiResponse)]
+enum Created {
+    /// The alias, with its key.
+    #[oai(status = 201)]
+    Alias(
+        Json<AliasView>,
+        /// Where to manage the alias.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum Revoked {
+    /// Gone.
+    #[oai(status = 204)]
+    Done,
+}
+
+/// The manage key out of `Authorization: Bearer`, or none: a missing one is no other case than a
+/// wrong one, so extracting it never fails.
+struct HolderKey(Option<ManageKey>);
+
+impl From<&Request> for HolderKey {
+    fn from(request: &Request) -> Self {
+        let credentials = request.header(header::AUTHORIZATION).and_then(|text| text.split_once(' '));
+        let key = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        HolderKey(key.and_then(|(_, key)| key.trim().parse().ok()))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for HolderKey {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        let scheme = MetaSecurityScheme {
+            ty: "http",
+            description: Some("The `updatekey` of the answer that handed out the alias."),
+            name: None,
+            key_in: None,
+            scheme: Some("bearer"),
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        };
+        registry.create_security_scheme("updatekey", scheme);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec!["updatekey"]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(request.into())
+    }
+}
+
+const NO_ALIAS: (u16, &str) = (404, "`not-found`: no such alias, or the key does not fit.");
+const BROKEN: (u16, &str) = (500, "`server-error`: our fault; it has been logged.");
+const BUSY: (u16, &str) = (503, "`server-error`: no room or too busy; `Retry-After` says when to come back.");
+const INVALID: (u16, &str) =
+    (400, "`invalid-data`, `invalid-content-length`: the description says what is wrong.");
+const SLOW: (u16, &str) = (408, "`invalid-content-length`: the body did not arrive in time.");
+const NO_LENGTH: (u16, &str) = (411, "`invalid-content-length`: there is no body.");
+const LARGE: (u16, &str) = (413, "`too-much-data`: the body is larger than 1 KiB.");
+const NOT_JSON: (u16, &str) = (415, "`invalid-request-type`: the body is not `application/json`.");
+
+/// Needs nothing from the client.
+struct Failing;
+
+impl Statuses for Failing {
+    const LIST: &'static [(u16, &'static str)] = &[BROKEN, BUSY];
+}
+
+/// Needs a key.
+struct Looking;
+
+impl Statuses for Looking {
+    const LIST: &'static [(u16, &'static str)] = &[NO_ALIAS, BROKEN, BUSY];
+}
+
+/// Needs a body.
+struct Creating;
+
+impl Statuses for Creating {
+    const LIST: &'static [(u16, &'static str)] = &[INVALID, SLOW, NO_LENGTH, LARGE, NOT_JSON, BROKEN, BUSY];
+}
+
+/// Needs a key and a body.
+struct Changing;
+
+impl Statuses for Changing {
+    const LIST: &'static [(u16, &'static str)] =
+        &[INVALID, NO_ALIAS, SLOW, NO_LENGTH, LARGE, NOT_JSON, BROKEN, BUSY];
+}

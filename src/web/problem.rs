@@ -1,0 +1,210 @@
+//! Problems: every way a request can fail, as `{"error": code, "description": sentence}`.
+//!
+//! The code is stable and for programs, the sentence for people. The cause, where there is more
+//! to say than the client may know, goes to the log. Neither ever holds what was sent.
+
+use std::marker::PhantomData;
+
+use poem::error::ResponseError;
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiResponse, Enum, Object};
+
+use crate::alias::LimitError;
+use crate::ledger::LedgerError;
+
+/// What the client may expect a transient failure to last, in seconds.
+const RETRY_AFTER: u32 = 30;
+
+/// Why a request failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", self.body.description)]
+pub struct Problem {
+    status: StatusCode,
+    body: ProblemBody,
+    allow: Option<&'static str>,
+}
+
+/// Every error is answered with this.
+#[derive(Clone, Debug, Object)]
+#[oai(rename = "Problem")]
+struct ProblemBody {
+    /// For programs.
+    error: Code,
+    /// For people: a sentence.
+    description: String,
+}
+
+/// The codes are the original's, `not-found` is new.
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename = "ProblemCode", rename_all = "kebab-case")]
+enum Code {
+    InvalidData,
+    InvalidRequestType,
+    InvalidContentLength,
+    TooMuchData,
+    MethodNotAllowed,
+    NotFound,
+    ServerError,
+}
+
+impl Problem {
+    /// The request says something we cannot do; `why` becomes a sentence.
+    pub fn invalid(why: impl ToString) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, Code::InvalidData, why)
+    }
+
+    /// The body is not said to be JSON.
+    pub fn request_type() -> Self {
+        let why = "the body must be JSON, with Content-Type: application/json";
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidRequestType, why)
+    }
+
+    /// Neither a length nor a chunked body.
+    pub fn no_length() -> Self {
+        let why = "the request needs a body, with its Content-Length";
+        Problem::new(StatusCode::LENGTH_REQUIRED, Code::InvalidContentLength, why)
+    }
+
+    /// The body ended before its announced length.
+    pub fn cut_short() -> Self {
+        let why = "the body ended before its Content-Length";
+        Problem::new(StatusCode::BAD_REQUEST, Code::InvalidContentLength, why)
+    }
+
+    /// The body did not arrive in time.
+    pub fn too_slow() -> Self {
+        let why = "the body did not arrive in time";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidContentLength, why)
+    }
+
+    /// The body is larger than `most` octets.
+    pub fn too_much(most: usize) -> Self {
+        let why = format!("the body must not be larger than {most} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooMuchData, why)
+    }
+
+    /// The resource has only the methods in `allow`.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let why = format!("possible methods here: {allow}");
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, why);
+        Problem { allow: Some(allow), ..problem }
+    }
+
+    /// No such page or alias, or not with this key: whoever guesses learns nothing.
+    pub fn not_found() -> Self {
+        let why = "there is no such page or alias, or the key does not fit";
+        Problem::new(StatusCode::NOT_FOUND, Code::NotFound, why)
+    }
+
+    /// It is our fault, and trying again will not help.
+    pub fn server_error() -> Self {
+        let why = "something went wrong on the server; it has been noted";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, why)
+    }
+
+    /// It is our fault, and will pass.
+    pub fn unavailable() -> Self {
+        let why = "the server cannot do this right now; please try again in a moment";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, why)
+    }
+
+    fn new(status: StatusCode, error: Code, why: impl ToString) -> Self {
+        let body = ProblemBody { error, description: sentence(&why.to_string()) };
+        Problem { status, body, allow: None }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body.to_json()).into_response();
+        response.set_status(self.status);
+        let headers = response.headers_mut();
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+        }
+        response
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn as_response(&self) -> Response {
+        self.clone().into_response()
+    }
+}
+
+impl From<LimitError> for Problem {
+    fn from(why: LimitError) -> Self {
+        Problem::invalid(why)
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(cause: LedgerError) -> Self {
+        if cause.is_transient() {
+            tracing::warn!(%cause, "a web request was put off");
+            Problem::unavailable()
+        } else {
+            tracing::error!(%cause, "a web request failed");
+            Problem::server_error()
+        }
+    }
+}
+
+/// A [`Problem`] of the operations `S`: the OpenAPI document lists the statuses of `S` for them.
+pub struct Refused<S>(Problem, PhantomData<S>);
+
+/// Which problems a kind of operation can have.
+pub trait Statuses: Send + Sync + 'static {
+    /// Status and when it is answered.
+    const LIST: &'static [(u16, &'static str)];
+}
+
+impl<S: Statuses> ApiResponse for Refused<S> {
+    fn meta() -> MetaResponses {
+        let response = |&(status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: Json::<ProblemBody>::CONTENT_TYPE,
+                schema: ProblemBody::schema_ref(),
+            }],
+            headers: vec![],
+        };
+        MetaResponses { responses: S::LIST.iter().map(response).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemBody::register(registry);
+    }
+}
+
+impl<S, E: Into<Problem>> From<E> for Refused<S> {
+    fn from(problem: E) -> Self {
+        Refused(problem.into(), PhantomData)
+    }
+}
+
+impl<S> From<Refused<S>> for poem::Error {
+    fn from(refused: Refused<S>) -> Self {
+        refused.0.into()
+    }
+}
+
+/// `phrase` with a capital and a full stop.
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
