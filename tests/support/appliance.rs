@@ -1,0 +1,285 @@
+//! The real program with a configuration of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempalias::alias::Limits;
+use tempalias::clock::Timestamp;
+use tempalias::ledger::{Ledger, NewAlias};
+use tempfile::TempDir;
+
+use super::smarthost::Smarthost;
+use super::{TARGET_DOMAIN, assert_no_leak, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
+
+/// A running appliance; killed when it is dropped.
+pub struct Appliance {
+    /// Where it speaks SMTP.
+    pub smtp: SocketAddr,
+    /// Where it speaks HTTP.
+    pub http: SocketAddr,
+    process: Process,
+    dir: TempDir,
+    data_dir: PathBuf,
+}
+
+/// An alias of the appliance's.
+#[derive(Clone, Debug)]
+pub struct Alias {
+    /// `name@domain`.
+    pub email: String,
+    /// The manage key.
+    pub key: String,
+}
+
+struct Process {
+    child: Child,
+    stderr: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Appliance {
+    /// Starts one in front of `smarthost`.
+    #[track_caller]
+    pub fn start(smarthost: &Smarthost) -> Self {
+        Appliance::start_with(smarthost.address(), &[])
+    }
+
+    /// Starts one in front of a smarthost at `smarthost`, with further settings: key and value in TOML.
+    ///
+    /// # Panics
+    /// When it does not get ready in time; says what it wrote.
+    #[track_caller]
+    pub fn start_with(smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let mut data_dir = dir.path().join("data");
+        let mut all = vec![
+            ("hostname", "\"mx.alias.test\"".to_owned()),
+            ("domains", "[\"alias.test\", \"second.test\"]".to_owned()),
+            ("postmaster", format!("\"admin@{TARGET_DOMAIN}\"")),
+            ("data_dir", format!("{data_dir:?}")),
+            ("http.listen", "[\"127.0.0.1:0\"]".to_owned()),
+            ("smtp.listen", "[\"127.0.0.1:0\"]".to_owned()),
+            ("smarthost.host", format!("\"{}\"", smarthost.ip())),
+            ("smarthost.port", smarthost.port().to_string()),
+            ("smarthost.tls", "\"none\"".to_owned()),
+        ];
+        for &(key, value) in settings {
+            all.retain(|(known, _)| *known != key);
+            all.push((key, value.to_owned()));
+            if key == "data_dir" {
+                data_dir = PathBuf::from(value.trim_matches('"'));
+            }
+        }
+        fs::create_dir_all(&data_dir).expect("the data directory can be made");
+        let lines = all.iter().map(|(key, value)| format!("{key} = {value}\n"));
+        fs::write(config_file(&dir), lines.collect::<String>()).expect("the configuration can be written");
+
+        let (process, smtp, http) = Process::start(&config_file(&dir));
+        Appliance { smtp, http, process, dir, data_dir }
+    }
+
+    /// Starts again what was killed or stopped, on the same ledger.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        (self.process, self.smtp, self.http) = Process::start(&config_file(&self.dir));
+    }
+
+    /// Hands out an alias for `target`, on the command line.
+    #[track_caller]
+    pub fn alias(&self, target: &str, uses: u32) -> Alias {
+        let uses = uses.to_string();
+        let output = self.run(&["alias", "add", "--target", target, "--max-usage", &uses, "--json"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "no alias for {target}: {errors}");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("the answer is JSON");
+        let field = |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("no {name} in {answer}"));
+        Alias { email: field("email").to_owned(), key: field("key").to_owned() }
+    }
+
+    /// Hands out an alias for `target` with `limits`, as if it were `now`.
+    pub fn alias_issued_at(&self, now: Timestamp, target: &str, limits: Limits) -> Alias {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+        let domain = "alias.test".parse().expect("this is a domain");
+        let target = target.parse().expect("this is a mailbox");
+        let issued = runtime.block_on(async {
+            let ledger = Ledger::open(&self.data_dir, 6).expect("the ledger opens beside the appliance");
+            let issued = ledger.issue(NewAlias { domain, target, limits }, now).await;
+            ledger.close().await;
+            issued.expect("an alias is issued")
+        });
+        Alias { email: issued.alias.address(), key: issued.key.to_string() }
+    }
+
+    /// Deletes an alias, on the command line.
+    #[track_caller]
+    pub fn revoke(&self, alias: &Alias) {
+        let output = self.run(&["alias", "revoke", alias.name()]);
+        assert!(output.status.success(), "not revoked: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The uses an alias has left, by the API.
+    #[track_caller]
+    pub fn uses_left(&self, alias: &Alias) -> u64 {
+        let (status, answer) = self.look_at(alias);
+        assert_eq!(status, 200, "{answer}");
+        answer["usage_left"].as_u64().unwrap_or_else(|| panic!("no usage_left in {answer}"))
+    }
+
+    /// What the API says about an alias: status and body.
+    #[track_caller]
+    pub fn look_at(&self, alias: &Alias) -> (u16, Value) {
+        let request = ureq::get(format!("http://{}/aliases/{}", self.http, alias.name()))
+            .header("Authorization", format!("Bearer {}", alias.key))
+            .config()
+            .http_status_as_error(false)
+            .timeout_global(Some(wait::PATIENCE))
+            .build();
+        let mut response = request.call().expect("the API answers");
+        let status = response.status().as_u16();
+        (status, response.body_mut().read_json().unwrap_or_default())
+    }
+
+    /// Runs the program with `arguments` and this appliance's configuration.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(config_file(&self.dir)).stdin(Stdio::null());
+        command.output().expect("the program runs")
+    }
+
+    /// Where its ledger is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// What it has written on standard error since its last start.
+    pub fn stderr(&self) -> Vec<String> {
+        self.process.stderr()
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
+        listing.expect("/proc shows the process").count()
+    }
+
+    /// The most memory it has ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()));
+        let status = status.expect("/proc shows the process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let figure = line.and_then(|line| line.trim().strip_suffix("kB")).expect("VmHWM is in kB");
+        figure.trim().parse().expect("VmHWM is a number")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.end();
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Panics
+    /// When it does not end in time, or has logged what it must not.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait();
+        for line in self.stderr() {
+            assert_no_leak("the log", &line);
+        }
+        status
+    }
+}
+
+impl Alias {
+    /// The local part.
+    pub fn name(&self) -> &str {
+        self.email.split_once('@').map_or(&self.email, |(name, _)| name)
+    }
+}
+
+impl Process {
+    /// Starts the program, and waits for its ready line: where SMTP is, where HTTP is.
+    #[track_caller]
+    fn start(config: &Path) -> (Self, SocketAddr, SocketAddr) {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--config"]).arg(config);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        let lines = Arc::default();
+        let reader = Some(thread::spawn({
+            let lines = Arc::clone(&lines);
+            move || collect(stderr, &lines)
+        }));
+        let mut process = Process { child, stderr: lines, reader };
+        let ready = wait::until("the appliance is ready", || {
+            let lines = process.stderr();
+            let ended = process.child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "it ended with {ended:?}: {lines:#?}");
+            lines.into_iter().find(|line| line.starts_with("tempalias: ready, "))
+        });
+        let (smtp, http) = (address(&ready, "SMTP on "), address(&ready, "HTTP on "));
+        (process, smtp, http)
+    }
+
+    fn stderr(&self) -> Vec<String> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Its id is ours until it has been waited for; a signal to one that has ended is no harm.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        let status =
+            wait::until("the appliance has ended", || self.child.try_wait().expect("it is our child"));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader of standard error does not panic");
+        }
+        status
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the appliance wrote: {:#?}", self.stderr());
+        }
+        self.end();
+    }
+}
+
+fn config_file(dir: &TempDir) -> PathBuf {
+    dir.path().join("tempalias.toml")
+}
+
+fn collect(stderr: ChildStderr, lines: &Mutex<Vec<String>>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+/// The address that follows `label` in the ready line.
+fn address(ready: &str, label: &str) -> SocketAddr {
+    let rest = ready.split_once(label).unwrap_or_else(|| panic!("no {label:?} in {ready:?}")).1;
+    let end = rest.find([',', ' ']).unwrap_or(rest.len());
+    rest[..end].parse().unwrap_or_else(|_| panic!("no address after {label:?} in {ready:?}"))
+}

@@ -1,0 +1,170 @@
+//! An SMTP client of few opinions: bytes out, replies in.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use super::assert_no_leak;
+use super::wait::PATIENCE;
+
+/// The longest reply line, with its CRLF (RFC 5321 §4.5.3.1.5).
+const MAX_REPLY_LINE: usize = 512;
+
+/// One SMTP connection to the appliance.
+pub struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+/// A whole reply, all its lines.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The lines without CRLF, joined by line feeds.
+    pub text: String,
+}
+
+impl Client {
+    /// Connects; the greeting is still to be read.
+    pub fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("the appliance takes connections");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("segments can go out at once");
+        Client { reader: BufReader::new(stream) }
+    }
+
+    /// Connects, reads the greeting and says EHLO.
+    #[track_caller]
+    pub fn hello(to: SocketAddr) -> Self {
+        let mut client = Client::connect(to);
+        client.expect("220");
+        client.command("EHLO client.test", "250");
+        client
+    }
+
+    /// Sends `bytes` as they are. That the peer is gone is no failure: the next reply will tell.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        if let Err(error) = self.stream().write_all(bytes.as_ref()) {
+            let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "cannot send: {error}");
+        }
+    }
+
+    /// Sends `line` with CRLF and wants a reply that starts with `prefix`.
+    #[track_caller]
+    pub fn command(&mut self, line: &str, prefix: &str) -> Reply {
+        self.send(format!("{line}\r\n"));
+        let reply = self.reply();
+        assert!(reply.text.starts_with(prefix), "{line:?} was answered {reply:?}, not {prefix:?}");
+        reply
+    }
+
+    /// Wants a reply that starts with `prefix`.
+    #[track_caller]
+    pub fn expect(&mut self, prefix: &str) -> Reply {
+        let reply = self.reply();
+        assert!(reply.text.starts_with(prefix), "got {reply:?}, not {prefix:?}");
+        reply
+    }
+
+    /// The next reply.
+    ///
+    /// # Panics
+    /// When there is none in time, the connection ends, it is malformed or it leaks.
+    #[track_caller]
+    pub fn reply(&mut self) -> Reply {
+        self.reply_or_end().expect("the connection was closed, with no reply")
+    }
+
+    /// The next reply; `None` when the connection is over instead.
+    #[track_caller]
+    pub fn reply_or_end(&mut self) -> Option<Reply> {
+        let mut text = String::new();
+        loop {
+            let line = self.reply_line()?;
+            let more = line.as_bytes().get(3) == Some(&b'-');
+            text.push_str(&line);
+            if !more {
+                assert_no_leak("a reply", &text);
+                return Some(Reply { text });
+            }
+            text.push('\n');
+        }
+    }
+
+    /// Wants the end of the connection, and nothing before it.
+    #[track_caller]
+    pub fn expect_close(&mut self) {
+        let mut rest = Vec::new();
+        match self.reader.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection stays open: {error}"),
+        }
+        assert!(rest.is_empty(), "before the end came {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Ends our side of the connection; the appliance's replies can still be read.
+    pub fn end(&mut self) {
+        // It may have ended the connection first.
+        drop(self.stream().shutdown(Shutdown::Write));
+    }
+
+    /// Goes through MAIL, RCPT and DATA up to the 354.
+    #[track_caller]
+    pub fn begin(&mut self, to: &str) {
+        self.command("MAIL FROM:<sender@client.test>", "250");
+        self.command(&format!("RCPT TO:<{to}>"), "250");
+        self.command("DATA", "354");
+    }
+
+    /// Sends a small message to `to` and gives the answer to it, or the one that refused it before.
+    #[track_caller]
+    pub fn deliver(&mut self, to: &str) -> Reply {
+        self.command("MAIL FROM:<sender@client.test>", "250");
+        for command in [format!("RCPT TO:<{to}>\r\n"), "DATA\r\n".to_owned()] {
+            self.send(command);
+            let reply = self.reply();
+            if reply.code() >= 400 {
+                return reply;
+            }
+        }
+        self.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+        self.reply()
+    }
+
+    fn reply_line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("no reply: {error}"),
+        }
+        let line = String::from_utf8(line).expect("a reply is text");
+        let bare = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("a reply line ends in CRLF: {line:?}"));
+        let (code, rest) = bare.split_at_checked(3).unwrap_or((bare, ""));
+        let well_formed = code.bytes().all(|b| b.is_ascii_digit())
+            && (rest.is_empty() || rest.starts_with([' ', '-']))
+            && bare.bytes().all(|b| matches!(b, b' '..=b'~'))
+            && line.len() <= MAX_REPLY_LINE;
+        assert!(well_formed, "not a reply line: {line:?}");
+        Some(bare.to_owned())
+    }
+
+    fn stream(&mut self) -> &mut TcpStream {
+        self.reader.get_mut()
+    }
+}
+
+impl Reply {
+    /// The three digits.
+    pub fn code(&self) -> u16 {
+        self.text[..3].parse().expect("the reply was checked")
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}

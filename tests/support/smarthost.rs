@@ -1,0 +1,347 @@
+//! A smarthost that does as it is told: takes messages, refuses, falls silent, goes away.
+//!
+//! It remembers what it was told. Each of its texts holds [`LEAK_MARKER`] and a target's domain, so
+//! that whoever passes them on is caught.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::{LEAK_MARKER, TARGET_DOMAIN};
+
+/// Where in a session it can misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Just connected: the greeting.
+    Greeting,
+    /// After EHLO or HELO.
+    Ehlo,
+    /// After MAIL.
+    Mail,
+    /// After RCPT.
+    Rcpt,
+    /// After DATA.
+    Data,
+    /// When the first line of the message has come.
+    Body,
+    /// After the final dot.
+    Dot,
+}
+
+/// What it does at a [`Stage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// What a smarthost should do.
+    Accept,
+    /// Answers with this code, on two lines, and goes on.
+    Answer(u16),
+    /// Closes the connection.
+    Drop,
+    /// Reads on, but never answers.
+    Silent,
+    /// Says something that is not SMTP.
+    Garbage,
+    /// Sends a reply whose lines never end.
+    EndlessReply,
+    /// Sends a reply whose first line never ends.
+    EndlessLine,
+}
+
+/// A message whose final dot has come.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Envelope sender, without brackets.
+    pub sender: String,
+    /// Envelope recipients, without brackets.
+    pub recipients: Vec<String>,
+    /// The text as it came, with its dot-stuffing, without the final dot.
+    pub raw: Vec<u8>,
+    /// It was answered with 2xx.
+    pub accepted: bool,
+}
+
+/// All that has happened.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections at this moment.
+    pub open: usize,
+    /// Every command, in the order of arrival.
+    pub commands: Vec<String>,
+    /// Every message that was ended by a final dot.
+    pub messages: Vec<Message>,
+    /// The text of every message that was not.
+    pub cut: Vec<Vec<u8>>,
+}
+
+/// The smarthost; stops when it is dropped.
+pub struct Smarthost {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    record: Mutex<Record>,
+    rules: Mutex<Vec<Rule>>,
+    extensions: Mutex<Vec<String>>,
+    stopped: Mutex<bool>,
+}
+
+/// At `stage`, when the command contains `about`, do `behaviour`; the latest rule that fits counts.
+struct Rule {
+    stage: Stage,
+    about: String,
+    behaviour: Behaviour,
+}
+
+/// One connection.
+struct Session {
+    shared: Arc<Shared>,
+    reader: BufReader<TcpStream>,
+    sender: String,
+    recipients: Vec<String>,
+}
+
+/// The session is over.
+struct Over;
+
+impl Smarthost {
+    /// Starts one that accepts everything.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let shared = Arc::new(Shared {
+            record: Mutex::default(),
+            rules: Mutex::default(),
+            extensions: Mutex::new(["PIPELINING", "SIZE 52428800", "8BITMIME"].map(str::to_owned).to_vec()),
+            stopped: Mutex::new(false),
+        });
+        let for_thread = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &for_thread));
+        Smarthost { address, shared }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on `behaviour` at `stage`.
+    pub fn set(&self, stage: Stage, behaviour: Behaviour) {
+        self.set_for("", stage, behaviour);
+    }
+
+    /// From now on `behaviour` at `stage` when the command contains `about`.
+    pub fn set_for(&self, about: &str, stage: Stage, behaviour: Behaviour) {
+        lock(&self.shared.rules).push(Rule { stage, about: about.to_owned(), behaviour });
+    }
+
+    /// Offers these extensions instead of PIPELINING, SIZE and 8BITMIME.
+    pub fn offer(&self, extensions: &[&str]) {
+        *lock(&self.shared.extensions) = extensions.iter().map(|&e| e.to_owned()).collect();
+    }
+
+    /// A copy of what has happened so far.
+    pub fn record(&self) -> Record {
+        lock(&self.shared.record).clone()
+    }
+
+    /// One figure out of the record, without copying it.
+    pub fn count(&self, figure: impl FnOnce(&Record) -> usize) -> usize {
+        figure(&lock(&self.shared.record))
+    }
+
+    /// Messages it has accepted.
+    pub fn accepted(&self) -> usize {
+        self.count(Record::accepted)
+    }
+}
+
+impl Record {
+    /// Messages that were answered with 2xx.
+    pub fn accepted(&self) -> usize {
+        self.messages.iter().filter(|message| message.accepted).count()
+    }
+
+    /// Commands that start with `verb`.
+    pub fn heard(&self, verb: &str) -> usize {
+        self.commands.iter().filter(|command| command.to_ascii_uppercase().starts_with(verb)).count()
+    }
+}
+
+impl Message {
+    /// The text as its reader sees it: dot-stuffing undone.
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.raw.len());
+        for line in self.raw.split_inclusive(|&b| b == b'\n') {
+            body.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        }
+        body
+    }
+}
+
+impl Drop for Smarthost {
+    fn drop(&mut self) {
+        *lock(&self.shared.stopped) = true;
+        // Wakes the thread that accepts; when this fails it is gone already.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Session {
+    fn run(&mut self) -> Result<(), Over> {
+        self.answer(Stage::Greeting, "", "220 smarthost.test")?;
+        loop {
+            let command = self.line()?;
+            let command = String::from_utf8_lossy(&command).trim_end().to_owned();
+            lock(&self.shared.record).commands.push(command.clone());
+            self.obey(&command)?;
+        }
+    }
+
+    fn obey(&mut self, command: &str) -> Result<(), Over> {
+        let upper = command.to_ascii_uppercase();
+        if upper.starts_with("EHLO") || upper.starts_with("HELO") {
+            let extensions = lock(&self.shared.extensions).join("\r\n250-");
+            self.answer(Stage::Ehlo, command, &format!("250-smarthost.test\r\n250-{extensions}\r\n250"))?;
+        } else if upper.starts_with("MAIL FROM:") {
+            if self.answer(Stage::Mail, command, "250 2.1.0")? {
+                self.sender = path(command);
+                self.recipients.clear();
+            }
+        } else if upper.starts_with("RCPT TO:") {
+            if self.answer(Stage::Rcpt, command, "250 2.1.5")? {
+                self.recipients.push(path(command));
+            }
+        } else if upper == "DATA" {
+            if self.recipients.is_empty() {
+                self.say("554 5.5.1 no recipients")?;
+            } else if self.answer(Stage::Data, command, "354")? {
+                self.message()?;
+            }
+        } else if upper == "RSET" || upper == "NOOP" {
+            self.recipients.clear();
+            self.say("250 2.0.0")?;
+        } else if upper == "QUIT" {
+            self.say("221 2.0.0")?;
+            return Err(Over);
+        } else {
+            self.say("500 5.5.2")?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self) -> Result<(), Over> {
+        let mut raw = Vec::new();
+        loop {
+            let Ok(line) = self.line() else {
+                lock(&self.shared.record).cut.push(raw);
+                return Err(Over);
+            };
+            if line == b".\r\n" {
+                break;
+            }
+            let first = raw.is_empty();
+            raw.extend_from_slice(&line);
+            if first && self.shared.behaviour(Stage::Body, "") != Behaviour::Accept {
+                lock(&self.shared.record).cut.push(raw.clone());
+                self.answer(Stage::Body, "", "")?;
+            }
+        }
+        let (sender, recipients) = (self.sender.clone(), std::mem::take(&mut self.recipients));
+        let accepted = self.shared.behaviour(Stage::Dot, "") == Behaviour::Accept;
+        lock(&self.shared.record).messages.push(Message { sender, recipients, raw, accepted });
+        self.answer(Stage::Dot, "", "250 2.0.0 taken").map(drop)
+    }
+
+    /// Behaves as set for `stage`; true when that was to accept, by saying `reply`.
+    fn answer(&mut self, stage: Stage, command: &str, reply: &str) -> Result<bool, Over> {
+        match self.shared.behaviour(stage, command) {
+            Behaviour::Accept => return self.say(reply).map(|()| true),
+            Behaviour::Answer(code) => self.say(&format!("{code}-refused\r\n{code}"))?,
+            Behaviour::Drop => return Err(Over),
+            Behaviour::Silent => self.listen_to_the_end(),
+            Behaviour::Garbage => self.send(b"\x00\xff\x1b[31m LEAK-MARKER \xe2\x98\x83\r\n")?,
+            Behaviour::EndlessReply => loop {
+                self.send(format!("250-{LEAK_MARKER}\r\n").repeat(100).as_bytes())?;
+            },
+            Behaviour::EndlessLine => loop {
+                self.send(LEAK_MARKER.repeat(100).as_bytes())?;
+            },
+        }
+        Ok(false)
+    }
+
+    /// Says `reply`, and after it what must never be passed on.
+    fn say(&mut self, reply: &str) -> Result<(), Over> {
+        self.send(format!("{reply} {LEAK_MARKER} about somebody@{TARGET_DOMAIN}\r\n").as_bytes())
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        self.reader.get_mut().write_all(bytes).map_err(|_| Over)
+    }
+
+    fn line(&mut self) -> Result<Vec<u8>, Over> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => Err(Over),
+            Ok(_) => Ok(line),
+        }
+    }
+
+    fn listen_to_the_end(&mut self) {
+        // How it ends is all the same.
+        drop(self.reader.read_to_end(&mut Vec::new()));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Ends it for the peer even if it is still sending.
+        drop(self.reader.get_mut().shutdown(Shutdown::Both));
+        lock(&self.shared.record).open -= 1;
+    }
+}
+
+impl Shared {
+    fn behaviour(&self, stage: Stage, command: &str) -> Behaviour {
+        let rules = lock(&self.rules);
+        let rule = rules.iter().rev().find(|rule| rule.stage == stage && command.contains(&rule.about));
+        rule.map_or(Behaviour::Accept, |rule| rule.behaviour)
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if *lock(&shared.stopped) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let mut record = lock(&shared.record);
+        record.connections += 1;
+        record.open += 1;
+        drop(record);
+        let mut session = Session {
+            shared: Arc::clone(shared),
+            reader: BufReader::new(stream),
+            sender: String::new(),
+            recipients: Vec::new(),
+        };
+        thread::spawn(move || {
+            // `Over` is how every session ends.
+            let _ = session.run();
+        });
+    }
+}
+
+/// What stands between the brackets.
+fn path(command: &str) -> String {
+    let path = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    path.map_or_else(|| command.to_owned(), |(path, _)| path.to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
