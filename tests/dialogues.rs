@@ -287,6 +287,7 @@ fn parse_behaviour(behaviour: &str) -> Behaviour {
         "drop" => Behaviour::Drop,
         "silent" => Behaviour::Silent,
         "garbage" => Behaviour::Garbage,
+        "twice" => Behaviour::Twice,
         "endless" => Behaviour::EndlessReply,
         code => Behaviour::Answer(code.parse().unwrap_or_else(|_| panic!("the smarthost cannot {code}"))),
     }

@@ -1,7 +1,7 @@
 //! An SMTP client of few opinions: bytes out, replies in.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::assert_no_leak;
@@ -25,11 +25,16 @@ pub struct Reply {
 impl Client {
     /// Connects; the greeting is still to be read.
     pub fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("the appliance takes connections");
+        Client::try_connect(to).expect("the appliance takes connections")
+    }
+
+    /// Connects, or not: the appliance may be down.
+    pub fn try_connect(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("segments can go out at once");
-        Client { reader: BufReader::new(stream) }
+        Ok(Client { reader: BufReader::new(stream) })
     }
 
     /// Connects, reads the greeting and says EHLO.
@@ -120,16 +125,21 @@ impl Client {
     /// Sends a small message to `to` and gives the answer to it, or the one that refused it before.
     #[track_caller]
     pub fn deliver(&mut self, to: &str) -> Reply {
-        self.command("MAIL FROM:<sender@client.test>", "250");
-        for command in [format!("RCPT TO:<{to}>\r\n"), "DATA\r\n".to_owned()] {
-            self.send(command);
-            let reply = self.reply();
+        self.try_deliver(to).expect("the connection was closed, with no reply")
+    }
+
+    /// As [`Client::deliver`]; `None` when the connection ends meanwhile.
+    #[track_caller]
+    pub fn try_deliver(&mut self, to: &str) -> Option<Reply> {
+        for command in ["MAIL FROM:<sender@client.test>", &format!("RCPT TO:<{to}>"), "DATA"] {
+            self.send(format!("{command}\r\n"));
+            let reply = self.reply_or_end()?;
             if reply.code() >= 400 {
-                return reply;
+                return Some(reply);
             }
         }
         self.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
-        self.reply()
+        self.reply_or_end()
     }
 
     fn reply_line(&mut self) -> Option<String> {

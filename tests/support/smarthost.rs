@@ -42,6 +42,8 @@ pub enum Behaviour {
     Silent,
     /// Says something that is not SMTP.
     Garbage,
+    /// Answers as it should, and then once more: whoever does not notice is out of step from here on.
+    Twice,
     /// Sends a reply whose lines never end.
     EndlessReply,
     /// Sends a reply whose first line never ends.
@@ -264,6 +266,7 @@ impl Session {
             Behaviour::Drop => return Err(Over),
             Behaviour::Silent => self.listen_to_the_end(),
             Behaviour::Garbage => self.send(b"\x00\xff\x1b[31m LEAK-MARKER \xe2\x98\x83\r\n")?,
+            Behaviour::Twice => self.say(&format!("{reply} once\r\n{reply}"))?,
             Behaviour::EndlessReply => loop {
                 self.send(format!("250-{LEAK_MARKER}\r\n").repeat(100).as_bytes())?;
             },
