@@ -5,6 +5,7 @@
 //! | [`appliance`] | the program with a configuration of its own, on free ports, and its aliases |
 //! | [`client`] | an SMTP client that sends what it is told, and checks each reply for leaks |
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
+//! | [`program`], [`postfix`] | foreign programs; a Postfix of our own |
 //! | [`wait`] | bounded waiting for a condition |
 //!
 //! Addresses: we are `mx.alias.test` for `alias.test` and `second.test`; every target and the
@@ -13,6 +14,8 @@
 
 pub mod appliance;
 pub mod client;
+pub mod postfix;
+pub mod program;
 pub mod smarthost;
 pub mod wait;
 

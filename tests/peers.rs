@@ -1,0 +1,266 @@
+//! The programs that mail really comes from and goes to: Postfix on both sides, swaks, curl, and
+//! Python's smtplib. Messages are counted at the far end.
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use tempfile::NamedTempFile;
+
+use support::appliance::{Alias, Appliance};
+use support::client::Client;
+use support::postfix::{Postfix, free_address};
+use support::program::{is_root, run, said, succeed};
+use support::smarthost::{Behaviour, Smarthost, Stage};
+use support::wait;
+
+/// What a peer's text must come through as it is: dots, 8 bits, a long line, no line end too many.
+const TEXT: &str = "Subject: through and through\r\n\r\n.\r\n..\r\nfür alle\r\n.hidden\r\n";
+
+/// Appliance, smarthost, and an alias with `uses`.
+fn scene(uses: u32) -> (Smarthost, Appliance, Alias) {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start(&smarthost);
+    let alias = appliance.alias("target@mailbox.test", uses);
+    (smarthost, appliance, alias)
+}
+
+/// Says so when Postfix cannot run here; `scripts/test` says it too.
+fn postfix_may_run() -> bool {
+    let root = is_root();
+    if !root {
+        eprintln!("SKIPPED: Postfix starts with root's rights only");
+    }
+    root
+}
+
+fn swaks(appliance: &Appliance, to: &str, more: &[&str]) -> std::process::Output {
+    let (host, port) = (appliance.smtp.ip().to_string(), appliance.smtp.port().to_string());
+    let arguments = [
+        "--server",
+        &host,
+        "--port",
+        &port,
+        "--helo",
+        "client.test",
+        "--from",
+        "sender@client.test",
+        "--to",
+        to,
+    ];
+    run("swaks", arguments.iter().chain(more), b"")
+}
+
+#[test]
+fn swaks_delivers_until_the_last_use() {
+    let (smarthost, appliance, alias) = scene(2);
+    for left in [1, 0] {
+        let output = swaks(&appliance, &alias.email, &["--body", ".\\n..\\nhello"]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(appliance.uses_left(&alias), left);
+    }
+    let output = swaks(&appliance, &alias.email, &[]);
+    // swaks(1): 24 is an error at RCPT.
+    assert_eq!(output.status.code(), Some(24), "{}", said(&output));
+    assert!(said(&output).contains("550 5.1.1"), "{}", said(&output));
+    let record = smarthost.record();
+    assert_eq!((record.accepted(), record.connections), (2, 2));
+    let text = String::from_utf8(record.messages[0].body()).expect("swaks sends ASCII");
+    assert!(text.contains("\r\n.\r\n..\r\nhello\r\n"), "{text}");
+}
+
+#[test]
+fn swaks_that_hangs_up_spends_a_use_only_for_a_whole_message() {
+    let (smarthost, appliance, alias) = scene(5);
+    for point in ["CONNECT", "HELO", "MAIL", "RCPT", "DATA"] {
+        for how in ["--drop-after", "--drop-after-send"] {
+            if (how, point) != ("--drop-after-send", "CONNECT") {
+                swaks(&appliance, &alias.email, &[how, point]);
+                wait::until_equal("open connections", 0, || smarthost.count(|record| record.open));
+                assert_eq!(appliance.uses_left(&alias), 5, "{how} {point}");
+            }
+        }
+    }
+    assert_eq!(smarthost.count(|record| record.messages.len()), 0);
+    // Gone after the final dot, with the answer unread: delivered all the same.
+    swaks(&appliance, &alias.email, &["--drop-after-send", "DOT"]);
+    wait::until_equal("messages", 1, || smarthost.accepted());
+    wait::until_equal("uses left", 4, || appliance.uses_left(&alias));
+}
+
+#[test]
+fn curl_delivers_text_unchanged() {
+    let (smarthost, appliance, alias) = scene(1);
+    let file = NamedTempFile::new().expect("a temporary file can be made");
+    std::fs::write(file.path(), TEXT).expect("a file can be written");
+    let url = format!("smtp://{}/client.test", appliance.smtp);
+    let path = file.path().to_string_lossy();
+    let arguments = [
+        "-sS",
+        &url,
+        "--mail-from",
+        "sender@client.test",
+        "--mail-rcpt",
+        &alias.email,
+        "--upload-file",
+        &path,
+    ];
+    succeed("curl", arguments, b"");
+    let message = smarthost.record().messages.pop().expect("the message is at the smarthost");
+    assert!(message.body().ends_with(TEXT.as_bytes()), "{:?}", String::from_utf8_lossy(&message.raw));
+    assert_eq!(message.recipients, ["target@mailbox.test"]);
+
+    let again = run("curl", arguments, b"");
+    assert!(!again.status.success());
+    assert_eq!((appliance.uses_left(&alias), smarthost.accepted()), (0, 1));
+}
+
+#[test]
+fn python_delivers_many_on_one_connection_and_is_told_who_was_refused() {
+    const SCRIPT: &str = r#"
+import smtplib, sys
+host, port, shop, news = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+smtp = smtplib.SMTP(host, port, timeout=20)
+smtp.ehlo("client.test")
+assert smtp.has_extn("size") and smtp.has_extn("8bitmime") and smtp.has_extn("pipelining")
+text = b"Subject: hello\n\n.\n..\nf\xc3\xbcr alle\n"
+assert smtp.sendmail("sender@client.test", [shop, news], text, ["BODY=8BITMIME"]) == {}
+refused = smtp.sendmail("sender@client.test", [shop, "never@alias.test"], text)
+assert list(refused) == ["never@alias.test"] and refused["never@alias.test"][0] == 550, refused
+# The null sender, and a megabyte.
+assert smtp.sendmail("", [news], text + b"x" * 78 + b"\n" + (b"y" * 78 + b"\n") * 13000) == {}
+try:
+    smtp.sendmail("sender@client.test", [shop], text)
+    raise SystemExit("the third message was taken")
+except smtplib.SMTPRecipientsRefused as error:
+    code, words = error.recipients[shop]
+    assert code == 550 and words.startswith(b"5.1.1 "), error
+assert smtp.verify(shop)[0] == 252
+smtp.quit()
+"#;
+    let (smarthost, appliance, shop) = scene(2);
+    let news = appliance.alias("news@mailbox.test", 5);
+    let (host, port) = (appliance.smtp.ip().to_string(), appliance.smtp.port().to_string());
+    succeed("python3", ["-c", SCRIPT, &host, &port, &shop.email, &news.email], b"");
+    assert_eq!((appliance.uses_left(&shop), appliance.uses_left(&news)), (0, 3));
+    let record = smarthost.record();
+    assert_eq!(record.accepted(), 3);
+    assert!(record.messages[0].body().ends_with("\r\n\r\n.\r\n..\r\nfür alle\r\n".as_bytes()));
+    assert!(record.messages[2].body().len() > 1_000_000);
+}
+
+#[test]
+fn postfix_as_a_client_tries_again_and_pays_once() {
+    if !postfix_may_run() {
+        return;
+    }
+    let (smarthost, appliance, alias) = scene(3);
+    let postfix = Postfix::client(appliance.smtp);
+    smarthost.set(Stage::Dot, Behaviour::Answer(451));
+    postfix.send(&[&alias.email], "Subject: patience\n\n.\nhello\n");
+    wait::until_equal("the queue", vec!["deferred".to_owned()], || postfix.queue());
+    assert_eq!((appliance.uses_left(&alias), smarthost.accepted()), (3, 0));
+
+    smarthost.set(Stage::Dot, Behaviour::Accept);
+    postfix.flush();
+    wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    assert_eq!((appliance.uses_left(&alias), smarthost.accepted()), (2, 1));
+    let text = smarthost.record().messages.pop().expect("it was accepted").body();
+    assert!(text.ends_with(b"\r\n\r\n.\r\nhello\r\n"), "{}", String::from_utf8_lossy(&text));
+}
+
+#[test]
+fn postfix_as_a_client_delivers_to_the_living_and_hears_of_the_dead() {
+    if !postfix_may_run() {
+        return;
+    }
+    let (smarthost, appliance, alias) = scene(3);
+    let other = appliance.alias("other@mailbox.test", 3);
+    let postfix = Postfix::client(appliance.smtp);
+    postfix.send(&[&alias.email, &other.email, "never@alias.test"], "Subject: all of you\n\nhello\n");
+    wait::until_equal("messages", 1, || smarthost.accepted());
+    // It keeps nobody in its queue: the dead one is gone for good.
+    wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    assert_eq!(smarthost.record().messages[0].recipients, ["target@mailbox.test", "other@mailbox.test"]);
+    assert_eq!((appliance.uses_left(&alias), appliance.uses_left(&other)), (2, 2));
+}
+
+#[test]
+fn postfix_as_smarthost_delivers_with_our_sender() {
+    if !postfix_may_run() {
+        return;
+    }
+    let address = free_address();
+    let appliance = Appliance::start_with(address, &[]);
+    let postfix = Postfix::smarthost(address, appliance.smtp);
+    let alias = appliance.alias("target@mailbox.test", 2);
+    for left in [1, 0] {
+        assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+        assert_eq!(appliance.uses_left(&alias), left);
+    }
+    assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 550);
+    for message in postfix.mailbox(2) {
+        assert!(message.starts_with(&format!("Return-Path: <b.{}.", alias.name())), "{message}");
+        assert!(message.contains(&format!("\nDelivered-To: {}\n", alias.email)), "{message}");
+        assert!(message.ends_with("\nSubject: hello\n\nhello\n"), "{message}");
+        assert!(!message.contains("sender@client.test"), "the sender goes no further: {message}");
+    }
+}
+
+#[test]
+fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
+    if !postfix_may_run() {
+        return;
+    }
+    let address = free_address();
+    let appliance = Appliance::start_with(address, &[]);
+    let postfix = Postfix::smarthost(address, appliance.smtp);
+    let alias = appliance.alias("gone@mailbox.test", 100);
+    for _ in 0..5 {
+        assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+        // Its notice goes to our bounce address, and we take it.
+        wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    }
+    let refused = Client::hello(appliance.smtp).deliver(&alias.email);
+    assert!(refused.text.starts_with("550 5.1.1"), "{refused:?}");
+    postfix.mailbox(0);
+}
+
+/// What a lenient server takes for the end of a message (smtpd of Debian 12's Postfix, as it comes).
+const FALSE_ENDS: [&str; 5] = ["\n.\n", "\n.\r\n", "\r\n.\n", "\r\n.\r\r\n", "\r\r\n.\r\r\n"];
+
+/// A message that ends falsely, with another one behind.
+fn smuggled(false_end: &str) -> String {
+    format!(
+        "Subject: outer\r\n\r\nouter{false_end}MAIL FROM:<evil@client.test>\r\n\
+         RCPT TO:<victim@mailbox.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n.\r\n"
+    )
+}
+
+#[test]
+fn nothing_is_smuggled_through_us_into_a_lenient_postfix() {
+    if !postfix_may_run() {
+        return;
+    }
+    let address = free_address();
+    let appliance = Appliance::start_with(address, &[]);
+    let postfix = Postfix::smarthost(address, appliance.smtp);
+
+    // The proof that it would be fooled: straight to it, one message becomes two.
+    let mut direct = Client::hello(address);
+    direct.begin("target@mailbox.test");
+    direct.send(smuggled("\r\n.\n"));
+    direct.expect("250");
+    postfix.mailbox(2);
+
+    let alias = appliance.alias("target@mailbox.test", 1);
+    for false_end in FALSE_ENDS {
+        let mut client = Client::hello(appliance.smtp);
+        client.begin(&alias.email);
+        client.send(smuggled(false_end));
+        client.expect("550 5.6.0");
+        client.command("NOOP", "250");
+        client.command("QUIT", "221");
+    }
+    assert_eq!(appliance.uses_left(&alias), 1);
+    postfix.mailbox(2);
+}

@@ -1,0 +1,184 @@
+//! A Postfix of the tests' own, with its configuration, queue and mailboxes in a temporary directory.
+//!
+//! It starts as root only.
+
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::{process, thread};
+
+use tempfile::TempDir;
+
+use super::program::succeed;
+use super::{TARGET_DOMAIN, wait};
+
+/// The services that every Postfix needs (master(5)); its smtpd is added with its port.
+const SERVICES: &str = "\
+pickup    unix  n - n 1     1 pickup
+cleanup   unix  n - n -     0 cleanup
+qmgr      unix  n - n 1     1 qmgr
+rewrite   unix  - - n -     - trivial-rewrite
+bounce    unix  - - n -     0 bounce
+defer     unix  - - n -     0 bounce
+trace     unix  - - n -     0 bounce
+verify    unix  - - n -     1 verify
+flush     unix  n - n 1000? 0 flush
+proxymap  unix  - - n -     - proxymap
+smtp      unix  - - n -     - smtp
+relay     unix  - - n -     - smtp
+showq     unix  n - n -     - showq
+error     unix  - - n -     - error
+retry     unix  - - n -     - error
+virtual   unix  - n n -     - virtual
+anvil     unix  - - n -     1 anvil
+scache    unix  - - n -     1 scache
+postlog   unix-dgram n - n - 1 postlogd
+";
+
+/// A running Postfix; stopped when it is dropped.
+pub struct Postfix {
+    dir: TempDir,
+    address: SocketAddr,
+}
+
+impl Postfix {
+    /// A smarthost at `address` that puts all mail for [`TARGET_DOMAIN`] into one mailbox, but cannot
+    /// deliver to `gone@`, and sends everything else to `mx`. All its other settings are the defaults.
+    pub fn smarthost(address: SocketAddr, mx: SocketAddr) -> Self {
+        Postfix::start(
+            address,
+            &format!(
+                "relayhost = [{}]:{}\n\
+                 virtual_mailbox_domains = {TARGET_DOMAIN}\n\
+                 virtual_mailbox_maps = static:mailbox/\n\
+                 transport_maps = inline:{{gone@{TARGET_DOMAIN}=error:5.1.1 gone}}\n",
+                mx.ip(),
+                mx.port()
+            ),
+        )
+    }
+
+    /// A mail server whose users' mail all goes to `mx`.
+    pub fn client(mx: SocketAddr) -> Self {
+        Postfix::start(free_address(), &format!("relayhost = [{}]:{}\n", mx.ip(), mx.port()))
+    }
+
+    #[track_caller]
+    fn start(address: SocketAddr, settings: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let path = dir.path();
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it is our directory");
+        for (directory, owner) in
+            [("etc", "root"), ("queue", "root"), ("data", "postfix"), ("mail", "nobody")]
+        {
+            fs::create_dir(path.join(directory)).expect("a directory can be made");
+            succeed("chown", [owner, &path.join(directory).to_string_lossy()], b"");
+        }
+        let at = |name: &str| path.join(name).display().to_string();
+        let main = format!(
+            "compatibility_level = 3.6\n\
+             queue_directory = {}\n\
+             data_directory = {}\n\
+             maillog_file = {}\n\
+             maillog_file_prefixes = {}\n\
+             myhostname = postfix.test\n\
+             mydestination =\n\
+             alias_maps =\n\
+             inet_interfaces = 127.0.0.1\n\
+             inet_protocols = ipv4\n\
+             mynetworks = 127.0.0.0/8\n\
+             disable_dns_lookups = yes\n\
+             smtp_host_lookup = native\n\
+             smtpd_peername_lookup = no\n\
+             biff = no\n\
+             virtual_mailbox_base = {}\n\
+             virtual_uid_maps = static:65534\n\
+             virtual_gid_maps = static:65534\n\
+             {settings}",
+            at("queue"),
+            at("data"),
+            at("log"),
+            path.display(),
+            at("mail"),
+        );
+        let master = format!("{address} inet n - n - - smtpd\n{SERVICES}");
+        fs::write(path.join("etc/main.cf"), main).expect("a file can be written");
+        fs::write(path.join("etc/master.cf"), master).expect("a file can be written");
+        let postfix = Postfix { dir, address };
+        postfix.control("start");
+        postfix
+    }
+
+    /// Where it speaks SMTP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Hands it a message, as a user of its machine would.
+    #[track_caller]
+    pub fn send(&self, to: &[&str], message: &str) {
+        let etc = self.etc();
+        let arguments = ["-C", &etc, "-i", "-f", "sender@client.test", "--"];
+        succeed("sendmail", arguments.iter().chain(to), message.as_bytes());
+    }
+
+    /// Tries everything that is deferred once more.
+    pub fn flush(&self) {
+        succeed("postqueue", ["-c", &self.etc(), "-f"], b"");
+    }
+
+    /// Messages in its queue: the names of the queues they are in.
+    pub fn queue(&self) -> Vec<String> {
+        let listing = succeed("postqueue", ["-c", &self.etc(), "-j"], b"");
+        let entries = listing.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        entries
+            .map(|e| e.expect("the listing is JSON")["queue_name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Waits until there are `messages` in the mailbox and none in the queue; gives them.
+    #[track_caller]
+    pub fn mailbox(&self, messages: usize) -> Vec<String> {
+        wait::until_equal("messages in the queue", 0, || self.queue().len());
+        wait::until_equal("messages in the mailbox", messages, || self.read_mailbox().len());
+        self.read_mailbox()
+    }
+
+    fn read_mailbox(&self) -> Vec<String> {
+        let Ok(files) = fs::read_dir(self.dir.path().join("mail/mailbox/new")) else { return Vec::new() };
+        let paths = files.map(|file| file.expect("a directory can be listed").path());
+        paths.map(|path| read_lossy(&path)).collect()
+    }
+
+    #[track_caller]
+    fn control(&self, verb: &str) {
+        succeed("postfix", ["-c", &self.etc(), verb], b"");
+    }
+
+    fn etc(&self) -> String {
+        self.dir.path().join("etc").display().to_string()
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("Postfix wrote: {}", read_lossy(&self.dir.path().join("log")));
+        }
+        // By its own process id, which it keeps in its queue directory.
+        drop(process::Command::new("postfix").args(["-c", &self.etc(), "stop"]).output());
+    }
+}
+
+/// An address that is free now, and that no test will be given by chance: its port lies below those
+/// that Linux hands out.
+pub fn free_address() -> SocketAddr {
+    let start = 20_000 + u16::try_from(process::id() % 10_000).expect("less than 10,000 fits");
+    let mut addresses = (start..32_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("some port is free")
+}
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
