@@ -49,27 +49,9 @@ fn config(data_dir: &Path) -> Config {
         postmaster: "admin@mailbox.example".parse().unwrap(),
         data_dir: data_dir.to_owned(),
         http: Http { listen: vec![] },
-        smtp: Smtp {
-            listen: vec![],
-            max_size: 0,
-            idle_timeout: Duration::from_secs(300),
-            max_connections: 0,
-            max_recipients: 0,
-        },
-        smarthost: Smarthost {
-            host: "localhost".into(),
-            port: 25,
-            tls: Tls::None,
-            username: None,
-            password_file: None,
-            ca_file: None,
-        },
-        aliases: Aliases {
-            max_days: 60,
-            max_usage: 100,
-            purge_interval: Duration::from_secs(1800),
-            initial_length: 6,
-        },
+        smtp: Smtp::default(),
+        smarthost: Smarthost::default(),
+        aliases: Aliases::default(),
     }
 }
 
