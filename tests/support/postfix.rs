@@ -131,7 +131,7 @@ impl Postfix {
     /// Messages in its queue: the names of the queues they are in.
     pub fn queue(&self) -> Vec<String> {
         let listing = succeed("postqueue", ["-c", &self.etc(), "-j"], b"");
-        let entries = listing.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        let entries = listing.lines().map(serde_json::from_str::<serde_json::Value>);
         entries
             .map(|e| e.expect("the listing is JSON")["queue_name"].as_str().unwrap_or_default().to_owned())
             .collect()
