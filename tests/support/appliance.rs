@@ -102,7 +102,7 @@ impl Appliance {
         assert!(output.status.success(), "no alias for {target}: {errors}");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("the answer is JSON");
         let field = |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("no {name} in {answer}"));
-        Alias { email: field("email").to_owned(), key: field("key").to_owned() }
+        Alias { email: field("email").to_owned(), key: field("updatekey").to_owned() }
     }
 
     /// Hands out an alias for `target` with `limits`, as if it were `now`.
