@@ -76,35 +76,55 @@ impl Alias {
         }
         block_on(async {
             let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-            let output = self.act(&config, &ledger).await;
+            let result = self.act(&config, &ledger, &mut stdout().lock()).await;
             ledger.close().await;
-            stdout().write_all(output?.as_bytes()).map_err(Failure::Output)
+            result
         })
     }
 
-    /// Does it, and gives what to print.
-    async fn act(&self, config: &Config, ledger: &Ledger) -> Result<String, Failure> {
+    async fn act(&self, config: &Config, ledger: &Ledger, out: &mut impl Write) -> Result<(), Failure> {
         let now = clock::now();
-        match &self.action {
+        let text = match &self.action {
             Action::Add(add) => {
                 let issued = ledger.issue(add.granted(config, now)?, now).await?;
-                Ok(self.render_one(&issued.alias, Some(&issued.key), now))
+                self.render_one(&issued.alias, Some(&issued.key), now)
             }
             Action::Show { alias: Named { name } } => {
                 let alias = ledger.lookup(name)?.ok_or_else(|| unknown(name))?;
-                Ok(self.render_one(&alias, None, now))
+                self.render_one(&alias, None, now)
             }
-            Action::List => Ok(self.render_all(&ledger.list()?, now)),
+            Action::List => return self.list(ledger, out, now),
             Action::Revoke { alias: Named { name } } => {
                 if !ledger.revoke(name.clone()).await? {
                     return Err(unknown(name));
                 }
-                Ok(match self.json {
+                match self.json {
                     true => line(&json!({ "aid": name.as_str(), "revoked": true })),
                     false => format!("{name} is revoked\n"),
-                })
+                }
             }
+        };
+        out.write_all(text.as_bytes()).map_err(Failure::Output)
+    }
+
+    /// A line for each alias as it is read: there may be more than fit into memory.
+    fn list(&self, ledger: &Ledger, out: &mut impl Write, now: Timestamp) -> Result<(), Failure> {
+        let mut print = |text: String| out.write_all(text.as_bytes()).map_err(Failure::Output);
+        if !self.json {
+            print(row(["ADDRESS", "STATE", "USES", "VALID UNTIL", "TARGET"]))?;
         }
+        ledger.for_each(|alias| {
+            print(match self.json {
+                true => line(&to_json(&alias, None, now)),
+                false => row([
+                    &alias.address(),
+                    alias.state(now).as_str(),
+                    &uses(&alias),
+                    &until(&alias),
+                    alias.target.as_str(),
+                ]),
+            })
+        })
     }
 
     fn render_one(&self, alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> String {
@@ -124,18 +144,6 @@ impl Alias {
             text += &format!("manage key  {key}   (shown only now)\n");
         }
         text
-    }
-
-    fn render_all(&self, aliases: &[Entry], now: Timestamp) -> String {
-        if self.json {
-            return aliases.iter().map(|alias| line(&to_json(alias, None, now))).collect();
-        }
-        let heading = ["ADDRESS", "STATE", "USES", "VALID UNTIL", "TARGET"].map(String::from);
-        let rows = aliases.iter().map(|alias| {
-            let state = alias.state(now).as_str().to_owned();
-            [alias.address(), state, uses(alias), until(alias), alias.target.as_str().to_owned()]
-        });
-        table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
     }
 }
 
@@ -220,28 +228,15 @@ fn line(object: &Value) -> String {
     format!("{object}\n")
 }
 
-/// Columns as wide as their widest cell, two spaces between them.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+/// A line of the list. The columns are wide enough for what is common; what is longer moves the
+/// rest of its line.
+fn row([address, state, uses, until, target]: [&str; 5]) -> String {
+    format!("{address:<32} {state:<9} {uses:<10} {until:<20} {target}\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_of_a_table_line_up_and_lines_do_not_end_in_blanks() {
-        let rows = [["A", "LONG"], ["wide", "x"]].map(|row| row.map(String::from));
-        assert_eq!(table(&rows), "A     LONG\nwide  x\n");
-    }
 
     #[test]
     fn an_alias_is_named_with_or_without_its_domain() {

@@ -25,6 +25,9 @@ pub enum LedgerError {
         /// The column.
         what: &'static str,
     },
+    /// A defect in the program; what the request had done is undone.
+    #[error("ledger: a request panicked")]
+    Panicked,
     /// The ledger has been closed: the program is about to end.
     #[error("ledger: closed")]
     Closed,
@@ -41,8 +44,8 @@ pub enum OpenError {
         /// The operating system's word.
         cause: std::io::Error,
     },
-    /// May be read, but not written.
-    #[error("{path}: the database is read-only for this user")]
+    /// The file, or what SQLite keeps beside it, may not be written.
+    #[error("{path}: the database or its directory is read-only for this user")]
     ReadOnly {
         /// The file.
         path: PathBuf,
@@ -99,7 +102,7 @@ impl LedgerError {
                 Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
             ),
             LedgerError::Readers(_) | LedgerError::Closed => true,
-            LedgerError::Random(_) | LedgerError::Damaged { .. } => false,
+            LedgerError::Random(_) | LedgerError::Damaged { .. } | LedgerError::Panicked => false,
         }
     }
 }

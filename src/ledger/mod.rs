@@ -4,15 +4,31 @@
 //! come from a pool and see the last commit (WAL). Every promise about a use is kept here: a
 //! spend is one conditional `UPDATE` per alias in one transaction, durable before it is answered.
 //!
-//! Time is an argument everywhere, so that tests need no sleeping.
+//! Time is an argument everywhere, so that tests need no sleeping. Its unit is the second;
+//! fractions are cut off.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`open`] | whose file is it, which schema, is it sound |
+//! | [`writer`] | the thread that writes: groups, commits, answers |
+//! | [`aliases`] | one alias: handed out, read, changed, revoked |
+//! | [`names`], [`targets`] | its name, never used again; its target, never left behind |
+//! | [`uses`] | spend and refund |
+//! | [`purge`] | the end of what is over |
 
 mod aliases;
 mod error;
+mod names;
 mod open;
+mod purge;
+mod targets;
+mod uses;
 mod writer;
 
-pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias, Purged, SpendOutcome, Usage};
+pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
 pub use error::{LedgerError, OpenError};
+pub use purge::Purged;
+pub use uses::{SpendOutcome, Usage};
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -58,7 +74,7 @@ impl Ledger {
 
     /// Hands out a new alias under a name that was never used before.
     pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
-        self.writer.run(move |connection| aliases::issue(connection, &new, now)).await
+        self.writer.run(move |connection| aliases::issue(connection, new, now)).await
     }
 
     /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
@@ -73,20 +89,34 @@ impl Ledger {
         aliases::lookup_with_key(&*self.reader()?, name, key)
     }
 
-    /// All aliases in the order of their names, for the operator.
-    pub fn list(&self) -> Result<Vec<Alias>, LedgerError> {
-        aliases::list(&*self.reader()?)
+    /// Shows every alias to `visit`, in the order of their names, until it fails. For the
+    /// operator: some hundreds are read at once, and no reader is held while they are shown.
+    ///
+    /// # Errors
+    /// What `visit` returned, or that the ledger could not be read on.
+    pub fn for_each<E: From<LedgerError>>(
+        &self,
+        mut visit: impl FnMut(Alias) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut last = String::new();
+        loop {
+            let page = aliases::page_after(&*self.reader()?, &last)?;
+            let Some(alias) = page.last() else { return Ok(()) };
+            last = alias.name.to_string();
+            page.into_iter().try_for_each(&mut visit)?;
+        }
     }
 
     /// Takes one use of every alias in `names` (twice the same counts once), all or nothing;
-    /// durable when this returns.
+    /// durable when this returns. Who stops waiting may have spent the uses all the same.
     pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
-        self.writer.run(move |connection| aliases::spend(connection, &names, now)).await
+        self.writer.run(move |connection| uses::spend(connection, names, now)).await
     }
 
-    /// Gives back one use of every alias in `names`: the smarthost has refused the message.
+    /// Gives back one use of every alias in `names`: the smarthost has refused the message. At
+    /// most once for each [`Ledger::spend`], with the same names.
     pub async fn refund(&self, names: Vec<AliasName>) -> Result<(), LedgerError> {
-        self.writer.run(move |connection| aliases::refund(connection, &names)).await
+        self.writer.run(move |connection| uses::refund(connection, names)).await
     }
 
     /// Changes an alias for its holder, under the operator's `caps`.
@@ -100,7 +130,8 @@ impl Ledger {
         self.writer.run(move |connection| aliases::amend(connection, &name, &amendment, caps, now)).await
     }
 
-    /// Deletes an alias with all its data but its name; false when it does not exist.
+    /// Deletes an alias with all its data but its name; false when it does not exist. The next
+    /// purge clears what the write-ahead log still holds of it.
     pub async fn revoke(&self, name: AliasName) -> Result<bool, LedgerError> {
         self.writer.run(move |connection| aliases::revoke(connection, &name)).await
     }
@@ -111,21 +142,23 @@ impl Ledger {
         self.writer.run(move |connection| aliases::bounced(connection, &name)).await
     }
 
-    /// Deletes every alias that is over, with all its data but its name, so that none of it is
-    /// left in any file.
+    /// Deletes every alias that is over, with all its data but its name, so that nothing of it,
+    /// nor of those revoked since the last purge, is left in any file. (While another process
+    /// reads an old state, the write-ahead log must keep it; then the next purge clears it.)
+    ///
+    /// # Errors
+    /// When not everything could be deleted or cleared; what was deleted stays deleted.
     pub async fn purge(&self, now: Timestamp) -> Result<Purged, LedgerError> {
         let mut purged = Purged::default();
         loop {
             // In portions: a spend that comes meanwhile is not kept waiting for all of them.
-            let portion = self.writer.run(move |connection| aliases::purge(connection, now)).await?;
-            purged += portion;
+            let portion = self.writer.run(move |connection| purge::portion(connection, now)).await?;
             if portion.is_empty() {
                 break;
             }
+            purged += portion;
         }
-        if !purged.is_empty() {
-            self.writer.checkpoint().await?;
-        }
+        self.writer.checkpoint().await?;
         Ok(purged)
     }
 
@@ -140,7 +173,7 @@ impl Ledger {
         &self.bounce_key
     }
 
-    /// Answers what is queued, then closes the database. Later calls fail with
+    /// Answers what is queued, then closes the database. Later changes fail with
     /// [`LedgerError::Closed`].
     pub async fn close(&self) {
         self.readers.write().expect(UNPOISONED).take();

@@ -1,8 +1,12 @@
 //! Opening a ledger: whose file is it, which schema, and is it sound.
 //!
-//! Everything is looked at read-only first, so that a file that is not ours, damaged or of a
-//! newer version is left exactly as it was found.
+//! A file that is not ours, damaged or of a newer version is left exactly as it was found.
+//! All access goes through SQLite: a second descriptor of our own, once closed, would drop
+//! SQLite's locks on the file (POSIX; <https://sqlite.org/howtocorrupt.html> §2.2).
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +14,8 @@ use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::OpenError;
 
@@ -22,11 +27,16 @@ mod embedded {
 const APPLICATION_ID: i64 = 0x746d_7061;
 
 /// For the rare moment when `tempalias alias` and the server write at once.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Look-ups run to their end without waiting, so more readers than threads would never be used;
 /// tokio starts one thread a core.
 const READERS: u32 = 16;
+
+/// Up to so many octets a database is read as a whole at the start, which takes a tenth of a
+/// second. In a larger one damage is noticed when the damaged page is read: the request fails,
+/// which is never mistaken for an alias that does not exist.
+const CHECKED_AS_A_WHOLE: i64 = 64 << 20;
 
 pub(super) struct Opened {
     pub(super) write: Connection,
@@ -36,64 +46,119 @@ pub(super) struct Opened {
 
 pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::read_dir(directory)
+    let _turn = create_if_missing(directory, path)
         .map_err(|cause| OpenError::Directory { path: directory.to_owned(), cause })?;
-    if path.exists() {
-        inspect(path)?;
-    }
     let explain = |cause: rusqlite::Error| explain(path, &cause);
-    let mut write = Connection::open(path).map_err(explain)?;
-    configure(&write).map_err(explain)?;
-    embedded::migrations::runner()
-        .run(&mut write)
-        .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut write = Connection::open_with_flags(path, flags).map_err(explain)?;
+    write.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
+
+    // Closing would tidy up a file that we are about to refuse.
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(explain)?;
+    inspect(path, &write)?;
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(explain)?;
+
+    configure(&mut write).map_err(explain)?;
+    migrate(path, &mut write)?;
     let bounce_secret = state(&write, initial_length).map_err(explain)?;
     let readers = readers(path)
         .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
     Ok(Opened { write, readers, bounce_secret })
 }
 
+/// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so
+/// nobody else may read it; SQLite gives the same rights to the files beside it.
+///
+/// Openers come one after another, as long as they hold what this returns: a lock on the
+/// directory. Two that made a new ledger at once would be in each other's way.
+fn create_if_missing(directory: &Path, path: &Path) -> io::Result<File> {
+    let turn = File::open(directory)?;
+    turn.lock()?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(cause),
+        _ => Ok(turn),
+    }
+}
+
 /// Refuses what we must not touch.
-fn inspect(path: &Path) -> Result<(), OpenError> {
+fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let explain = |cause: rusqlite::Error| explain(path, &cause);
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
-        return Ok(()); // nothing in it yet
+    if connection.is_readonly("main").map_err(explain)? {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .map_err(|_| OpenError::ReadOnly { path: path.to_owned() })?;
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(explain)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
-    let verdict: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
-    if verdict != "ok" {
-        return Err(OpenError::Corrupt { path: path.to_owned(), cause: verdict });
+    let size = size(connection).map_err(explain)?;
+    if size == 0 {
+        return Ok(());
     }
-    let id: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(explain)?;
-    if id != APPLICATION_ID {
+    if application_id(connection).map_err(explain)? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    let known = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
-    let known = known.expect("there is at least one migration");
-    let found: i64 = connection
-        .query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))
-        .unwrap_or(0); // made, but stopped before its first migration
+    let (found, known) = (schema(connection).map_err(explain)?, newest_schema());
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    if size <= CHECKED_AS_A_WHOLE {
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+        if verdict != "ok" {
+            return Err(OpenError::Corrupt { path: path.to_owned(), cause: verdict });
+        }
     }
     Ok(())
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+/// Octets of the database, those in the write-ahead log included.
+fn size(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+        [],
+        |row| row.get(0),
+    )
+}
+
+fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+/// The number of the last migration made; 0 when the making of the ledger was stopped before
+/// the first.
+fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "refinery_schema_history")? {
+        return Ok(0);
+    }
+    connection
+        .query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))
+}
+
+fn newest_schema() -> i64 {
+    let runner = embedded::migrations::runner();
+    let versions = runner.get_migrations().iter().map(|migration| i64::from(migration.version()));
+    versions.max().expect("there is at least one migration")
+}
+
+fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+    // First of all: what is made from here on is ours, should we be stopped in the middle.
+    if application_id(connection)? != APPLICATION_ID {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
+    // What a savepoint may have to undo holds addresses, too: not into a file in /tmp.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cell_size_check", "ON")?;
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// All missing migrations in one transaction, so that a stop in the middle leaves none half done.
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+    match embedded::migrations::runner().set_grouped(true).run(connection) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() }),
+    }
 }
 
 /// Makes the one row of `state` in a new ledger; the bounce secret.
@@ -109,17 +174,29 @@ fn state(connection: &Connection, initial_length: usize) -> rusqlite::Result<Vec
     connection.query_row("SELECT bounce_secret FROM state", [], |row| row.get(0))
 }
 
+/// All of them are opened now and kept, so that no look-up ever has to wait for a descriptor.
 fn readers(path: &Path) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
     let manager = SqliteConnectionManager::file(path)
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .with_init(|connection| connection.busy_timeout(BUSY_TIMEOUT));
-    Pool::builder().max_size(READERS).min_idle(Some(1)).test_on_check_out(false).build(manager)
+        .with_init(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "cell_size_check", "ON")
+        });
+    Pool::builder()
+        .max_size(READERS)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_on_check_out(false) // a file does not hang up
+        .connection_timeout(BUSY_TIMEOUT)
+        .build(manager)
 }
 
 fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match cause.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+        _ if path.is_dir() => OpenError::Sqlite { path, cause: "a directory, not a file".into() },
+        // The latter: the file may be read and written, but none may be made beside it.
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             OpenError::ReadOnly { path }
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {

@@ -2,15 +2,19 @@
 //!
 //! It takes all requests that are queued, up to [`GROUP`], runs each in a savepoint of one
 //! transaction, commits once (one fsync for all of them), then answers each. A request that
-//! fails takes nothing of its neighbours with it; a commit that fails fails all of the group.
+//! fails, or panics, takes nothing of its neighbours with it; a commit that fails fails all of
+//! the group.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
+use super::open::BUSY_TIMEOUT;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
 const GROUP: usize = 512;
@@ -142,7 +146,9 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
             queue.close();
         }
     }
-    if let Err((_, cause)) = connection.close() {
+    // While readers are open, closing alone would leave the log as it is.
+    let closed = checkpoint(&connection).and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
+    if let Err(cause) = closed {
         tracing::error!(%cause, "the ledger could not be closed cleanly");
     }
 }
@@ -167,7 +173,7 @@ fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Res
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     for request in group {
         transaction.execute_batch("SAVEPOINT request")?;
-        match request.run(&transaction) {
+        match run_caught(request.as_mut(), &transaction) {
             Ok(()) => transaction.execute_batch("RELEASE request")?,
             // SQLite has rolled back the whole transaction by itself: disk full, I/O error.
             Err(cause) if transaction.is_autocommit() => return Err(cause),
@@ -177,10 +183,22 @@ fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Res
     Ok(transaction.commit()?)
 }
 
+/// A panic is an error of this request alone: its savepoint is undone as a whole, and nothing
+/// else is shared with the others.
+fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<(), LedgerError> {
+    catch_unwind(AssertUnwindSafe(|| request.run(connection))).unwrap_or_else(|_| {
+        request.fail(&LedgerError::Panicked);
+        Err(LedgerError::Panicked)
+    })
+}
+
 fn checkpoint(connection: &Connection) -> Result<(), LedgerError> {
+    // Readers are not waited for, because spends would wait with us.
+    connection.busy_timeout(Duration::ZERO)?;
     // (busy, pages in the log, pages moved): busy is 1 when a reader was in the way.
-    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
-    if busy != 0 {
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if busy? != 0 {
         tracing::debug!("a reader kept the write-ahead log from being emptied; the next purge will");
     }
     Ok(())

@@ -1,0 +1,55 @@
+//! Purging: what is over is deleted for good.
+
+use std::ops::AddAssign;
+
+use rusqlite::Connection;
+
+use super::LedgerError;
+use crate::clock::Timestamp;
+
+/// A used-up alias stays for an hour (in seconds): its last message may still be in flight and
+/// be refused, which gives the use back. The time-outs towards the smarthost add up to less.
+pub(super) const REFUND_WINDOW: i64 = 3600;
+
+/// Aliases deleted in one transaction, of each kind: a spend waits for no more.
+const PORTION: i64 = 250;
+
+pub(super) const EXPIRED: &str = "
+    DELETE FROM aliases WHERE name IN
+    (SELECT name FROM aliases WHERE valid_until <= ?1 LIMIT ?2)";
+
+pub(super) const USED_UP: &str = "
+    DELETE FROM aliases WHERE name IN
+    (SELECT name FROM aliases WHERE used >= max_usage AND last_spent <= ?1 LIMIT ?2)";
+
+/// How many aliases a purge deleted, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Past their end.
+    pub expired: usize,
+    /// Without a use left.
+    pub used_up: usize,
+}
+
+impl Purged {
+    /// Nothing was deleted.
+    pub fn is_empty(&self) -> bool {
+        self.expired + self.used_up == 0
+    }
+}
+
+impl AddAssign for Purged {
+    fn add_assign(&mut self, other: Self) {
+        self.expired += other.expired;
+        self.used_up += other.used_up;
+    }
+}
+
+/// Deletes one portion; empty when there is nothing left to delete.
+pub(super) fn portion(connection: &Connection, now: Timestamp) -> Result<Purged, LedgerError> {
+    let delete = |statement, until: i64| connection.prepare_cached(statement)?.execute((until, PORTION));
+    Ok(Purged {
+        expired: delete(EXPIRED, now.as_second())?,
+        used_up: delete(USED_UP, now.as_second().saturating_sub(REFUND_WINDOW))?,
+    })
+}

@@ -1,0 +1,67 @@
+//! What was answered is on the disk, whatever happens to the process in the next instant.
+
+use tempalias::ledger::{Amendment, Ledger};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_use_is_spent_on_the_disk_when_the_answer_comes() {
+    let (dir, ledger) = fresh();
+    let name = with_uses(&ledger, 2).await;
+    for used_there in [1, 2] {
+        assert!(spent(&ledger, &name, at(1)).await);
+        let copy = snapshot(dir.path());
+        assert_eq!(used(&Ledger::open(copy.path(), 6).unwrap(), &name), used_there);
+    }
+    let copy = snapshot(dir.path());
+    assert!(!spent(&Ledger::open(copy.path(), 6).unwrap(), &name, at(1)).await);
+}
+
+#[tokio::test]
+async fn every_other_change_is_on_the_disk_when_the_answer_comes() {
+    let (dir, ledger) = fresh();
+    let there = || {
+        let copy = snapshot(dir.path());
+        let ledger = Ledger::open(copy.path(), 6).unwrap();
+        all(&ledger).pop()
+    };
+    let alias = issue(&ledger, limits(0, None, Some(2))).await.alias;
+    let name = alias.name.clone();
+    assert_eq!(there(), Some(alias));
+    spent(&ledger, &name, at(1)).await;
+    ledger.refund(vec![name.clone()]).await.unwrap();
+    assert_eq!(there().unwrap().used, 0);
+    ledger.bounced(name.clone()).await.unwrap();
+    assert_eq!(there().unwrap().bounces, 1);
+    let amendment = Amendment { limits: None, paused: Some(true) };
+    ledger.amend(name.clone(), amendment).await.unwrap();
+    assert!(there().unwrap().paused);
+    ledger.revoke(name).await.unwrap();
+    assert_eq!(there(), None);
+}
+
+#[tokio::test]
+async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
+    let (dir, ledger) = fresh();
+    let name = with_uses(&ledger, 500).await;
+    let mut queued = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (ledger, name) = (ledger.clone(), name.clone());
+        queued.spawn(async move { ledger.spend(vec![name], at(1)).await });
+    }
+    // Each of them runs up to where it waits for the answer, before this task goes on.
+    tokio::task::yield_now().await;
+    ledger.close().await;
+    for outcome in queued.join_all().await {
+        outcome.unwrap();
+    }
+    let refused = ledger.spend(vec![name.clone()], at(1)).await;
+    assert!(matches!(refused, Err(tempalias::ledger::LedgerError::Closed)), "{refused:?}");
+    ledger.close().await;
+
+    // Everything is in the one file that an operator would copy.
+    let wal = dir.path().join(format!("{}-wal", tempalias::ledger::FILE_NAME));
+    assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
+    drop(ledger);
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &name), 200);
+}

@@ -1,0 +1,115 @@
+//! A full disk: nothing is spent, nothing is lost, and all goes on when there is room again.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempalias::alias::AliasName;
+use tempalias::ledger::{Ledger, LedgerError, SpendOutcome};
+use tempfile::TempDir;
+
+use crate::support::*;
+
+/// Takes all the room there is, but `spare` octets, until dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn new(place: &Path, spare: usize) -> Self {
+        let path = place.join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+        let len = file.metadata().unwrap().len();
+        file.set_len(len.saturating_sub(spare as u64)).unwrap();
+        Filler(path)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Spends until there is no room; how often it could.
+async fn spend_until_full(ledger: &Ledger, name: &AliasName) -> u32 {
+    for count in 0..10_000 {
+        match ledger.spend(vec![name.clone()], at(1)).await {
+            Ok(SpendOutcome::Spent(_)) => (),
+            Ok(SpendOutcome::Exhausted(_)) => panic!("there are uses enough"),
+            Err(cause) => {
+                assert!(cause.is_full(), "{cause}");
+                return count;
+            }
+        }
+    }
+    panic!("the disk never was full")
+}
+
+#[tokio::test]
+async fn a_full_disk_spends_nothing_and_is_survived_without_reopening() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().join("small");
+    let Some(_mount) = Mount::tmpfs(&place, "1m") else { return };
+    let ledger = Ledger::open(&place, 6).unwrap();
+    let name = with_uses(&ledger, 100_000).await;
+
+    let mut expected = 0;
+    for spare in [0, 4096, 40_000, 0, 100_000, 20_000] {
+        let filler = Filler::new(&place, spare);
+        expected += spend_until_full(&ledger, &name).await;
+        assert_eq!(used(&ledger, &name), expected, "look-ups work, and a failed spend spends nothing");
+        let new = new_alias("someone@example.net", limits(0, None, Some(1)));
+        let full = |cause: LedgerError| assert!(cause.is_full(), "{cause}");
+        full(ledger.issue(new, at(1)).await.unwrap_err());
+        full(ledger.spend(vec![name.clone()], at(1)).await.unwrap_err());
+        let aliases = all(&ledger).len();
+
+        drop(filler);
+        assert!(spent(&ledger, &name, at(1)).await);
+        expected += 1;
+        with_uses(&ledger, 1).await;
+        assert_eq!(all(&ledger).len(), aliases + 1);
+        ledger.refund(vec![name.clone()]).await.unwrap();
+        expected -= 1;
+        ledger.purge(at(1)).await.unwrap();
+    }
+
+    ledger.close().await;
+    drop(ledger);
+    assert_eq!(used(&Ledger::open(&place, 6).unwrap(), &name), expected);
+}
+
+#[tokio::test]
+async fn a_whole_group_fails_on_a_full_disk_and_each_of_it_hears_so() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().join("small");
+    let Some(_mount) = Mount::tmpfs(&place, "1m") else { return };
+    let ledger = Ledger::open(&place, 6).unwrap();
+    let name = with_uses(&ledger, 100_000).await;
+    let filler = Filler::new(&place, 0);
+    let expected = spend_until_full(&ledger, &name).await;
+
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (ledger, name) = (ledger.clone(), name.clone());
+        senders.spawn(async move { ledger.spend(vec![name], at(1)).await });
+    }
+    for outcome in senders.join_all().await {
+        assert!(outcome.unwrap_err().is_full());
+    }
+    assert_eq!(used(&ledger, &name), expected);
+    drop(filler);
+    assert!(spent(&ledger, &name, at(1)).await);
+}
+
+#[test]
+fn a_full_disk_at_the_start_is_an_error_and_harms_nothing() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().join("small");
+    let Some(_mount) = Mount::tmpfs(&place, "1m") else { return };
+    let filler = Filler::new(&place, 0);
+    let error = Ledger::open(&place, 6).err().expect("there is no room");
+    assert!(error.to_string().contains("full"), "{error}");
+    drop(filler);
+    Ledger::open(&place, 6).unwrap();
+}

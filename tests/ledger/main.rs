@@ -1,0 +1,12 @@
+//! The ledger, through its public face: each promise of `src/ledger` and how it could be broken.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod durable;
+mod full;
+mod issue;
+mod manage;
+mod model;
+mod open;
+mod purge;
+mod spend;
+mod support;

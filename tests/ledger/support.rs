@@ -1,0 +1,121 @@
+//! A fresh ledger, aliases to put into it, and a look at its files.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempalias::alias::{Alias, AliasName, Limits};
+use tempalias::clock::Timestamp;
+use tempalias::ledger::{FILE_NAME, Issued, Ledger, LedgerError, NewAlias, SpendOutcome};
+use tempfile::TempDir;
+
+/// `seconds` after some instant that serves as the beginning of time.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+/// A new ledger in a directory of its own.
+pub fn fresh() -> (TempDir, Ledger) {
+    let dir = TempDir::new().unwrap();
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    (dir, ledger)
+}
+
+pub fn limits(from: i64, until: Option<i64>, max_usage: Option<u32>) -> Limits {
+    Limits { valid_from: at(from), valid_until: until.map(at), max_usage }
+}
+
+pub fn new_alias(target: &str, limits: Limits) -> NewAlias {
+    NewAlias { domain: "demo.test".parse().unwrap(), target: target.parse().unwrap(), limits }
+}
+
+/// An alias for `uses` messages, at any time.
+pub async fn with_uses(ledger: &Ledger, uses: u32) -> AliasName {
+    with_limits(ledger, limits(0, None, Some(uses))).await
+}
+
+pub async fn with_limits(ledger: &Ledger, limits: Limits) -> AliasName {
+    issue(ledger, limits).await.alias.name
+}
+
+pub async fn issue(ledger: &Ledger, limits: Limits) -> Issued {
+    ledger.issue(new_alias("someone@example.net", limits), at(0)).await.unwrap()
+}
+
+/// Whether one use of `name` could be spent at `now`.
+pub async fn spent(ledger: &Ledger, name: &AliasName, now: Timestamp) -> bool {
+    matches!(ledger.spend(vec![name.clone()], now).await.unwrap(), SpendOutcome::Spent(_))
+}
+
+pub fn used(ledger: &Ledger, name: &AliasName) -> u32 {
+    ledger.lookup(name).unwrap().expect("the alias exists").used
+}
+
+pub fn all(ledger: &Ledger) -> Vec<Alias> {
+    let mut aliases = Vec::new();
+    ledger
+        .for_each(|alias| {
+            aliases.push(alias);
+            Ok::<_, LedgerError>(())
+        })
+        .unwrap();
+    aliases
+}
+
+/// How often `text` occurs in the files of the ledger.
+///
+/// Another process reads them: a descriptor that this one closes would take SQLite's locks away.
+pub fn occurrences(dir: &Path, text: &[u8]) -> usize {
+    let bytes = Command::new("sh").args(["-c", "cat ./*"]).current_dir(dir).output().unwrap();
+    assert!(bytes.status.success());
+    assert!(bytes.stdout.len() > 4096, "there is a ledger in {dir:?}");
+    bytes.stdout.windows(text.len()).filter(|window| *window == text).count()
+}
+
+/// The files as they are on the disk at this instant, in another directory.
+pub fn snapshot(dir: &Path) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for suffix in ["", "-wal"] {
+        let file = dir.join(format!("{FILE_NAME}{suffix}"));
+        assert!(Command::new("cp").arg(file).arg(copy.path()).status().unwrap().success());
+    }
+    copy
+}
+
+/// A small file system of its own.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts a tmpfs on `path`; `None`, and a line on the terminal, where that is not permitted.
+    pub fn tmpfs(path: &Path, size: &str) -> Option<Mount> {
+        std::fs::create_dir(path).unwrap();
+        let option = format!("size={size}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(path).output();
+        match mount {
+            Ok(done) if done.status.success() => Some(Mount(path.to_owned())),
+            Ok(refused) => skipped(&String::from_utf8_lossy(&refused.stderr)),
+            Err(cause) => skipped(&cause.to_string()),
+        }
+    }
+
+    /// From now on nothing can be written.
+    pub fn freeze(&self) {
+        let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap();
+        assert!(remount.success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily, since a failing test may still hold files open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Past the test harness, which would swallow it.
+fn skipped<T>(reason: &str) -> Option<T> {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("SKIPPED {test}: a tmpfs cannot be mounted: {}\n", reason.trim());
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    None
+}
