@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempalias::alias::{AliasName, Limits};
 use tempalias::clock::{self, Timestamp};
-use tempalias::config::{Aliases, Config, Http, Smarthost, Smtp, Tls};
+use tempalias::config::{Aliases, Config, Http, Smarthost, Smtp};
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
 use tempalias::web::{self, Web};
 use tokio::runtime::Runtime;

@@ -1,6 +1,6 @@
 //! What was answered is on the disk, whatever happens to the process in the next instant.
 
-use tempalias::ledger::{Amendment, Ledger};
+use tempalias::ledger::Ledger;
 
 use crate::support::*;
 
@@ -33,8 +33,7 @@ async fn every_other_change_is_on_the_disk_when_the_answer_comes() {
     assert_eq!(there().unwrap().used, 0);
     ledger.bounced(name.clone()).await.unwrap();
     assert_eq!(there().unwrap().bounces, 1);
-    let amendment = Amendment { limits: None, paused: Some(true) };
-    ledger.amend(name.clone(), amendment).await.unwrap();
+    pause(&ledger, &name, true).await;
     assert!(there().unwrap().paused);
     ledger.revoke(name).await.unwrap();
     assert_eq!(there(), None);

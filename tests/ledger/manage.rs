@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use tempalias::ledger::{Amendment, LedgerError};
+use tempalias::alias::LimitError;
+use tempalias::ledger::{AmendOutcome, LedgerError};
 
 use crate::support::*;
 
@@ -12,10 +13,11 @@ async fn amending_the_limits_leaves_what_was_used_and_the_switch_alone() {
     let name = with_uses(&ledger, 2).await;
     spent(&ledger, &name, at(1)).await;
     spent(&ledger, &name, at(1)).await;
-    let more = limits(0, Some(100), Some(3));
-    let amendment = Amendment { limits: Some(more), paused: None };
-    let alias = ledger.amend(name.clone(), amendment).await.unwrap().unwrap();
-    assert_eq!((alias.limits, alias.used, alias.paused), (more, 2, false));
+    let AmendOutcome::Amended(alias, clamped) = amend(&ledger, &name, uses(3)).await else {
+        panic!("the alias exists");
+    };
+    assert_eq!((alias.limits, alias.used, alias.paused), (limits(0, None, Some(3)), 2, false));
+    assert_eq!(clamped, []);
     assert_eq!(ledger.lookup(&name).unwrap(), Some(alias));
     assert!(spent(&ledger, &name, at(1)).await);
     assert!(!spent(&ledger, &name, at(1)).await);
@@ -28,27 +30,32 @@ async fn amending_down_to_less_than_was_used_ends_an_alias() {
     for _ in 0..3 {
         spent(&ledger, &name, at(1)).await;
     }
-    let amendment = Amendment { limits: Some(limits(0, None, Some(2))), paused: None };
-    let alias = ledger.amend(name.clone(), amendment).await.unwrap().unwrap();
-    assert_eq!(alias.uses_left(), Some(0));
+    assert!(
+        matches!(amend(&ledger, &name, uses(2)).await, AmendOutcome::Amended(alias, _) if alias.uses_left() == Some(0))
+    );
     assert!(!spent(&ledger, &name, at(1)).await);
 }
 
 #[tokio::test]
-async fn an_amendment_without_any_limit_is_refused_and_changes_nothing() {
+async fn a_void_wish_is_refused_and_changes_nothing() {
     let (_dir, ledger) = fresh();
     let name = with_uses(&ledger, 5).await;
     let before = ledger.lookup(&name).unwrap();
-    let amendment = Amendment { limits: Some(limits(0, None, None)), paused: Some(true) };
-    assert!(ledger.amend(name.clone(), amendment).await.is_err());
+    assert_eq!(amend(&ledger, &name, uses(0)).await, AmendOutcome::Refused(LimitError::NoUsage));
     assert_eq!(ledger.lookup(&name).unwrap(), before);
 }
 
 #[tokio::test]
-async fn what_does_not_exist_cannot_be_amended_or_revoked() {
+async fn what_does_not_exist_or_is_past_its_end_cannot_be_amended() {
     let (_dir, ledger) = fresh();
-    let amendment = Amendment { limits: Some(limits(0, None, Some(1))), paused: Some(false) };
-    assert_eq!(ledger.amend("000000".parse().unwrap(), amendment).await.unwrap(), None);
+    assert_eq!(amend(&ledger, &"000000".parse().unwrap(), uses(1)).await, AmendOutcome::Missing);
+    let over = with_limits(&ledger, limits(0, Some(1), None)).await;
+    assert_eq!(amend(&ledger, &over, uses(1)).await, AmendOutcome::Missing);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_cannot_be_revoked() {
+    let (_dir, ledger) = fresh();
     assert!(!ledger.revoke("000000".parse().unwrap()).await.unwrap());
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tempalias::alias::{Alias, AliasName, Limits, SUSPENDED_AFTER_BOUNCES, State};
-use tempalias::ledger::{Amendment, Ledger, Purged, SpendOutcome, Usage};
+use tempalias::alias::{Alias, AliasName, LimitError, LimitRequest, Limits, SUSPENDED_AFTER_BOUNCES, State};
+use tempalias::ledger::{AmendOutcome, Amendment, Ledger, Purged, SpendOutcome, Usage};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -20,7 +20,7 @@ enum Step {
     Issue { limits: LimitsFromNow },
     Spend { aliases: Vec<usize> },
     Refund { aliases: Vec<usize> },
-    Amend { alias: usize, limits: Option<LimitsFromNow>, paused: Option<bool> },
+    Amend { alias: usize, length: Option<i64>, uses: Option<u32>, paused: Option<bool> },
     Bounced { alias: usize },
     Revoke { alias: usize },
     Purge,
@@ -49,8 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => limits_from_now().prop_map(|limits| Step::Issue { limits }),
         8 => aliases().prop_map(|aliases| Step::Spend { aliases }),
         3 => aliases().prop_map(|aliases| Step::Refund { aliases }),
-        2 => (alias.clone(), option::of(limits_from_now()), option::of(any::<bool>()))
-            .prop_map(|(alias, limits, paused)| Step::Amend { alias, limits, paused }),
+        2 => (alias.clone(), option::of(1..6i64), option::of(1..4u32), option::of(any::<bool>()))
+            .prop_map(|(alias, length, uses, paused)| Step::Amend { alias, length, uses, paused }),
         4 => (0..3usize).prop_map(|alias| Step::Bounced { alias }),
         1 => alias.prop_map(|alias| Step::Revoke { alias }),
         2 => Just(Step::Purge),
@@ -99,14 +99,25 @@ impl Model {
         }
     }
 
-    fn amend(&mut self, name: &AliasName, amendment: &Amendment) -> Option<Alias> {
-        let (alias, _) = self.alive.get_mut(name)?;
-        alias.limits = amendment.limits.unwrap_or(alias.limits);
+    fn amend(&mut self, name: &AliasName, amendment: &Amendment, now: i64) -> AmendOutcome {
+        let Some((alias, _)) = self.alive.get_mut(name) else { return AmendOutcome::Missing };
+        if alias.limits.valid_until.is_some_and(|until| until <= at(now)) {
+            return AmendOutcome::Missing;
+        }
+        let Limits { valid_from, valid_until, max_usage } = alias.limits;
+        if amendment.limits.valid_until.is_some_and(|until| until <= valid_from.max(at(now))) {
+            return AmendOutcome::Refused(LimitError::EndsBeforeStart);
+        }
+        alias.limits = Limits {
+            valid_from,
+            valid_until: amendment.limits.valid_until.or(valid_until),
+            max_usage: amendment.limits.max_usage.or(max_usage),
+        };
         alias.paused = amendment.paused.unwrap_or(alias.paused);
         if amendment.paused == Some(false) {
             alias.bounces = 0;
         }
-        Some(alias.clone())
+        AmendOutcome::Amended(alias.clone(), Vec::new())
     }
 
     fn bounced(&mut self, name: &AliasName) -> Option<u32> {
@@ -172,11 +183,13 @@ impl History<'_> {
                 self.ledger.refund(names.clone()).await.unwrap();
                 self.model.refund(names);
             }
-            Step::Amend { alias, limits, paused } => {
-                let name = self.name(alias);
-                let amendment = Amendment { limits: limits.map(|wish| self.limits(wish)), paused };
-                let amended = self.ledger.amend(name.clone(), amendment.clone()).await.unwrap();
-                assert_eq!(amended, self.model.amend(&name, &amendment));
+            Step::Amend { alias, length, uses, paused } => {
+                let (name, now) = (self.name(alias), at(self.now));
+                let valid_until = length.map(|length| at(self.now + length));
+                let limits = LimitRequest { valid_until, max_usage: uses, ..LimitRequest::default() };
+                let amendment = Amendment { limits, paused };
+                let outcome = self.ledger.amend(name.clone(), amendment.clone(), CAPS, now).await.unwrap();
+                assert_eq!(outcome, self.model.amend(&name, &amendment, self.now));
             }
             Step::Bounced { alias } => {
                 let name = self.name(alias);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
-use tempalias::ledger::{Amendment, FILE_NAME, Purged};
+use tempalias::ledger::{FILE_NAME, Purged};
 
 use crate::support::*;
 
@@ -38,8 +38,7 @@ async fn what_may_yet_forward_is_never_purged() {
     let name = with_limits(&ledger, limits(0, Some(1000), Some(2))).await;
     with_limits(&ledger, limits(500, Some(1000), None)).await;
     spent(&ledger, &name, at(1)).await;
-    let paused = Amendment { limits: None, paused: Some(true) };
-    ledger.amend(with_uses(&ledger, 1).await, paused).await.unwrap();
+    pause(&ledger, &with_uses(&ledger, 1).await, true).await;
     let suspended = with_uses(&ledger, 1).await;
     for _ in 0..5 {
         ledger.bounced(suspended.clone()).await.unwrap();

@@ -1,7 +1,7 @@
 //! Uses: spent when there is one, given back when the smarthost refuses.
 
 use tempalias::alias::{AliasName, SUSPENDED_AFTER_BOUNCES, State};
-use tempalias::ledger::{Amendment, Ledger, SpendOutcome, Usage};
+use tempalias::ledger::{SpendOutcome, Usage};
 
 use crate::support::*;
 
@@ -164,10 +164,4 @@ async fn without_a_number_of_uses_they_are_only_counted() {
         assert_eq!(outcome, SpendOutcome::Spent(vec![Usage { name: name.clone(), used, granted: None }]));
     }
     assert!(!spent(&ledger, &name, at(1000)).await);
-}
-
-async fn pause(ledger: &Ledger, name: &AliasName, paused: bool) {
-    let amendment = Amendment { paused: Some(paused), limits: None };
-    let alias = ledger.amend(name.clone(), amendment).await.unwrap().unwrap();
-    assert_eq!(alias.paused, paused);
 }

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempalias::alias::{Alias, AliasName, Limits};
+use tempalias::alias::{Alias, AliasName, Caps, LimitRequest, Limits};
 use tempalias::clock::Timestamp;
-use tempalias::ledger::{FILE_NAME, Issued, Ledger, LedgerError, NewAlias, SpendOutcome};
+use tempalias::ledger::{
+    AmendOutcome, Amendment, FILE_NAME, Issued, Ledger, LedgerError, NewAlias, SpendOutcome,
+};
 use tempfile::TempDir;
 
 /// `seconds` after some instant that serves as the beginning of time.
@@ -40,6 +42,30 @@ pub async fn with_limits(ledger: &Ledger, limits: Limits) -> AliasName {
 
 pub async fn issue(ledger: &Ledger, limits: Limits) -> Issued {
     ledger.issue(new_alias("someone@example.net", limits), at(0)).await.unwrap()
+}
+
+/// More than any test asks for.
+pub const CAPS: Caps = Caps { max_days: 60, max_usage: 100 };
+
+/// A wish for so many uses in all.
+pub fn uses(max_usage: u32) -> LimitRequest {
+    LimitRequest { max_usage: Some(max_usage), ..LimitRequest::default() }
+}
+
+/// Carries out a wish for other `limits`, just after the beginning of time.
+pub async fn amend(ledger: &Ledger, name: &AliasName, limits: LimitRequest) -> AmendOutcome {
+    let amendment = Amendment { limits, paused: None };
+    ledger.amend(name.clone(), amendment, CAPS, at(1)).await.unwrap()
+}
+
+/// Switches `name` off or on.
+pub async fn pause(ledger: &Ledger, name: &AliasName, paused: bool) {
+    let amendment = Amendment { paused: Some(paused), ..Amendment::default() };
+    let AmendOutcome::Amended(alias, _) = ledger.amend(name.clone(), amendment, CAPS, at(1)).await.unwrap()
+    else {
+        panic!("{name} exists");
+    };
+    assert_eq!(alias.paused, paused);
 }
 
 /// Whether one use of `name` could be spent at `now`.
