@@ -11,7 +11,12 @@ const SHORTEST_NAME: usize = 4;
 /// The longest first names: 80 bits, more than anybody could type.
 const LONGEST_NAME: usize = 16;
 
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest wait for the smarthost. Between the spending of a use and its refund lie a write
+/// and the final answer; the purge keeps a used-up alias for an hour, so that no refund is lost.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// The key to change, and why.
 pub(super) struct Problem {
@@ -101,14 +106,21 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 fn spans(config: &Config) -> Verdict {
     for (key, span) in [
         ("smtp.idle_timeout", config.smtp.idle_timeout),
-        ("smarthost.connect_timeout", config.smarthost.connect_timeout),
-        ("smarthost.command_timeout", config.smarthost.command_timeout),
-        ("smarthost.write_timeout", config.smarthost.write_timeout),
-        ("smarthost.final_timeout", config.smarthost.final_timeout),
         ("aliases.purge_interval", config.aliases.purge_interval),
     ] {
-        if !(Duration::from_secs(1)..=DAY).contains(&span) {
+        if !(SECOND..=DAY).contains(&span) {
             return refuse(key, "must be 1s to 24h");
+        }
+    }
+    let smarthost = &config.smarthost;
+    for (key, span) in [
+        ("smarthost.connect_timeout", smarthost.connect_timeout),
+        ("smarthost.command_timeout", smarthost.command_timeout),
+        ("smarthost.write_timeout", smarthost.write_timeout),
+        ("smarthost.final_timeout", smarthost.final_timeout),
+    ] {
+        if !(SECOND..=LONGEST_WAIT).contains(&span) {
+            return refuse(key, "must be 1s to 30m");
         }
     }
     Ok(())
