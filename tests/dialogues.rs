@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
@@ -35,6 +35,8 @@ struct Dialogue {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    // A failed step is reported with its file and line; where in this program it was noticed is noise.
+    panic::set_hook(Box::new(|_| {}));
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues");
     let files = fs::read_dir(&directory).expect("there is a directory of dialogues");
     let mut paths: Vec<_> = files.map(|file| file.expect("a directory can be listed").path()).collect();
@@ -50,17 +52,14 @@ fn main() -> ExitCode {
 /// Plays one file, and says in which line it failed.
 fn play(path: &Path) -> Result<(), Failed> {
     let text = fs::read_to_string(path)?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
     let mut dialogue = Dialogue::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| dialogue.step(line)));
-        outcome.map_err(|cause| {
-            let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref().copied());
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            format!("{file}:{number}: {line}\n{}", cause.unwrap_or("panicked"))
-        })?;
+        dialogue
+            .attempt(|dialogue| dialogue.step(line))
+            .map_err(|why| format!("{file}:{number}: {line}\n{why}"))?;
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| dialogue.finish()));
-    Ok(outcome.map_err(|_| "the appliance did not stop well, see above")?)
+    Ok(dialogue.attempt(Dialogue::finish).map_err(|why| format!("{file}: at the end: {why}"))?)
 }
 
 impl Dialogue {
@@ -73,6 +72,15 @@ impl Dialogue {
             clients: BTreeMap::new(),
             speaking: "first".to_owned(),
         }
+    }
+
+    /// Does `what`; if that panics: why, and what the appliance has logged.
+    fn attempt(&mut self, what: impl FnOnce(&mut Self)) -> Result<(), String> {
+        panic::catch_unwind(AssertUnwindSafe(|| what(self))).map_err(|cause| {
+            let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref().copied());
+            let log = self.appliance.as_ref().map(Appliance::stderr).unwrap_or_default().join("\n");
+            format!("{}\nthe appliance wrote:\n{log}", cause.unwrap_or("panicked"))
+        })
     }
 
     fn step(&mut self, line: &str) {

@@ -6,6 +6,7 @@ use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::{process, thread};
 
 use tempfile::TempDir;
@@ -43,25 +44,16 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// A smarthost at `address` that puts all mail for [`TARGET_DOMAIN`] into one mailbox, but cannot
-    /// deliver to `gone@`, and sends everything else to `mx`. All its other settings are the defaults.
-    pub fn smarthost(address: SocketAddr, mx: SocketAddr) -> Self {
-        Postfix::start(
-            address,
-            &format!(
-                "relayhost = [{}]:{}\n\
-                 virtual_mailbox_domains = {TARGET_DOMAIN}\n\
-                 virtual_mailbox_maps = static:mailbox/\n\
-                 transport_maps = inline:{{gone@{TARGET_DOMAIN}=error:5.1.1 gone}}\n",
-                mx.ip(),
-                mx.port()
-            ),
-        )
+    /// A smarthost at `address` that puts all mail for [`TARGET_DOMAIN`] into one mailbox; with
+    /// further `settings`, and defaults for all that matters.
+    pub fn smarthost(address: SocketAddr, settings: &str) -> Self {
+        let mailbox = "virtual_mailbox_maps = static:mailbox/";
+        Postfix::start(address, &format!("virtual_mailbox_domains = {TARGET_DOMAIN}\n{mailbox}\n{settings}"))
     }
 
     /// A mail server whose users' mail all goes to `mx`.
     pub fn client(mx: SocketAddr) -> Self {
-        Postfix::start(free_address(), &format!("relayhost = [{}]:{}\n", mx.ip(), mx.port()))
+        Postfix::start(free_address(), &format!("relayhost = {}\n", next_hop(mx)))
     }
 
     #[track_caller]
@@ -171,11 +163,18 @@ impl Drop for Postfix {
     }
 }
 
+/// `address` as Postfix wants it in `relayhost` or a transport.
+pub fn next_hop(address: SocketAddr) -> String {
+    format!("[{}]:{}", address.ip(), address.port())
+}
+
 /// An address that is free now, and that no test will be given by chance: its port lies below those
-/// that Linux hands out.
+/// that Linux hands out, and each test program has its own few.
 pub fn free_address() -> SocketAddr {
-    let start = 20_000 + u16::try_from(process::id() % 10_000).expect("less than 10,000 fits");
-    let mut addresses = (start..32_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + 12 * u16::try_from(process::id() % 1000).expect("less than 1000 fits");
+    let next = |_| SocketAddr::from((Ipv4Addr::LOCALHOST, first + NEXT.fetch_add(1, Ordering::Relaxed)));
+    let mut addresses = (0..12).map(next);
     addresses.find(|address| TcpListener::bind(address).is_ok()).expect("some port is free")
 }
 
