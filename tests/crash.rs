@@ -25,7 +25,7 @@ const CLIENTS: usize = 8;
 
 /// Every other alias has few uses, so that its last one is fought for; the others never end.
 fn uses(number: u32) -> u32 {
-    if number % 2 == 0 { 15 } else { 100 }
+    if number.is_multiple_of(2) { 15 } else { 100 }
 }
 
 /// Messages that were answered with 250, by alias.
