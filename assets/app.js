@@ -2,6 +2,9 @@
 
 const DAY = 24 * 60 * 60 * 1000;
 
+// More days or messages than any server grants; it cuts them to what it does.
+const PLENTY = 100_000;
+
 const $ = (id) => document.getElementById(id);
 
 const instant = new Intl.DateTimeFormat("en-GB", {
@@ -21,14 +24,13 @@ function count(field) {
   if (field.validity.badInput) return NaN;
   if (field.value === "") return null;
   const number = Number(field.value);
-  return Number.isInteger(number) && number >= 1 ? number : NaN;
+  return Number.isInteger(number) && number >= 1 ? Math.min(number, PLENTY) : NaN;
 }
 
 function showEnd() {
   const [days, messages] = [count($("days")), count($("uses"))];
   const known = !Number.isNaN(days) && !Number.isNaN(messages) && (days || messages);
-  // 400 years are more than any server grants, and less than a Date can hold.
-  const until = days && new Date(Date.now() + Math.min(days, 146097) * DAY);
+  const until = days && new Date(Date.now() + days * DAY);
   $("ends").textContent = known ? `Stops ${end(messages, until)}.` : "";
 }
 

@@ -31,7 +31,7 @@ const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 /// The routes of the API, its document included.
 pub fn routes(config: &Config, ledger: Ledger) -> impl Endpoint<Output = Response> + 'static {
     let api = Api { ledger, domains: config.domains.clone(), caps: config.aliases.caps() };
-    let service = OpenApiService::new(api, "tempalias", VERSION).summary(SUMMARY).server("/");
+    let service = OpenApiService::new(api, "tempalias", VERSION).description(SUMMARY).server("/");
     let document = service.spec();
     let document = poem::endpoint::make_sync(move |_| {
         Response::builder().content_type("application/json").body(document.clone())

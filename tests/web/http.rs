@@ -1,0 +1,153 @@
+//! What holds for every request, and for connections as such.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::site::{PATIENCE, Site, TARGET, read_answer};
+
+#[test]
+fn other_methods_are_refused_with_those_that_are_possible() {
+    let site = Site::start();
+    for (path, method, allowed) in [
+        ("/aliases", "GET", "OPTIONS, POST"),
+        ("/aliases", "HEAD", "OPTIONS, POST"),
+        ("/aliases", "PUT", "OPTIONS, POST"),
+        ("/aliases/k7m2q1", "POST", "DELETE, GET, HEAD, PATCH"),
+        ("/aliases/k7m2q1", "OPTIONS", "DELETE, GET, HEAD, PATCH"),
+        ("/", "POST", "GET, HEAD"),
+        ("/style.css", "DELETE", "GET, HEAD"),
+        ("/openapi.json", "POST", "GET, HEAD"),
+        ("/healthz", "BREW", "GET, HEAD"),
+    ] {
+        let answer = site.request(method, path, &[], Some(""));
+        assert_eq!((answer.status, answer.header("allow")), (405, allowed), "{method} {path}");
+        if method != "HEAD" {
+            answer.problem(405, "method-not-allowed");
+        }
+    }
+}
+
+#[test]
+fn every_answer_carries_the_security_headers() {
+    let site = Site::start();
+    let answers = [
+        site.get("/"),
+        site.get("/app.js"),
+        site.request("GET", "/", &[("If-None-Match", "*")], None),
+        site.request("GET", "/nothing", &[("Accept", "text/html")], None),
+        site.get("/nothing"),
+        site.get("/healthz"),
+        site.get("/openapi.json"),
+        site.get("/aliases"),
+        site.request("OPTIONS", "/aliases", &[], None),
+        site.post("{}"),
+        site.post(&json!({"target": TARGET, "days": 1}).to_string()),
+    ];
+    for answer in answers {
+        let policy = answer.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe"));
+        for (name, value) in [
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{answer:?}");
+        }
+        assert!(answer.header("permissions-policy").contains("camera=()"));
+        assert_ne!(answer.header("cache-control"), "");
+    }
+}
+
+#[test]
+fn health_and_readiness_are_told_and_a_closed_ledger_is_not_ready() {
+    let site = Site::start();
+    assert_eq!((site.get("/healthz").status, site.get("/readyz").status), (200, 200));
+    let alias = site.create(json!({"target": TARGET, "days": 1}));
+    site.runtime.block_on(site.ledger.close());
+    assert_eq!(site.get("/healthz").status, 200);
+    let post = site.post(&json!({"target": TARGET, "days": 1}).to_string());
+    let (aid, key) = (alias["aid"].as_str().unwrap(), alias["updatekey"].as_str().unwrap());
+    for answer in [site.get("/readyz"), post, site.manage("DELETE", aid, key, None)] {
+        answer.problem(503, "server-error");
+        assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer:?}");
+    }
+}
+
+#[test]
+fn every_listener_is_served() {
+    let site = Site::with_listeners(3);
+    for &address in &site.addresses {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut stream).body, "ok\n");
+    }
+}
+
+#[test]
+fn a_connection_serves_several_requests_also_when_they_are_pipelined() {
+    let site = Site::start();
+    let next = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut stream = site.connect();
+    stream.write_all(format!("{next}{next}{last}").as_bytes()).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 200").count(), 3, "{all}");
+}
+
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let site = Site::start();
+    let mut silent = site.connect();
+    let mut in_head = site.connect();
+    in_head.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    let mut in_body = site.connect();
+    let head =
+        "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
+    in_body.write_all(head.as_bytes()).unwrap();
+    read_answer(&mut in_body).problem(408, "invalid-content-length");
+    for mut stream in [silent.try_clone().unwrap(), in_head] {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("closed within its time");
+    }
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn stopping_does_not_wait_for_idle_connections() {
+    let site = Site::start();
+    let mut idle = site.connect();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).unwrap();
+    let silent = site.connect();
+    drop(silent.try_clone().unwrap());
+    let took = site.stop();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn stopping_waits_for_a_request_that_has_begun() {
+    let site = Site::start();
+    let body = json!({"target": TARGET, "days": 1}).to_string();
+    let mut stream = site.connect();
+    let head = format!(
+        "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server asks for the body: the request is in a handler's hands.
+    let mut asked = [0; 25];
+    stream.read_exact(&mut asked).unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+    site.shutdown.cancel();
+    stream.write_all(body.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).status, 201);
+    site.stop();
+}
