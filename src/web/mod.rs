@@ -69,12 +69,15 @@ impl Web {
         if request.method() == Method::HEAD {
             request.set_method(Method::GET); // the server leaves the body out by itself
         }
-        let mut response = match assets::find(asked.path()) {
+        let mut response = match assets::find(&asked.path) {
             Some(asset) => asset.answer(&request),
             None if asked.is_preflight() => StatusCode::NO_CONTENT.into_response(),
             None => match tokio::time::timeout(ANSWER_WITHIN, self.routes.get_response(request)).await {
                 Ok(response) => asked.in_our_words(response),
-                Err(_) => Problem::unavailable().into_response(),
+                Err(_) => {
+                    tracing::warn!("a web request took too long and was given up");
+                    Problem::unavailable().into_response()
+                }
             },
         };
         let headers = response.headers_mut();
@@ -97,10 +100,6 @@ struct Asked {
 }
 
 impl Asked {
-    fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Anybody's page may create an alias: there is no session it could misuse.
     fn may_come_from_other_sites(&self) -> bool {
         self.path == "/aliases" && matches!(self.method, Method::POST | Method::OPTIONS)
