@@ -2,10 +2,11 @@
 //!
 //! smtp-proto parses; what it is lenient about is checked here: 8-bit and control characters,
 //! arguments where there are none, parameters given twice, `RCPT TO:<>`, and sizes of more digits
-//! than it can count.
+//! than it can count. What it is too strict about is smoothed: address literals.
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memmem};
 use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MailFrom, RcptTo, Request};
 
 use super::reply::{self, Reply};
@@ -58,11 +59,13 @@ impl Command {
         {
             return Err(reply::SYNTAX);
         }
+        let keywords = parameters(text)?;
+        let line = without_literal(line);
         match Request::parse(&mut line.iter()).map_err(|error| refusal(&error))? {
             Request::Ehlo { host } => Ok(Command::Ehlo(host.into_owned())),
             Request::Helo { host } => Ok(Command::Helo(host.into_owned())),
-            Request::Mail { from } => mail(&from, text).map(Command::Mail),
-            Request::Rcpt { to } => rcpt(to, text).map(Command::Rcpt),
+            Request::Mail { from } => mail(&from, text, &keywords).map(Command::Mail),
+            Request::Rcpt { to } => rcpt(to, text, &keywords).map(Command::Rcpt),
             Request::Data => Ok(Command::Data),
             Request::Rset => Ok(Command::Rset),
             Request::Noop { .. } => Ok(Command::Noop),
@@ -74,19 +77,12 @@ impl Command {
     }
 }
 
-fn mail(from: &MailFrom<Cow<'_, str>>, text: &str) -> Result<Mail, Reply> {
-    let parameters = parameters(text)?;
-    for parameter in &parameters {
-        match (parameter.keyword.as_str(), parameter.value) {
-            ("SIZE", Some(digits)) if digits.len() > MAX_SIZE_DIGITS => return Err(reply::SYNTAX),
-            ("SIZE" | "BODY", Some(_)) => {}
-            _ => return Err(reply::PARAMETER_NOT_IMPLEMENTED),
-        }
-    }
-    if from.flags & !(MAIL_BODY_8BITMIME | MAIL_BODY_7BIT) != 0 {
+fn mail(from: &MailFrom<Cow<'_, str>>, text: &str, keywords: &[String]) -> Result<Mail, Reply> {
+    let offered = |keyword: &String| matches!(keyword.as_str(), "SIZE" | "BODY");
+    if !keywords.iter().all(offered) || from.flags & !(MAIL_BODY_8BITMIME | MAIL_BODY_7BIT) != 0 {
         return Err(reply::PARAMETER_NOT_IMPLEMENTED);
     }
-    let declares_size = parameters.iter().any(|parameter| parameter.keyword == "SIZE");
+    let declares_size = keywords.iter().any(|keyword| keyword == "SIZE");
     Ok(Mail {
         null_sender: from.address.is_empty() && text.contains("<>"),
         size: declares_size.then(|| u64::try_from(from.size).unwrap_or(u64::MAX)),
@@ -94,8 +90,8 @@ fn mail(from: &MailFrom<Cow<'_, str>>, text: &str) -> Result<Mail, Reply> {
     })
 }
 
-fn rcpt(to: RcptTo<Cow<'_, str>>, text: &str) -> Result<String, Reply> {
-    if !parameters(text)?.is_empty() {
+fn rcpt(to: RcptTo<Cow<'_, str>>, text: &str, keywords: &[String]) -> Result<String, Reply> {
+    if !keywords.is_empty() {
         return Err(reply::PARAMETER_NOT_IMPLEMENTED);
     }
     // smtp-proto gives an empty path for both; only one of them is a recipient.
@@ -105,28 +101,40 @@ fn rcpt(to: RcptTo<Cow<'_, str>>, text: &str) -> Result<String, Reply> {
     Ok(to.address.into_owned())
 }
 
-struct Parameter<'a> {
-    keyword: String,
-    value: Option<&'a str>,
-}
-
-/// The parameters behind the path, each keyword at most once (RFC 5321 §4.1.1.11).
-fn parameters(text: &str) -> Result<Vec<Parameter<'_>>, Reply> {
+/// The keywords of the parameters behind the path, in upper case, each at most once (RFC 5321
+/// §4.1.1.11), those we know with a value that could be one.
+fn parameters(text: &str) -> Result<Vec<String>, Reply> {
     // A path that holds a quoted `>` is refused here for its second half; nobody has one.
     let behind = text.split_once('>').map_or("", |(_, behind)| behind);
-    let mut parameters: Vec<Parameter<'_>> = Vec::new();
+    let mut keywords = Vec::new();
     for word in behind.split_ascii_whitespace() {
         let (keyword, value) = match word.split_once('=') {
             Some((keyword, value)) => (keyword, Some(value)),
             None => (word, None),
         };
         let keyword = keyword.to_ascii_uppercase();
-        if parameters.iter().any(|known| known.keyword == keyword) {
+        let is_void = match keyword.as_str() {
+            "SIZE" => value.is_none_or(|digits| digits.is_empty() || digits.len() > MAX_SIZE_DIGITS),
+            "BODY" => value.is_none_or(str::is_empty),
+            _ => false,
+        };
+        if is_void || keywords.contains(&keyword) {
             return Err(reply::SYNTAX);
         }
-        parameters.push(Parameter { keyword, value });
+        keywords.push(keyword);
     }
-    Ok(parameters)
+    Ok(keywords)
+}
+
+/// The line with a stand-in for an address literal, `user@[192.0.2.1]` (RFC 5321 §4.1.3), which
+/// smtp-proto refuses: a sender may well have one, and in RCPT it is a domain that is not ours.
+fn without_literal(line: &[u8]) -> Cow<'_, [u8]> {
+    let literal =
+        memmem::find(line, b"@[").and_then(|at| Some((at + 1, memchr(b']', &line[at..])? + at + 1)));
+    match literal {
+        Some((start, end)) => [&line[..start], b"address-literal", &line[end..]].concat().into(),
+        None => line.into(),
+    }
 }
 
 fn refusal(error: &Error) -> Reply {
@@ -191,6 +199,7 @@ mod tests {
 
     #[test]
     fn a_size_that_is_none_is_refused() {
+        assert_eq!(parse("MAIL FROM:<a@b.example> SIZE"), Err(reply::SYNTAX));
         for size in ["-1", "x", "", "99999999999999999999", "184467440737095516160", "1 SIZE=2"] {
             assert_eq!(parse(&format!("MAIL FROM:<a@b.example> SIZE={size}")), Err(reply::SYNTAX), "{size}");
         }
@@ -248,6 +257,14 @@ mod tests {
         // Gmail's forwarding and Google Docs make local parts over 64 octets.
         let local = format!("user+caf_={}=gmail.com", "x".repeat(80));
         assert!(!mail_of(&format!("MAIL FROM:<{local}@example.com>")).null_sender);
+    }
+
+    #[test]
+    fn an_address_literal_is_a_domain() {
+        assert!(!mail_of("MAIL FROM:<a@[192.0.2.1]> SIZE=1").null_sender);
+        assert!(!mail_of("MAIL FROM:<a@[IPv6:2001:db8::1]>").null_sender);
+        assert_eq!(rcpt_of("RCPT TO:<a@[192.0.2.1]>"), "a@address-literal");
+        assert_eq!(parse("RCPT TO:<a@[192.0.2.1>"), Err(reply::BAD_RECIPIENT));
     }
 
     #[test]

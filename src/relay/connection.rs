@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
-use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse, Severity};
+use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -45,7 +45,7 @@ impl Connection {
             transport = encrypt(transport, smarthost).await?;
         }
         let mut client = SmtpClient { stream: Lines::new(transport), timeout: config.connect_timeout };
-        client.read().await?.assert_positive_completion()?;
+        client.read().await?.assert_code(220)?;
         let mut capabilities = client.ehlo(hostname).await?;
         if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.has_capability(EXT_START_TLS) {
             client = starttls(client, &capabilities, smarthost).await?;
@@ -107,8 +107,7 @@ impl Connection {
     /// The connection is gone with the error, refused or not.
     pub async fn data(mut self) -> Result<Body, RelayError> {
         self.check_step()?;
-        let reply = self.client.cmd("DATA\r\n").await?;
-        reply.assert_severity(Severity::PositiveIntermediate)?;
+        self.client.cmd("DATA\r\n").await?.assert_code(354)?;
         self.check_step()?;
         Ok(Body::new(self.client, self.write_timeout, self.final_timeout))
     }
