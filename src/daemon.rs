@@ -82,7 +82,7 @@ pub enum StartError {
     #[error("ledger: {0}")]
     Ledger(#[from] OpenError),
     /// The smarthost cannot be used as configured.
-    #[error("smarthost: {0}")]
+    #[error("smarthost.{0}")]
     Smarthost(#[from] SetupError),
 }
 

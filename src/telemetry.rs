@@ -11,21 +11,24 @@ use tracing_subscriber::fmt::Subscriber;
 /// The variable that says how much: a level (`debug`) or `tracing` directives.
 pub const VARIABLE: &str = "TEMPALIAS_LOG";
 
-/// Our own work, and what goes wrong in libraries.
-const DEFAULT: &str = "warn,tempalias=info";
+/// For a service: our own work, and what goes wrong in libraries.
+pub const SERVICE: &str = "warn,tempalias=info";
+
+/// For a person at a terminal: only what goes wrong.
+pub const WARNINGS: &str = "warn";
 
 /// [`VARIABLE`] holds what cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("environment: {VARIABLE}: {0}")]
 pub struct FilterError(#[from] tracing_subscriber::filter::ParseError);
 
-/// Sends records to standard error from now on, as much as `filter` (the value of [`VARIABLE`])
-/// lets through. Later calls in the same process change nothing.
+/// Sends records to standard error from now on, as much as `filter` lets through: the value of
+/// [`VARIABLE`], or else [`SERVICE`] or [`WARNINGS`]. Later calls in the same process change nothing.
 ///
 /// # Errors
 /// When `filter` is malformed.
-pub fn start(filter: Option<&str>) -> Result<(), FilterError> {
-    let filter = EnvFilter::try_new(filter.filter(|filter| !filter.is_empty()).unwrap_or(DEFAULT))?;
+pub fn start(filter: &str) -> Result<(), FilterError> {
+    let filter = EnvFilter::try_new(filter)?;
     let subscriber = Subscriber::builder()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -196,7 +196,7 @@ fn what_the_api_would_refuse_the_command_line_refuses() {
     let add = |arguments: &[&str]| setup.failed(&[&["alias", "add"], arguments].concat());
     assert_eq!(
         add(&["--target", "me@example.org", "--days", "1"]),
-        "tempalias: the target must not be in one of our own domains"
+        "tempalias: the address must be a real one, not one of this service"
     );
     assert_eq!(
         add(&["--target", "me@target.example"]),
@@ -205,7 +205,7 @@ fn what_the_api_would_refuse_the_command_line_refuses() {
     assert_eq!(add(&["--target", "me@target.example", "--days", "0"]), "tempalias: days must be at least 1");
     assert_eq!(
         add(&["--target", "me@target.example", "--days", "1", "--domain", "example.info"]),
-        "tempalias: example.info is not one of the configured domains"
+        "tempalias: domain must be one of ours: example.com, example.org"
     );
     assert!(setup.json(&["alias", "list"]).is_empty());
 }
@@ -369,6 +369,48 @@ fn the_demo_needs_nothing_and_says_what_to_do() {
     assert!(shown.contains(&format!("curl -sS smtp://{smtp} ")), "{shown}");
     assert!(!shown.contains('\u{1b}'), "colours are for terminals");
     assert!(shown.trim_end().ends_with(&format!("stay in {}", mail(&dir.path().join("new")))), "{shown}");
+}
+
+/// The first two commands of a newcomer, as printed.
+#[test]
+fn the_lines_that_the_demo_prints_create_and_deliver_until_the_alias_is_used_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
+    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::piped()));
+    let mut stdout = BufReader::new(running.child.stdout.take().unwrap());
+    let mut line_with = |start: &str| {
+        let mut line = String::new();
+        while !line.starts_with(start) {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "no line begins with {start:?}");
+        }
+        line
+    };
+    let (create, send) = (line_with("ALIAS="), line_with("printf "));
+    let shell = |script: &str| Command::new("sh").args(["-c", script]).output().unwrap();
+
+    let created = shell(&create);
+    let alias = String::from_utf8(created.stdout).unwrap();
+    assert!(alias.trim_end().ends_with("@demo.test"), "{alias}{}", String::from_utf8_lossy(&created.stderr));
+    let send = format!("ALIAS={}\n{send}", alias.trim_end());
+    for nth in 1..=3 {
+        let sent = shell(&send);
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        let shown = line_with("Delivered ");
+        assert!(
+            shown.contains(&format!("{} -> you@example.com, use {nth} of 3", alias.trim_end())),
+            "{shown}"
+        );
+        assert_eq!(line_with("  From "), "  From     A Shop <shop@example.org>\n");
+        assert_eq!(line_with("  Subject "), "  Subject  Welcome\n");
+        assert!(dir.path().join(format!("mail/000{nth}.eml")).exists());
+    }
+    let refused = shell(&send);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("550"));
+
+    running.signal("INT");
+    assert_eq!(running.end(), (Some(0), String::new()));
 }
 
 fn mail(dir: &Path) -> String {

@@ -153,10 +153,11 @@ impl Add {
         let refuse = |reason: String| Err(Failure::Refused(reason));
         let domain = self.domain.as_ref().unwrap_or(&config.domains[0]);
         if !config.domains.contains(domain) {
-            return refuse(format!("{domain} is not one of the configured domains"));
+            let ours: Vec<_> = config.domains.iter().map(Domain::as_str).collect();
+            return refuse(format!("domain must be one of ours: {}", ours.join(", ")));
         }
         if config.domains.iter().any(|ours| ours.as_str() == self.target.domain()) {
-            return refuse("the target must not be in one of our own domains".into());
+            return refuse("the address must be a real one, not one of this service".into());
         }
         let request = LimitRequest { days: self.days, max_usage: self.max_usage, ..Default::default() };
         let (limits, clamped) = match Limits::grant(request, config.aliases.caps(), now) {

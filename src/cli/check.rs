@@ -3,6 +3,7 @@
 use std::io::{Write, stdout};
 
 use super::{ConfigFile, Failure};
+use crate::relay::Smarthost;
 
 /// Check the configuration, environment included, and say what is wrong with it
 #[derive(clap::Args)]
@@ -13,7 +14,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.config.load()?;
+        let config = self.config.load()?;
+        Smarthost::new(&config.smarthost, config.hostname.as_str())
+            .map_err(|cause| self.config.blame(cause))?;
         writeln!(stdout(), "{}: the configuration is good", self.config.path.display())
             .map_err(Failure::Output)
     }

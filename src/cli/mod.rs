@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, ConfigError};
 use crate::daemon::{Died, StartError};
 use crate::ledger::{LedgerError, OpenError};
+use crate::relay::SetupError;
 use crate::telemetry::{self, FilterError};
 
 /// The configuration is wrong: `EX_CONFIG` of sysexits.h.
@@ -53,6 +54,9 @@ struct ConfigFile {
 enum Failure {
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// The configuration file, and what is wrong with another that it names.
+    #[error("{0}: smarthost.{1}")]
+    Files(String, SetupError),
     #[error("{0}")]
     Log(#[from] FilterError),
     #[error("{0}")]
@@ -90,8 +94,9 @@ pub fn main() -> ExitCode {
 
 impl Command {
     fn run(self) -> Result<(), Failure> {
-        let filter = std::env::var_os(telemetry::VARIABLE);
-        telemetry::start(filter.map(|filter| filter.to_string_lossy().into_owned()).as_deref())?;
+        let usual = if matches!(self, Command::Serve(_)) { telemetry::SERVICE } else { telemetry::WARNINGS };
+        let wanted = std::env::var_os(telemetry::VARIABLE).filter(|filter| !filter.is_empty());
+        telemetry::start(&wanted.map_or(usual.into(), |filter| filter.to_string_lossy().into_owned()))?;
         match self {
             Command::Serve(serve) => serve.run(),
             Command::Demo(demo) => demo.run(),
@@ -105,12 +110,17 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, ConfigError> {
         config::load(&self.path, std::env::vars_os())
     }
+
+    /// A file that the configuration names cannot be used.
+    fn blame(&self, cause: SetupError) -> Failure {
+        Failure::Files(self.path.display().to_string(), cause)
+    }
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Failure::Config(_) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
+            Failure::Config(_) | Failure::Files(..) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
             _ => ExitCode::FAILURE,
         }
     }

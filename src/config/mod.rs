@@ -109,7 +109,7 @@ pub struct Smarthost {
     /// Default: 25.
     #[serde(deserialize_with = "values::whole")]
     pub port: u16,
-    /// Default: [`Tls::None`].
+    /// Default: [`Tls::Opportunistic`].
     pub tls: Tls,
     /// User name for AUTH; none: no AUTH.
     pub username: Option<String>,
@@ -136,7 +136,7 @@ impl Default for Smarthost {
         Smarthost {
             host: String::new(),
             port: 25,
-            tls: Tls::None,
+            tls: Tls::Opportunistic,
             username: None,
             password_file: None,
             ca_file: None,

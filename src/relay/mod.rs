@@ -53,14 +53,14 @@ pub enum RelayError {
     Failed(String),
 }
 
-/// Why a smarthost cannot be used as configured.
+/// Why a smarthost cannot be used as configured; the text begins with the key in `[smarthost]`.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The authorities to trust.
-    #[error(transparent)]
+    #[error("ca_file: {0}")]
     Tls(#[from] TlsError),
     /// The password's file.
-    #[error("{path}: {cause}")]
+    #[error("password_file: {path}: {cause}")]
     Password {
         /// The file.
         path: std::path::PathBuf,
