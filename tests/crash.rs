@@ -7,6 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::env;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -44,11 +46,16 @@ fn a_killed_appliance_never_delivers_one_too_many() {
     let mut answered = Answered::new();
     for _ in 0..ROUNDS {
         let moment = Duration::from_millis(rng.random_range(20..600));
+        let over = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| spawn_client(StdRng::seed_from_u64(rng.random()), appliance.smtp, aliases.clone()))
+            .map(|_| {
+                let rng = StdRng::seed_from_u64(rng.random());
+                spawn_client(rng, appliance.smtp, aliases.clone(), over.clone())
+            })
             .collect();
         // Not a wait for anything: the moment of the crash.
         thread::sleep(moment);
+        over.store(true, Ordering::Relaxed);
         appliance.kill();
         for client in clients {
             for (alias, messages) in client.join().expect("a client does not panic") {
@@ -79,11 +86,18 @@ fn a_killed_appliance_never_delivers_one_too_many() {
     );
 }
 
-/// A client that delivers to random aliases until the appliance is gone.
-fn spawn_client(mut rng: StdRng, to: SocketAddr, aliases: Vec<Alias>) -> thread::JoinHandle<Answered> {
+/// A client that delivers to random aliases until the appliance is gone. It begins no session once
+/// it is `over`: the port could be somebody else's by then.
+fn spawn_client(
+    mut rng: StdRng,
+    to: SocketAddr,
+    aliases: Vec<Alias>,
+    over: Arc<AtomicBool>,
+) -> thread::JoinHandle<Answered> {
     thread::spawn(move || {
         let mut answered = Answered::new();
-        while let Ok(mut client) = Client::try_connect(to) {
+        while !over.load(Ordering::Relaxed) {
+            let Ok(mut client) = Client::try_connect(to) else { break };
             // A greeting, an EHLO, a few messages.
             if client.reply_or_end().is_none() {
                 break;

@@ -48,8 +48,11 @@ async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
         let (ledger, name) = (ledger.clone(), name.clone());
         queued.spawn(async move { ledger.spend(vec![name], at(1)).await });
     }
-    // Each of them runs up to where it waits for the answer, before this task goes on.
-    tokio::task::yield_now().await;
+    // Each of them runs up to where it waits for the answer, before this task goes on: on one
+    // thread, every yield lets at least one of them run.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
     ledger.close().await;
     for outcome in queued.join_all().await {
         outcome.unwrap();
