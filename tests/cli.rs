@@ -336,6 +336,17 @@ fn a_taken_port_of_the_demo_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn a_demo_that_does_not_start_leaves_no_directory_behind() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output =
+        tempalias(&["demo", "--http", &address, "--smtp", "127.0.0.1:0"]).env("TMPDIR", dir.path()).output();
+    failure(&output.unwrap(), 1);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
     let probe = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = probe.local_addr().unwrap().port();

@@ -2,12 +2,14 @@
 
 mod delivery;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anstream::stdout;
 use anstyle::{AnsiColor, Style};
+use tempfile::TempDir;
 
 use super::{Failure, block_on};
 use crate::config::{Aliases, Config, Http, Smarthost, Smtp, Tls};
@@ -19,6 +21,7 @@ const KNOBS: Knobs = Knobs { smtp: "--smtp", http: "--http" };
 
 const HOSTNAME: &str = "mx.demo.test";
 const DOMAIN: &str = "demo.test";
+const SMARTHOST: &str = "the built-in smarthost";
 const POSTMASTER: &str = "postmaster@example.com";
 
 /// Emphasis.
@@ -42,22 +45,17 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let dir = self.directory().map_err(|cause| {
-            let dir = self.dir.as_ref().map_or_else(std::env::temp_dir, PathBuf::clone);
-            Failure::System(dir.display().to_string(), cause)
-        })?;
+        let (dir, fresh) = self.directory()?;
         let mail = dir.join("mail");
-        let smarthost = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))?;
-        let smarthost_port = smarthost
-            .local_addr()
-            .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))?
-            .port();
-        let config = self.config(dir, smarthost_port);
+        std::fs::create_dir_all(&mail).map_err(refused(mail.display()))?;
+        let smarthost = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(refused(SMARTHOST))?;
+        let config = self.config(dir, smarthost.local_addr().map_err(refused(SMARTHOST))?);
 
         block_on(async {
-            let stop = Stop::on_signals().map_err(|cause| Failure::System("signals".into(), cause))?;
+            let stop = Stop::on_signals().map_err(refused("signals"))?;
             let daemon = Daemon::start(&config, KNOBS)?;
+            // From here on there may be messages in it.
+            fresh.map(TempDir::keep);
             start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;
             write_tour(&mut stdout().lock(), daemon.smtp()[0], daemon.http()[0], &mail)
                 .map_err(Failure::Output)?;
@@ -67,17 +65,17 @@ impl Demo {
         })
     }
 
-    /// The demo's directory, made if it is not there, with a place for messages in it.
-    fn directory(&self) -> io::Result<PathBuf> {
-        let dir = match &self.dir {
-            Some(dir) => std::path::absolute(dir)?,
-            None => tempfile::Builder::new().prefix("tempalias-demo-").tempdir()?.keep(),
-        };
-        std::fs::create_dir_all(dir.join("mail"))?;
-        Ok(dir)
+    /// The demo's directory, and its guard when it is a fresh one: without a demo it shall not stay.
+    fn directory(&self) -> Result<(PathBuf, Option<TempDir>), Failure> {
+        if let Some(dir) = &self.dir {
+            return Ok((std::path::absolute(dir).map_err(refused(dir.display()))?, None));
+        }
+        let fresh = tempfile::Builder::new().prefix("tempalias-demo-").tempdir();
+        let fresh = fresh.map_err(refused(std::env::temp_dir().display()))?;
+        Ok((fresh.path().to_owned(), Some(fresh)))
     }
 
-    fn config(&self, data_dir: PathBuf, smarthost_port: u16) -> Config {
+    fn config(&self, data_dir: PathBuf, smarthost: SocketAddr) -> Config {
         Config {
             hostname: HOSTNAME.parse().expect("a valid domain"),
             domains: vec![DOMAIN.parse().expect("a valid domain")],
@@ -86,8 +84,8 @@ impl Demo {
             http: Http { listen: vec![self.http] },
             smtp: Smtp { listen: vec![self.smtp], ..Default::default() },
             smarthost: Smarthost {
-                host: Ipv4Addr::LOCALHOST.to_string(),
-                port: smarthost_port,
+                host: smarthost.ip().to_string(),
+                port: smarthost.port(),
                 tls: Tls::None,
                 ..Default::default()
             },
@@ -103,9 +101,12 @@ fn start_sink(listener: TcpListener, dir: PathBuf, config: &Config, ledger: Ledg
         // Without a terminal there is nobody to be shown anything; the message is kept all the same.
         let _ = delivery::show(&mut stdout().lock(), delivered, &ledger);
     };
-    Sink::new(dir, max_size, show)
-        .start("smarthost.demo.test", listener)
-        .map_err(|cause| Failure::System("the built-in smarthost".into(), cause))
+    Sink::new(dir, max_size, show).start("smarthost.demo.test", listener).map_err(refused(SMARTHOST))
+}
+
+/// The operating system did not let us have `what`.
+fn refused(what: impl Display) -> impl FnOnce(io::Error) -> Failure {
+    move |cause| Failure::System(what.to_string(), cause)
 }
 
 /// What to do next, in commands that work as they stand.
