@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// A request that was not carried out; nothing of it has happened.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -90,7 +91,10 @@ pub enum OpenError {
 impl LedgerError {
     /// Whether there is no room to write: it may pass by itself.
     pub fn is_full(&self) -> bool {
-        matches!(self, LedgerError::Sqlite(cause) if cause.sqlite_error_code() == Some(ErrorCode::DiskFull))
+        let LedgerError::Sqlite(cause) = self else { return false };
+        // The latter: no room for the index of the write-ahead log.
+        cause.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || cause.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE)
     }
 
     /// Whether the same request may well succeed a little later: no room, somebody else's lock,

@@ -11,17 +11,15 @@ use crate::address::Mailbox;
 /// likely, and little room wasted on an ordinary address.
 const SLOT: usize = 32;
 
+pub(super) const REUSE: &str = "
+    UPDATE targets SET address = ?1, free = 0
+    WHERE id = (SELECT id FROM targets WHERE free = 1 AND length(address) = length(?1) LIMIT 1)
+    RETURNING id";
+
 /// Puts `target` into a free slot, or a new one; the slot's number.
 pub(super) fn store(connection: &Connection, target: &Mailbox) -> Result<i64, LedgerError> {
     let padded = pad(target.as_str());
-    let reused = connection
-        .prepare_cached(
-            "UPDATE targets SET address = ?1, free = 0
-             WHERE id = (SELECT id FROM targets WHERE free = 1 AND length(address) = length(?1) LIMIT 1)
-             RETURNING id",
-        )?
-        .query_row([&padded], |row| row.get(0))
-        .optional()?;
+    let reused = connection.prepare_cached(REUSE)?.query_row([&padded], |row| row.get(0)).optional()?;
     match reused {
         Some(slot) => Ok(slot),
         None => {

@@ -203,3 +203,99 @@ fn checkpoint(connection: &Connection) -> Result<(), LedgerError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn writer() -> Writer {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
+        Writer::start(connection)
+    }
+
+    fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64, LedgerError> + Send + 'static {
+        move |connection| {
+            connection.execute("INSERT INTO t VALUES (?1)", [n])?;
+            Ok(n)
+        }
+    }
+
+    async fn rows(writer: &Writer) -> Vec<i64> {
+        let all = |connection: &Connection| {
+            let mut statement = connection.prepare("SELECT n FROM t ORDER BY n")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        writer.run(all).await.unwrap()
+    }
+
+    /// Keeps the thread busy until the other end is dropped, so that what is sent meanwhile is
+    /// one group.
+    fn hold(writer: &Writer) -> (impl Future<Output = Result<(), LedgerError>>, std::sync::mpsc::Sender<()>) {
+        let (go, wait) = channel();
+        let held = writer.run(move |_| {
+            let _ = wait.recv();
+            Ok(())
+        });
+        (held, go)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_fails_takes_its_own_changes_back_and_none_of_its_neighbours() {
+        let writer = writer();
+        let (held, go) = hold(&writer);
+        let fails = |connection: &Connection| {
+            insert(2)(connection)?;
+            insert(1)(connection)
+        };
+        let release = async { drop(go) };
+        let (_, one, two, three, ()) =
+            tokio::join!(held, writer.run(insert(1)), writer.run(fails), writer.run(insert(3)), release);
+        assert_eq!((one.unwrap(), three.unwrap()), (1, 3));
+        assert!(matches!(two, Err(LedgerError::Sqlite(_))), "{two:?}");
+        assert_eq!(rows(&writer).await, [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_takes_its_own_changes_back_and_none_of_its_neighbours() {
+        let writer = writer();
+        let (held, go) = hold(&writer);
+        let panics = |connection: &Connection| -> Result<i64, LedgerError> {
+            insert(2)(connection)?;
+            panic!("on purpose")
+        };
+        let release = async { drop(go) };
+        let (_, one, two, three, ()) =
+            tokio::join!(held, writer.run(insert(1)), writer.run(panics), writer.run(insert(3)), release);
+        assert_eq!((one.unwrap(), three.unwrap()), (1, 3));
+        assert!(matches!(two, Err(LedgerError::Panicked)), "{two:?}");
+        assert_eq!(rows(&writer).await, [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_group_whose_transaction_is_lost_fails_as_a_whole_and_the_next_one_works() {
+        let writer = writer();
+        let (held, go) = hold(&writer);
+        // As SQLite does by itself when the disk is full.
+        let loses = |connection: &Connection| Ok(connection.execute_batch("ROLLBACK; ROLLBACK")?);
+        let release = async { drop(go) };
+        let (_, one, two, three, ()) =
+            tokio::join!(held, writer.run(insert(5)), writer.run(loses), writer.run(insert(6)), release);
+        assert!(one.is_err() && two.is_err() && three.is_err(), "{one:?} {two:?} {three:?}");
+        assert_eq!(writer.run(insert(7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn after_closing_what_was_queued_is_answered_and_the_rest_refused() {
+        let writer = writer();
+        let (held, go) = hold(&writer);
+        let release = async { drop(go) };
+        let (_, one, (), ()) = tokio::join!(held, writer.run(insert(1)), writer.close(), release);
+        assert_eq!(one.unwrap(), 1);
+        assert!(matches!(writer.run(insert(2)).await, Err(LedgerError::Closed)));
+        assert!(matches!(writer.checkpoint().await, Err(LedgerError::Closed)));
+    }
+}

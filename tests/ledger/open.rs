@@ -103,6 +103,36 @@ async fn a_ledger_with_a_page_of_rubbish_is_refused_wherever_that_page_is() {
 }
 
 #[tokio::test]
+async fn in_a_large_ledger_damage_is_an_error_when_it_is_met() {
+    let dir = ledger_of(0, |file| {
+        let fill = "
+            WITH RECURSIVE number(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < 150000)
+            INSERT INTO names SELECT format('%06d', n) FROM number;
+            INSERT INTO targets SELECT cast(name AS INTEGER), CAST('someone@example.net' AS BLOB), 0 FROM names;
+            INSERT INTO aliases (name, domain, target, key_hash, created, valid_from, max_usage)
+            SELECT name, 'demo.test', cast(name AS INTEGER), zeroblob(32), 0, 0, 5 FROM names;";
+        let database = Connection::open(file).unwrap();
+        database.execute_batch(&format!("PRAGMA synchronous = OFF; BEGIN; {fill} COMMIT;")).unwrap();
+    })
+    .await;
+    let name = "077777".parse().unwrap();
+    assert!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().len() > 16 << 20);
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    assert!(ledger.lookup(&name).unwrap().is_some());
+    ledger.close().await;
+    drop(ledger);
+
+    // Everything but what the tables begin with.
+    let file = dir.path().join(FILE_NAME);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[50 * 4096..].fill(0);
+    fs::write(&file, bytes).unwrap();
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    assert!(ledger.lookup(&name).is_err());
+    assert!(ledger.spend(vec![name], at(0)).await.is_err());
+}
+
+#[tokio::test]
 async fn a_database_of_another_program_is_refused() {
     let dir = TempDir::new().unwrap();
     let other = Connection::open(dir.path().join(FILE_NAME)).unwrap();
@@ -143,6 +173,26 @@ async fn a_ledger_that_cannot_be_written_is_refused() {
     mount.freeze();
     let error = refused(&place);
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_this_user_may_not_write_is_refused() {
+    let dir = ledger_of(1, |_| ()).await;
+    let file = dir.path().join(FILE_NAME);
+    let permit = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    permit(&file, 0o400);
+    if fs::OpenOptions::new().write(true).open(&file).is_ok() {
+        return skip("permissions do not bind this user");
+    }
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
+
+    // The file may be written, but none can be made beside it.
+    permit(&file, 0o600);
+    permit(dir.path(), 0o500);
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
+    permit(dir.path(), 0o700);
 }
 
 #[test]

@@ -117,11 +117,13 @@ impl Mount {
         std::fs::create_dir(path).unwrap();
         let option = format!("size={size}");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(path).output();
-        match mount {
-            Ok(done) if done.status.success() => Some(Mount(path.to_owned())),
-            Ok(refused) => skipped(&String::from_utf8_lossy(&refused.stderr)),
-            Err(cause) => skipped(&cause.to_string()),
-        }
+        let refusal = match mount {
+            Ok(done) if done.status.success() => return Some(Mount(path.to_owned())),
+            Ok(refused) => String::from_utf8_lossy(&refused.stderr).into_owned(),
+            Err(cause) => cause.to_string(),
+        };
+        skip(refusal.lines().next().unwrap_or("a tmpfs cannot be mounted"));
+        None
     }
 
     /// From now on nothing can be written.
@@ -138,10 +140,8 @@ impl Drop for Mount {
     }
 }
 
-/// Past the test harness, which would swallow it.
-fn skipped<T>(reason: &str) -> Option<T> {
+/// Says that the test ends here, and why: past the harness, which would swallow it.
+pub fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let line = format!("SKIPPED {test}: a tmpfs cannot be mounted: {}\n", reason.trim());
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    None
+    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
 }
