@@ -13,20 +13,25 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, FileError};
 use crate::ledger::{Ledger, OpenError};
 use crate::mx::{self, Mx};
-use crate::relay::{SetupError, Smarthost};
+use crate::relay::Smarthost;
+use crate::tls::Identity;
 use crate::web::{self, Web};
 
 /// How long an orderly stop waits for messages and requests in flight.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// How often the certificate's files are looked at.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -39,6 +44,7 @@ pub struct Daemon {
     /// The MX, the web and the purge timer: none of them ends before `shutdown`.
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
+    identity: Option<Identity>,
     shutdown: CancellationToken,
 }
 
@@ -51,13 +57,32 @@ pub struct Knobs {
     pub http: &'static str,
 }
 
-/// How a daemon is told to end.
+/// How a daemon is told to end, or to read again what may have changed.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// Take nothing new, finish what is in flight.
     pub orderly: CancellationToken,
     /// Do not wait any longer.
     pub at_once: CancellationToken,
+    /// Read certificates again, and go on.
+    pub reload: Arc<Notify>,
+}
+
+/// What SIGHUP means: to a service, a new certificate; to a program in a terminal, its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// [`Stop::reload`].
+    Reloads,
+    /// [`Stop::orderly`].
+    Ends,
+}
+
+/// What the configuration names outside itself.
+pub struct Files {
+    /// With its authorities and password.
+    pub smarthost: Smarthost,
+    /// The MX's certificate, if it has one.
+    pub identity: Option<Identity>,
 }
 
 /// Why a daemon did not start.
@@ -81,9 +106,9 @@ pub enum StartError {
     /// The ledger could not be opened.
     #[error("ledger: {0}")]
     Ledger(#[from] OpenError),
-    /// The smarthost cannot be used as configured.
-    #[error("smarthost.{0}")]
-    Smarthost(#[from] SetupError),
+    /// A file that the configuration names cannot be used.
+    #[error("{0}")]
+    File(#[from] FileError),
 }
 
 /// A part of the daemon ended though nobody had asked it to; the rest was stopped.
@@ -105,9 +130,9 @@ impl Daemon {
     pub fn start(config: &Config, knobs: Knobs) -> Result<Self, StartError> {
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http)?;
-        let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str())?;
+        let Files { smarthost, identity } = load_files(config)?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost));
+        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost, identity.clone()));
         let web = Arc::new(Web::new(config, ledger.clone()));
 
         let mut daemon = Daemon {
@@ -115,6 +140,7 @@ impl Daemon {
             http: local_addresses(&http),
             tasks: JoinSet::new(),
             names: HashMap::new(),
+            identity,
             shutdown: CancellationToken::new(),
             ledger: ledger.clone(),
         };
@@ -147,9 +173,14 @@ impl Daemon {
     /// When a part ended by itself. Serving with half of the parts would look alive and lose
     /// mail, so the others are stopped as well.
     pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
-        let outcome = tokio::select! {
-            () = stop.orderly.cancelled() => Ok(()),
-            died = self.next_end() => Err(died),
+        let mut timer = tokio::time::interval(CERTIFICATE_INTERVAL);
+        let outcome = loop {
+            tokio::select! {
+                () = stop.orderly.cancelled() => break Ok(()),
+                died = self.next_end() => break Err(died),
+                () = stop.reload.notified() => self.reload(),
+                _ = timer.tick() => self.reload(),
+            }
         };
         info!("stopping: messages in flight are finished, nothing new is taken");
         self.shutdown.cancel();
@@ -162,6 +193,15 @@ impl Daemon {
         self.tasks.shutdown().await;
         self.ledger.close().await;
         outcome
+    }
+
+    /// Reads the certificate again if its files have changed.
+    fn reload(&self) {
+        match self.identity.as_ref().map(Identity::reload) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => info!("a new certificate is in use"),
+            Some(Err(cause)) => error!(%cause, "the new certificate is no good; the old one stays in use"),
+        }
     }
 
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
@@ -199,29 +239,54 @@ impl fmt::Display for Daemon {
 }
 
 impl Stop {
-    /// The first SIGINT or SIGTERM asks for an orderly stop, the second for one at once.
+    /// The first SIGINT or SIGTERM asks for an orderly stop, the second for one at once. SIGHUP
+    /// does what `hangup` says.
     ///
     /// # Errors
     /// When the operating system refuses the handlers.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn on_signals() -> io::Result<Self> {
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    pub fn on_signals(hangup: Hangup) -> io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hung_up = signal(SignalKind::hangup())?;
         let stop = Stop::default();
-        let Stop { orderly, at_once } = stop.clone();
+        let Stop { orderly, at_once, reload } = stop.clone();
         tokio::spawn(async move {
-            for token in [orderly, at_once] {
+            loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hung_up.recv() => if hangup == Hangup::Reloads {
+                        reload.notify_one();
+                        continue;
+                    },
                 }
-                token.cancel();
+                if orderly.is_cancelled() {
+                    at_once.cancel();
+                }
+                orderly.cancel();
             }
         });
         Ok(stop)
     }
+}
+
+/// Loads what `config` names outside itself.
+///
+/// # Errors
+/// With the key and the file that is missing or no good.
+pub fn load_files(config: &Config) -> Result<Files, FileError> {
+    let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str())?;
+    let identity = match (&config.smtp.tls_cert, &config.smtp.tls_key) {
+        (Some(cert), Some(key)) => Some(Identity::load(cert, key).map_err(|cause| {
+            let is_cert = cause.path == *cert;
+            cause.under(if is_cert { "smtp.tls_cert" } else { "smtp.tls_key" })
+        })?),
+        _ => None,
+    };
+    Ok(Files { smarthost, identity })
 }
 
 /// Deletes what is over, now and after every `interval`.
@@ -314,6 +379,7 @@ mod tests {
             http: vec!["127.0.0.1:80".parse().unwrap()],
             tasks: JoinSet::new(),
             names: HashMap::new(),
+            identity: None,
             shutdown: CancellationToken::new(),
         };
         daemon.spawn("the part", task);

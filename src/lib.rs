@@ -11,7 +11,7 @@
 //! | [`mx`], [`web`] | the two front doors, which never know each other |
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
-//! | [`tls`] | certificates: our own, and those we trust |
+//! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
 
@@ -28,4 +28,5 @@ pub mod relay;
 pub mod sink;
 pub mod telemetry;
 pub mod tls;
+pub mod transport;
 pub mod web;

@@ -17,14 +17,23 @@ use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
+use crate::config::FileError;
+
 /// What is wrong with a file of certificates or keys.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {cause}")]
+#[error("{}: {cause}", path.display())]
 pub struct TlsError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub cause: String,
+}
+
+impl TlsError {
+    /// The same, under the key of the configuration that names the file.
+    pub fn under(self, key: &'static str) -> FileError {
+        FileError { key, path: self.path, cause: self.cause }
+    }
 }
 
 /// Our certificate and key, for all listeners that share them. Clones share what is loaded.

@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 
 use super::{ConfigFile, Failure};
-use crate::relay::Smarthost;
+use crate::daemon;
 
 /// Check the configuration, environment included, and say what is wrong with it
 #[derive(clap::Args)]
@@ -15,8 +15,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
-        Smarthost::new(&config.smarthost, config.hostname.as_str())
-            .map_err(|cause| self.config.blame(cause))?;
+        daemon::load_files(&config).map_err(|cause| self.config.blame(cause))?;
         writeln!(stdout(), "{}: the configuration is good", self.config.path.display())
             .map_err(Failure::Output)
     }

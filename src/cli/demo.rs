@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{Failure, block_on};
 use crate::config::{Aliases, Config, Http, Smarthost, Smtp, Tls};
-use crate::daemon::{Daemon, Knobs, Stop};
+use crate::daemon::{Daemon, Hangup, Knobs, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
 
@@ -52,7 +52,7 @@ impl Demo {
         let config = self.config(dir, smarthost.local_addr().map_err(refused(SMARTHOST))?);
 
         block_on(async {
-            let stop = Stop::on_signals().map_err(refused("signals"))?;
+            let stop = Stop::on_signals(Hangup::Ends).map_err(refused("signals"))?;
             let daemon = Daemon::start(&config, KNOBS)?;
             // From here on there may be messages in it.
             fresh.map(TempDir::keep);

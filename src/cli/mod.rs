@@ -11,10 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, FileError};
 use crate::daemon::{Died, StartError};
 use crate::ledger::{LedgerError, OpenError};
-use crate::relay::SetupError;
 use crate::telemetry::{self, FilterError};
 
 /// The configuration is wrong: `EX_CONFIG` of sysexits.h.
@@ -55,8 +54,8 @@ enum Failure {
     #[error("{0}")]
     Config(#[from] ConfigError),
     /// The configuration file, and what is wrong with another that it names.
-    #[error("{0}: smarthost.{1}")]
-    Files(String, SetupError),
+    #[error("{0}: {1}")]
+    Files(String, FileError),
     #[error("{0}")]
     Log(#[from] FilterError),
     #[error("{0}")]
@@ -112,7 +111,7 @@ impl ConfigFile {
     }
 
     /// A file that the configuration names cannot be used.
-    fn blame(&self, cause: SetupError) -> Failure {
+    fn blame(&self, cause: FileError) -> Failure {
         Failure::Files(self.path.display().to_string(), cause)
     }
 }

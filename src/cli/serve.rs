@@ -1,7 +1,7 @@
 //! `tempalias serve`: the service itself.
 
 use super::{ConfigFile, Failure, block_on};
-use crate::daemon::{Daemon, Knobs, StartError, Stop};
+use crate::daemon::{Daemon, Hangup, Knobs, StartError, Stop};
 
 const KNOBS: Knobs = Knobs { smtp: "smtp.listen", http: "http.listen" };
 
@@ -16,9 +16,10 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
         block_on(async {
-            let stop = Stop::on_signals().map_err(|cause| Failure::System("signals".into(), cause))?;
+            let stop = Stop::on_signals(Hangup::Reloads)
+                .map_err(|cause| Failure::System("signals".into(), cause))?;
             let daemon = Daemon::start(&config, KNOBS).map_err(|cause| match cause {
-                StartError::Smarthost(cause) => self.config.blame(cause),
+                StartError::File(cause) => self.config.blame(cause),
                 other => other.into(),
             })?;
             eprintln!("tempalias: ready, {daemon}");

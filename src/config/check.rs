@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Config, Smarthost, Tls};
+use super::{Config, Smarthost, Smtp, Tls};
 
 /// The shortest names: 32^4 are a million, the least that is not guessed by trying.
 const SHORTEST_NAME: usize = 4;
@@ -33,6 +33,7 @@ pub(super) fn combinations(config: &Config) -> Verdict {
     listeners(config)?;
     spans(config)?;
     limits(config)?;
+    certificate(&config.smtp)?;
     smarthost(&config.smarthost)?;
     smarthost_is_somebody_else(config)
 }
@@ -138,6 +139,14 @@ fn limits(config: &Config) -> Verdict {
         return refuse("aliases.initial_length", format!("must be {SHORTEST_NAME} to {LONGEST_NAME}"));
     }
     Ok(())
+}
+
+fn certificate(smtp: &Smtp) -> Verdict {
+    match (&smtp.tls_cert, &smtp.tls_key) {
+        (Some(_), None) => refuse("smtp.tls_cert", "needs smtp.tls_key"),
+        (None, Some(_)) => refuse("smtp.tls_key", "needs smtp.tls_cert"),
+        _ => Ok(()),
+    }
 }
 
 fn smarthost(smarthost: &Smarthost) -> Verdict {

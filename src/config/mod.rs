@@ -74,6 +74,10 @@ pub struct Smtp {
     /// Default: `["0.0.0.0:25", "[::]:25"]`.
     #[serde(deserialize_with = "values::addresses")]
     pub listen: Vec<SocketAddr>,
+    /// PEM file of our certificate, with its chain. None: STARTTLS is not offered.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    pub tls_key: Option<PathBuf>,
     /// Largest message in octets. Default: 25 MiB. 0: no limit.
     #[serde(deserialize_with = "values::size")]
     pub max_size: u64,
@@ -92,6 +96,8 @@ impl Default for Smtp {
     fn default() -> Self {
         Smtp {
             listen: vec![([0, 0, 0, 0], 25).into(), ([0u16; 8], 25).into()],
+            tls_cert: None,
+            tls_key: None,
             max_size: 25 << 20,
             idle_timeout: Duration::from_secs(300),
             max_connections: 10_000,
@@ -189,6 +195,18 @@ impl Default for Aliases {
             initial_length: 6,
         }
     }
+}
+
+/// A file that the configuration names cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {}: {cause}", path.display())]
+pub struct FileError {
+    /// The key that names it.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub cause: String,
 }
 
 impl Aliases {

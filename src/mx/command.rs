@@ -24,6 +24,7 @@ pub(super) enum Command {
     Noop,
     Help,
     Vrfy,
+    StartTls,
     Quit,
 }
 
@@ -71,6 +72,7 @@ impl Command {
             Request::Noop { .. } => Ok(Command::Noop),
             Request::Help { .. } => Ok(Command::Help),
             Request::Vrfy { .. } => Ok(Command::Vrfy),
+            Request::StartTls => Ok(Command::StartTls),
             Request::Quit => Ok(Command::Quit),
             _ => Err(reply::NOT_IMPLEMENTED),
         }
@@ -178,6 +180,8 @@ mod tests {
         assert_eq!(parse("NOOP whatever"), Ok(Command::Noop));
         assert_eq!(parse("HELP MAIL"), Ok(Command::Help));
         assert_eq!(parse("VRFY root"), Ok(Command::Vrfy));
+        assert_eq!(parse("StartTLS"), Ok(Command::StartTls));
+        assert_eq!(parse("STARTTLS now"), Err(reply::SYNTAX));
     }
 
     #[test]
@@ -278,7 +282,7 @@ mod tests {
 
     #[test]
     fn commands_of_other_servers_are_not_implemented_or_unknown() {
-        for line in ["EXPN list", "ETRN x", "BDAT 10 LAST", "AUTH PLAIN AAAA", "STARTTLS"] {
+        for line in ["EXPN list", "ETRN x", "BDAT 10 LAST", "AUTH PLAIN AAAA"] {
             assert_eq!(parse(line), Err(reply::NOT_IMPLEMENTED), "{line}");
         }
         for line in ["XCLIENT ADDR=1.2.3.4", "PROXY TCP4 1.2.3.4 1.2.3.4 1 2", "FOO", "", " "] {

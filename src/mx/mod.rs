@@ -25,6 +25,7 @@ use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::config::{Config, Smtp};
 use crate::ledger::Ledger;
 use crate::relay::Smarthost;
+use crate::tls::Identity;
 use verdict::Verdict;
 
 /// What all sessions share.
@@ -35,14 +36,15 @@ pub struct Mx {
     limits: Smtp,
     ledger: Ledger,
     smarthost: Smarthost,
+    identity: Option<Identity>,
 }
 
 impl Mx {
-    /// The MX for `config`, in front of `smarthost`.
+    /// The MX for `config`, in front of `smarthost`; with an `identity` it offers STARTTLS.
     ///
     /// # Panics
     /// When there is no domain: the configuration has been checked.
-    pub fn new(config: &Config, ledger: Ledger, smarthost: Smarthost) -> Self {
+    pub fn new(config: &Config, ledger: Ledger, smarthost: Smarthost, identity: Option<Identity>) -> Self {
         assert!(!config.domains.is_empty(), "a checked configuration has a domain");
         Mx {
             hostname: config.hostname.to_string(),
@@ -51,6 +53,7 @@ impl Mx {
             limits: config.smtp.clone(),
             ledger,
             smarthost,
+            identity,
         }
     }
 

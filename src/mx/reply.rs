@@ -45,6 +45,7 @@ impl fmt::Display for Reply {
 }
 
 // Conversation.
+pub(super) const START_TLS: Reply = Reply::new(220, "2.0.0", "go ahead");
 pub(super) const GOODBYE: Reply = Reply::new(221, "2.0.0", "bye");
 pub(super) const OK: Reply = Reply::new(250, "2.0.0", "ok");
 pub(super) const SENDER_OK: Reply = Reply::new(250, "2.1.0", "sender ok");
@@ -111,8 +112,11 @@ pub(super) fn helo(hostname: &str) -> Reply {
 }
 
 /// The answer to EHLO; 0 stands for no limit (RFC 1870 §4, RFC 9422 for LIMITS).
-pub(super) fn ehlo(hostname: &str, max_size: u64, max_recipients: usize) -> Reply {
+pub(super) fn ehlo(hostname: &str, max_size: u64, max_recipients: usize, starttls: bool) -> Reply {
     let mut text = format!("{hostname}\nPIPELINING\nSIZE {max_size}\n8BITMIME\nENHANCEDSTATUSCODES");
+    if starttls {
+        text.push_str("\nSTARTTLS");
+    }
     if max_recipients > 0 {
         text.push_str(&format!("\nLIMITS RCPTMAX={max_recipients}"));
     }
@@ -137,9 +141,9 @@ mod tests {
     #[test]
     fn several_lines_are_joined_by_hyphens() {
         assert_eq!(
-            ehlo("mx.example.com", 10, 100).to_string(),
+            ehlo("mx.example.com", 10, 100, true).to_string(),
             "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 10\r\n250-8BITMIME\r\n\
-             250-ENHANCEDSTATUSCODES\r\n250 LIMITS RCPTMAX=100\r\n"
+             250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 LIMITS RCPTMAX=100\r\n"
         );
     }
 }

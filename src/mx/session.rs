@@ -1,10 +1,11 @@
 //! A session: the conversation with one client, from the banner to the last word.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand::RngExt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Mx;
@@ -19,6 +20,8 @@ use super::verdict::Verdict;
 use super::wire::{DataError, LineError, Wire};
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::tls::Identity;
+use crate::transport::Transport;
 
 /// Errors after which a client is shown the door.
 const MAX_ERRORS: usize = 10;
@@ -44,14 +47,15 @@ const HTTP_VERBS: &[&[u8]] = &[
 ];
 
 /// One client's session.
-pub(super) struct Session<'a, S> {
+pub(super) struct Session<'a> {
     mx: &'a Mx,
-    wire: Wire<S>,
+    wire: Wire<Transport>,
     peer: IpAddr,
     conversation: Conversation,
     /// What the client called itself, and whether by EHLO.
     hello: Option<(String, Protocol)>,
     transaction: Option<Transaction<'a>>,
+    is_encrypted: bool,
     errors: usize,
     unknown: usize,
     transactions: usize,
@@ -67,50 +71,65 @@ enum Protocol {
 enum Next {
     GoOn,
     Close,
+    StartTls,
 }
 
-/// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
-pub(super) async fn run<S>(mx: Arc<Mx>, stream: S, peer: IpAddr, shutdown: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// Holds the whole conversation over `tcp`; ends when the client, we or `shutdown` end it.
+pub(super) async fn run(mx: Arc<Mx>, tcp: TcpStream, peer: IpAddr, shutdown: CancellationToken) {
     let mut session = Session {
         mx: &mx,
-        wire: Wire::new(stream, mx.limits.idle_timeout),
+        wire: Wire::new(Transport::Plain(tcp), mx.limits.idle_timeout),
         peer,
         conversation: Conversation::new(peer),
         hello: None,
         transaction: None,
+        is_encrypted: false,
         errors: 0,
         unknown: 0,
         transactions: 0,
     };
     session.wire.reply(&reply::greeting(&mx.hostname));
-    session.converse(&shutdown).await;
+    while let (Next::StartTls, Some(identity)) = (session.converse(&shutdown).await, &mx.identity) {
+        // Boxed: a handshake is large, and most sessions are idle without it.
+        session = match Box::pin(session.encrypted(identity)).await {
+            Ok(session) => session,
+            Err(cause) => return tracing::debug!(%cause, client = network(peer), "no TLS"),
+        };
+    }
     session.wire.close().await;
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
-    async fn converse(&mut self, shutdown: &CancellationToken) {
+impl<'a> Session<'a> {
+    /// The session after STARTTLS: all that was said in clear text is forgotten (RFC 3207 §4.2).
+    async fn encrypted(mut self, identity: &Identity) -> io::Result<Self> {
+        self.wire.flush().await?;
+        let wire = self.wire.start_tls(identity.acceptor()).await?;
+        let conversation = Conversation::new(self.peer);
+        Ok(Session { wire, conversation, hello: None, transaction: None, is_encrypted: true, ..self })
+    }
+
+    /// Carries out commands, up to the last or to STARTTLS.
+    async fn converse(&mut self, shutdown: &CancellationToken) -> Next {
         let mut first = true;
         loop {
             let line = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return self.wire.reply(&reply::SHUTTING_DOWN),
+                () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
                 line = self.wire.line(self.mx.limits.idle_timeout) => line,
             };
             let line = match line {
                 Ok(line) => line,
-                Err(LineError::Gone) => return,
-                Err(LineError::Idle) => return self.wire.reply(&reply::IDLE),
-                Err(LineError::TooLong) => return self.wire.reply(&reply::LINE_TOO_LONG),
-                Err(LineError::Malformed) => return self.wire.reply(&reply::NOT_A_LINE),
+                Err(LineError::Gone) => return Next::Close,
+                Err(LineError::Idle) => return self.close_with(&reply::IDLE),
+                Err(LineError::TooLong) => return self.close_with(&reply::LINE_TOO_LONG),
+                Err(LineError::Malformed) => return self.close_with(&reply::NOT_A_LINE),
             };
             if std::mem::take(&mut first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
-                return;
+                return Next::Close;
             }
-            if let Next::Close = self.answer(&line).await {
-                return;
+            match self.answer(&line).await {
+                Next::GoOn => {}
+                end => return end,
             }
         }
     }
@@ -125,6 +144,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
         match Command::parse(line) {
             Ok(Command::Data) => self.data().await,
+            Ok(Command::StartTls) => self.start_tls(),
             Ok(command) => {
                 let reply = self.carry_out(command).await.unwrap_or_else(|refusal| refusal);
                 self.say(&reply)
@@ -143,6 +163,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         if reply.closes() { Next::Close } else { Next::GoOn }
     }
 
+    fn close_with(&mut self, reply: &Reply) -> Next {
+        self.wire.reply(reply);
+        Next::Close
+    }
+
     async fn carry_out(&mut self, command: Command) -> Result<Reply, Reply> {
         match command {
             Command::Helo(name) => Ok(self.hello(name, Protocol::Smtp)),
@@ -157,7 +182,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             Command::Help => Ok(reply::HELP),
             Command::Vrfy => Ok(reply::CANNOT_VRFY),
             Command::Quit => Ok(reply::GOODBYE),
-            Command::Data => unreachable!("DATA answers twice, and has its own method"),
+            Command::Data | Command::StartTls => unreachable!("these have methods of their own"),
         }
     }
 
@@ -168,8 +193,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let Mx { hostname, limits, .. } = self.mx;
         match protocol {
             Protocol::Smtp => reply::helo(hostname),
-            Protocol::Esmtp => reply::ehlo(hostname, limits.max_size, limits.max_recipients),
+            Protocol::Esmtp => {
+                let starttls = self.mx.identity.is_some() && !self.is_encrypted;
+                reply::ehlo(hostname, limits.max_size, limits.max_recipients, starttls)
+            }
         }
+    }
+
+    fn start_tls(&mut self) -> Next {
+        if self.mx.identity.is_none() {
+            return self.say(&reply::NOT_IMPLEMENTED);
+        }
+        if self.is_encrypted || !self.conversation.allows(Verb::Mail) {
+            return self.say(&reply::BAD_SEQUENCE);
+        }
+        self.wire.reply(&reply::START_TLS);
+        Next::StartTls
     }
 
     fn mail(&mut self, mail: Mail) -> Result<Reply, Reply> {
@@ -211,8 +250,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
         if self.wire.has_input() {
             // Text before the 354 is no mail client's (RFC 2920 §3.1).
-            self.say(&reply::OUT_OF_TURN);
-            return Next::Close;
+            return self.close_with(&reply::OUT_OF_TURN);
         }
         let transaction = self.transaction.take().expect("RCPT came before DATA");
         match transaction.bounce().cloned() {
@@ -300,6 +338,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let (helo, protocol) = self.hello.as_ref().expect("HELO came before DATA");
         let protocol = match protocol {
             Protocol::Smtp => "SMTP",
+            Protocol::Esmtp if self.is_encrypted => "ESMTPS",
             Protocol::Esmtp => "ESMTP",
         };
         let at = clock::now();

@@ -6,9 +6,11 @@ use std::time::Duration;
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use super::data::{Decoder, Step, Violation};
 use super::reply::Reply;
+use crate::transport::Transport;
 
 /// Longest command line in octets, CRLF included: four times RFC 5321 §4.5.3.1.4, for the long
 /// paths of forwarders.
@@ -33,6 +35,9 @@ const MAX_STANDSTILL: Duration = Duration::from_secs(600);
 /// After our last word a client may talk on for so long, and so much, unheard.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: u64 = 64 * 1024;
+
+/// Bound of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection with its buffers.
 pub(super) struct Wire<S> {
@@ -158,6 +163,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.input.reserve(chunk);
         let mut limited = (&mut self.stream).take(chunk as u64);
         limited.read_buf(&mut self.input).await
+    }
+}
+
+impl Wire<Transport> {
+    /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
+    /// be taken for something said under TLS (CVE-2011-0411).
+    ///
+    /// # Errors
+    /// When the handshake fails, takes too long, or there is TLS already. The connection is of no
+    /// more use.
+    pub(super) async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        let Transport::Plain(tcp) = self.stream else {
+            return Err(io::Error::other("TLS inside TLS"));
+        };
+        let tls = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
+        Ok(Wire::new(Transport::Tls(Box::new(tls.into())), self.write_timeout))
     }
 }
 

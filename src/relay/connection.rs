@@ -10,10 +10,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::stream::{Lines, Transport};
+use super::stream::Lines;
 use super::{Body, Inner, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
+use crate::transport::Transport;
 
 /// A connection to the smarthost, before the message.
 pub struct Connection {
@@ -153,5 +154,5 @@ async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, R
     let name = ServerName::try_from(host.to_owned()).map_err(|cause| failed(&cause))?;
     let connector = TlsConnector::from(smarthost.tls.clone());
     let tls = connector.connect(name, tcp).await.map_err(|cause| failed(&cause))?;
-    Ok(Transport::Tls(Box::new(tls)))
+    Ok(Transport::Tls(Box::new(tls.into())))
 }

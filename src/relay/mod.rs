@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::config::{self, Tls};
-use crate::tls::{self, TlsError};
+use crate::config::{self, FileError, Tls};
+use crate::tls;
 use resolve::Resolver;
 
 /// Where the smarthost is and how to speak to it. Clones are cheap.
@@ -53,31 +53,18 @@ pub enum RelayError {
     Failed(String),
 }
 
-/// Why a smarthost cannot be used as configured; the text begins with the key in `[smarthost]`.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The authorities to trust.
-    #[error("ca_file: {0}")]
-    Tls(#[from] TlsError),
-    /// The password's file.
-    #[error("password_file: {path}: {cause}")]
-    Password {
-        /// The file.
-        path: std::path::PathBuf,
-        /// The operating system's word.
-        cause: std::io::Error,
-    },
-}
-
 impl Smarthost {
     /// The smarthost of `config`; says EHLO with `hostname`.
     ///
     /// # Errors
     /// When a file it names cannot be used.
-    pub fn new(config: &config::Smarthost, hostname: &str) -> Result<Self, SetupError> {
+    pub fn new(config: &config::Smarthost, hostname: &str) -> Result<Self, FileError> {
         let tls = match config.tls {
             Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
-            Tls::Starttls | Tls::Implicit => tls::verifying_client(config.ca_file.as_deref())?,
+            Tls::Starttls | Tls::Implicit => {
+                let trusted = tls::verifying_client(config.ca_file.as_deref());
+                trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
+            }
         };
         let inner = Inner {
             config: config.clone(),
@@ -153,12 +140,15 @@ impl From<std::io::Error> for RelayError {
 }
 
 /// User name and password; the password file's last line end is not part of it.
-fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>, SetupError> {
+fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>, FileError> {
     let (Some(username), Some(path)) = (&config.username, &config.password_file) else {
         return Ok(None);
     };
-    let secret =
-        std::fs::read_to_string(path).map_err(|cause| SetupError::Password { path: path.clone(), cause })?;
+    let secret = std::fs::read_to_string(path).map_err(|cause| FileError {
+        key: "smarthost.password_file",
+        path: path.clone(),
+        cause: cause.to_string(),
+    })?;
     let secret = secret.trim_end_matches(['\r', '\n']);
     Ok(Some(Credentials::new(username.clone(), secret.to_owned())))
 }
