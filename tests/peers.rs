@@ -63,7 +63,8 @@ fn swaks_delivers_until_the_last_use() {
     assert_eq!(output.status.code(), Some(24), "{}", said(&output));
     assert!(said(&output).contains("550 5.1.1"), "{}", said(&output));
     let record = smarthost.record();
-    assert_eq!((record.accepted(), record.connections), (2, 2));
+    assert_eq!(record.accepted(), 2);
+    assert!(record.connections <= 2, "a refused recipient is no reason to connect");
     let text = String::from_utf8(record.messages[0].body()).expect("swaks sends ASCII");
     assert!(text.contains("\r\n.\r\n..\r\nhello\r\n"), "{text}");
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memmem};
-use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MailFrom, RcptTo, Request};
+use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 
 use super::reply::{self, Reply};
 
@@ -37,6 +37,17 @@ pub(super) struct Mail {
     pub(super) size: Option<u64>,
     /// BODY=8BITMIME (RFC 6152).
     pub(super) is_8bit: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub(super) utf8: bool,
+}
+
+/// Where UTF-8 may stand in a command (RFC 6531).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Utf8 {
+    /// SMTPUTF8 has been offered: MAIL may ask for it.
+    pub(super) is_offered: bool,
+    /// MAIL has asked for it: RCPT may use it.
+    pub(super) is_wanted: bool,
 }
 
 /// Digits of a size that still fit 64 bits: smtp-proto 0.2.5 starts anew after that.
@@ -44,28 +55,32 @@ const MAX_SIZE_DIGITS: usize = 19;
 
 impl Command {
     /// Parses `line`, CRLF included.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, Reply> {
+    pub(super) fn parse(line: &[u8], utf8: Utf8) -> Result<Self, Reply> {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
         if text.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
             return Err(reply::NOT_ASCII);
         }
-        let verb = text.split(|b| *b == b' ').next().unwrap_or_default().to_ascii_uppercase();
-        if !text.is_ascii() {
-            let address = matches!(verb.as_slice(), b"MAIL" | b"RCPT");
-            return Err(if address { reply::NON_ASCII_ADDRESS } else { reply::NOT_ASCII });
-        }
-        let text = str::from_utf8(text).expect("ASCII is UTF-8");
-        if matches!(verb.as_slice(), b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS")
+        let text = str::from_utf8(text).map_err(|_| reply::NOT_ASCII)?;
+        let verb = text.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        if matches!(verb.as_str(), "DATA" | "RSET" | "QUIT" | "STARTTLS")
             && text.trim_end().len() > verb.len()
         {
             return Err(reply::SYNTAX);
         }
         let keywords = parameters(text)?;
+        if !text.is_ascii() {
+            match verb.as_str() {
+                "MAIL" if utf8.is_offered && keywords.iter().any(|keyword| keyword == "SMTPUTF8") => {}
+                "RCPT" if utf8.is_wanted => {}
+                "MAIL" | "RCPT" => return Err(reply::NON_ASCII_ADDRESS),
+                _ => return Err(reply::NOT_ASCII),
+            }
+        }
         let line = without_literal(line);
         match Request::parse(&mut line.iter()).map_err(|error| refusal(&error))? {
             Request::Ehlo { host } => Ok(Command::Ehlo(host.into_owned())),
             Request::Helo { host } => Ok(Command::Helo(host.into_owned())),
-            Request::Mail { from } => mail(&from, text, &keywords).map(Command::Mail),
+            Request::Mail { from } => mail(&from, text, &keywords, utf8).map(Command::Mail),
             Request::Rcpt { to } => rcpt(to, text, &keywords).map(Command::Rcpt),
             Request::Data => Ok(Command::Data),
             Request::Rset => Ok(Command::Rset),
@@ -79,9 +94,14 @@ impl Command {
     }
 }
 
-fn mail(from: &MailFrom<Cow<'_, str>>, text: &str, keywords: &[String]) -> Result<Mail, Reply> {
-    let offered = |keyword: &String| matches!(keyword.as_str(), "SIZE" | "BODY");
-    if !keywords.iter().all(offered) || from.flags & !(MAIL_BODY_8BITMIME | MAIL_BODY_7BIT) != 0 {
+fn mail(from: &MailFrom<Cow<'_, str>>, text: &str, keywords: &[String], utf8: Utf8) -> Result<Mail, Reply> {
+    let is_offered = |keyword: &String| match keyword.as_str() {
+        "SIZE" | "BODY" => true,
+        "SMTPUTF8" => utf8.is_offered,
+        _ => false,
+    };
+    let known = MAIL_BODY_8BITMIME | MAIL_BODY_7BIT | MAIL_SMTPUTF8;
+    if !keywords.iter().all(is_offered) || from.flags & !known != 0 {
         return Err(reply::PARAMETER_NOT_IMPLEMENTED);
     }
     let declares_size = keywords.iter().any(|keyword| keyword == "SIZE");
@@ -89,6 +109,7 @@ fn mail(from: &MailFrom<Cow<'_, str>>, text: &str, keywords: &[String]) -> Resul
         null_sender: from.address.is_empty() && text.contains("<>"),
         size: declares_size.then(|| u64::try_from(from.size).unwrap_or(u64::MAX)),
         is_8bit: from.flags & MAIL_BODY_8BITMIME != 0,
+        utf8: from.flags & MAIL_SMTPUTF8 != 0,
     })
 }
 
@@ -154,7 +175,11 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Command, Reply> {
-        Command::parse(format!("{line}\r\n").as_bytes())
+        parse_with(line, Utf8::default())
+    }
+
+    fn parse_with(line: &str, utf8: Utf8) -> Result<Command, Reply> {
+        Command::parse(format!("{line}\r\n").as_bytes(), utf8)
     }
 
     fn mail_of(line: &str) -> Mail {
@@ -277,7 +302,21 @@ mod tests {
         assert_eq!(parse("NOOP \u{7f}"), Err(reply::NOT_ASCII));
         assert_eq!(parse("EHLO ü.example"), Err(reply::NOT_ASCII));
         assert_eq!(parse("RCPT TO:<ü@example.com>"), Err(reply::NON_ASCII_ADDRESS));
-        assert_eq!(Command::parse(b"NOOP \xff\r\n"), Err(reply::NOT_ASCII));
+        assert_eq!(Command::parse(b"NOOP \xff\r\n", Utf8::default()), Err(reply::NOT_ASCII));
+    }
+
+    #[test]
+    fn utf8_may_stand_in_addresses_when_it_was_offered_and_asked_for() {
+        let (offered, wanted) =
+            (Utf8 { is_offered: true, is_wanted: false }, Utf8 { is_offered: true, is_wanted: true });
+        let utf8 = parse_with("MAIL FROM:<jürgen@b.example> SMTPUTF8", offered);
+        assert!(matches!(utf8, Ok(Command::Mail(Mail { utf8: true, .. }))), "{utf8:?}");
+        assert_eq!(parse_with("MAIL FROM:<jürgen@b.example>", offered), Err(reply::NON_ASCII_ADDRESS));
+        let path = "k7m2q1@bücher.example".to_owned();
+        assert_eq!(parse_with("RCPT TO:<k7m2q1@bücher.example>", wanted), Ok(Command::Rcpt(path)));
+        assert_eq!(parse_with("RCPT TO:<k7m2q1@bücher.example>", offered), Err(reply::NON_ASCII_ADDRESS));
+        assert_eq!(parse_with("EHLO ü.example", wanted), Err(reply::NOT_ASCII));
+        assert_eq!(Command::parse(b"RCPT TO:<\xff@b.example>\r\n", wanted), Err(reply::NOT_ASCII));
     }
 
     #[test]

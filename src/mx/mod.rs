@@ -57,8 +57,10 @@ impl Mx {
         }
     }
 
-    /// Our domain that `name` means: any case, with or without a trailing dot.
+    /// Our domain that `name` means: any case, with or without a trailing dot, in ASCII or not.
     fn own_domain(&self, name: &str) -> Option<&Domain> {
+        let international: Option<Domain> = if name.is_ascii() { None } else { name.parse().ok() };
+        let name = international.as_ref().map_or(name, Domain::as_str);
         let name = name.strip_suffix('.').unwrap_or(name);
         self.domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
     }

@@ -99,6 +99,7 @@ pub(super) const OUT_OF_TURN: Reply = Reply::new(554, "5.5.0", "you spoke out of
 pub(super) const LOOP: Reply = Reply::new(554, "5.4.6", "mail loop");
 pub(super) const HEADER_TOO_LARGE: Reply = Reply::new(554, "5.3.4", "header section too large");
 pub(super) const NO_8BIT: Reply = Reply::new(554, "5.6.3", "8-bit text cannot be forwarded");
+pub(super) const NO_UTF8: Reply = Reply::new(550, "5.6.7", "UTF-8 addresses cannot be forwarded");
 pub(super) const UNKNOWN_PARAMETER: Reply = Reply::new(555, "5.5.4", "unknown parameter");
 
 /// The banner.
@@ -111,11 +112,29 @@ pub(super) fn helo(hostname: &str) -> Reply {
     Reply { code: 250, enhanced: "", text: hostname.to_owned().into() }
 }
 
-/// The answer to EHLO; 0 stands for no limit (RFC 1870 §4, RFC 9422 for LIMITS).
-pub(super) fn ehlo(hostname: &str, max_size: u64, max_recipients: usize, starttls: bool) -> Reply {
-    let mut text = format!("{hostname}\nPIPELINING\nSIZE {max_size}\n8BITMIME\nENHANCEDSTATUSCODES");
-    if starttls {
-        text.push_str("\nSTARTTLS");
+/// The extensions that not every session is offered.
+pub(super) struct Extensions {
+    /// SIZE (RFC 1870); 0 stands for no limit.
+    pub(super) max_size: u64,
+    /// LIMITS RCPTMAX (RFC 9422); 0 stands for no limit.
+    pub(super) max_recipients: usize,
+    /// 8BITMIME (RFC 6152).
+    pub(super) is_8bit: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub(super) utf8: bool,
+    /// STARTTLS (RFC 3207).
+    pub(super) starttls: bool,
+}
+
+/// The answer to EHLO.
+pub(super) fn ehlo(hostname: &str, extensions: &Extensions) -> Reply {
+    let Extensions { max_size, max_recipients, is_8bit, utf8, starttls } = *extensions;
+    let mut text = format!("{hostname}\nPIPELINING\nSIZE {max_size}\nENHANCEDSTATUSCODES");
+    for (offered, line) in [(is_8bit, "8BITMIME"), (utf8, "SMTPUTF8"), (starttls, "STARTTLS")] {
+        if offered {
+            text.push('\n');
+            text.push_str(line);
+        }
     }
     if max_recipients > 0 {
         text.push_str(&format!("\nLIMITS RCPTMAX={max_recipients}"));
@@ -140,10 +159,11 @@ mod tests {
 
     #[test]
     fn several_lines_are_joined_by_hyphens() {
+        let all = Extensions { max_size: 10, max_recipients: 100, is_8bit: true, utf8: true, starttls: true };
         assert_eq!(
-            ehlo("mx.example.com", 10, 100, true).to_string(),
-            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 10\r\n250-8BITMIME\r\n\
-             250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 LIMITS RCPTMAX=100\r\n"
+            ehlo("mx.example.com", &all).to_string(),
+            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 10\r\n250-ENHANCEDSTATUSCODES\r\n\
+             250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n250 LIMITS RCPTMAX=100\r\n"
         );
     }
 }

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Mx;
-use super::command::{Command, Mail};
+use super::command::{Command, Mail, Utf8};
 use super::conversation::{Conversation, Verb};
 use super::dsn::Report;
-use super::reply::{self, Reply};
+use super::reply::{self, Extensions, Reply};
 use super::settlement::Settlement;
 use super::trace::Received;
 use super::transaction::Transaction;
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
         if self.unknown >= MAX_UNKNOWN {
             return self.say(&reply::TOO_MANY_UNKNOWN);
         }
-        match Command::parse(line) {
+        match Command::parse(line, self.utf8()) {
             Ok(Command::Data) => self.data().await,
             Ok(Command::StartTls) => self.start_tls(),
             Ok(command) => {
@@ -150,6 +150,13 @@ impl<'a> Session<'a> {
                 self.say(&reply)
             }
             Err(refusal) => self.say(&refusal),
+        }
+    }
+
+    fn utf8(&self) -> Utf8 {
+        Utf8 {
+            is_offered: self.mx.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
+            is_wanted: self.transaction.as_ref().is_some_and(Transaction::is_utf8),
         }
     }
 
@@ -194,8 +201,19 @@ impl<'a> Session<'a> {
         match protocol {
             Protocol::Smtp => reply::helo(hostname),
             Protocol::Esmtp => {
-                let starttls = self.mx.identity.is_some() && !self.is_encrypted;
-                reply::ehlo(hostname, limits.max_size, limits.max_recipients, starttls)
+                // What the smarthost cannot do we could only refuse later; nothing is known of it
+                // before the first connection.
+                let smarthost = self.mx.smarthost.capabilities();
+                let its_limit = smarthost.and_then(|smarthost| smarthost.max_size);
+                let max_size = [limits.max_size, its_limit.unwrap_or(0)].into_iter().filter(|size| *size > 0);
+                let extensions = Extensions {
+                    max_size: max_size.min().unwrap_or(0),
+                    max_recipients: limits.max_recipients,
+                    is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
+                    utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
+                    starttls: self.mx.identity.is_some() && !self.is_encrypted,
+                };
+                reply::ehlo(hostname, &extensions)
             }
         }
     }
@@ -261,7 +279,7 @@ impl<'a> Session<'a> {
 
     async fn forward(&mut self, transaction: Transaction<'a>) -> Next {
         let (id, name) = (message_id(), transaction.log_name());
-        let fields = self.received(&id, transaction.sole_alias().as_deref());
+        let fields = self.received(&id, transaction.sole_alias().as_deref(), transaction.is_utf8());
         let settlement = match transaction.data(fields).await {
             Ok(settlement) => settlement,
             Err(verdict) => {
@@ -334,10 +352,13 @@ impl<'a> Session<'a> {
         self.say(&reply)
     }
 
-    fn received(&self, id: &str, alias: Option<&str>) -> String {
+    fn received(&self, id: &str, alias: Option<&str>, utf8: bool) -> String {
         let (helo, protocol) = self.hello.as_ref().expect("HELO came before DATA");
         let protocol = match protocol {
+            // RFC 3848, RFC 6531 §4.3.
             Protocol::Smtp => "SMTP",
+            Protocol::Esmtp if utf8 && self.is_encrypted => "UTF8SMTPS",
+            Protocol::Esmtp if utf8 => "UTF8SMTP",
             Protocol::Esmtp if self.is_encrypted => "ESMTPS",
             Protocol::Esmtp => "ESMTP",
         };

@@ -72,6 +72,11 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// Whether MAIL has asked for SMTPUTF8.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.mail.utf8
+    }
+
     /// Whether this is a bounce, and of what.
     pub(super) fn bounce(&self) -> Option<&BounceOf> {
         match self.recipients.as_slice() {
@@ -100,7 +105,7 @@ impl<'a> Transaction<'a> {
         let Upstream::Open { connection, .. } = self.upstream else {
             return Err(Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed"));
         };
-        let max_size = [self.mx.limits.max_size, connection.max_size().unwrap_or(0)];
+        let max_size = [self.mx.limits.max_size, connection.capabilities().max_size.unwrap_or(0)];
         let max_size = max_size.into_iter().filter(|size| *size > 0).min().unwrap_or(u64::MAX);
         match connection.data().await {
             Ok(body) => Ok(Settlement::new(self.mx, names, body, fields, watch, max_size)),
@@ -153,9 +158,9 @@ impl<'a> Transaction<'a> {
                 *sender = wanted;
                 renew(connection, &envelope, &self.recipients).await
             }
-            Upstream::Closed => match self.connect(&envelope).await {
+            Upstream::Closed => match self.mx.smarthost.begin(&envelope).await {
                 Ok(connection) => {
-                    self.upstream = Upstream::Open { connection, sender: wanted };
+                    self.upstream = Upstream::Open { connection: Box::new(connection), sender: wanted };
                     self.check_capabilities()?;
                     Ok(())
                 }
@@ -168,18 +173,15 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    async fn connect(&self, envelope: &Envelope) -> Result<Box<Connection>, RelayError> {
-        let mut connection = Box::new(self.mx.smarthost.connect().await?);
-        connection.mail(envelope).await?;
-        Ok(connection)
-    }
-
     /// What the client declared must be what the smarthost can do.
     fn check_capabilities(&mut self) -> Result<(), Verdict> {
         let Upstream::Open { connection, .. } = &self.upstream else { return Ok(()) };
-        let verdict = if self.mail.is_8bit && !connection.takes_8bit() {
+        let capabilities = connection.capabilities();
+        let verdict = if self.mail.is_8bit && !capabilities.is_8bit {
             Verdict::new(reply::NO_8BIT, "no-8bit")
-        } else if connection.max_size().is_some_and(|most| self.mail.size.is_some_and(|size| size > most)) {
+        } else if self.mail.utf8 && !capabilities.utf8 {
+            Verdict::new(reply::NO_UTF8, "no-utf8")
+        } else if capabilities.max_size.is_some_and(|most| self.mail.size.is_some_and(|size| size > most)) {
             Verdict::new(reply::TOO_LARGE, "too-large")
         } else {
             return Ok(());
@@ -195,6 +197,7 @@ impl<'a> Transaction<'a> {
             sender: self.mx.ledger.bounce_key().address(sender, domain),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,
+            utf8: self.mail.utf8,
         }
     }
 

@@ -1,24 +1,18 @@
 //! The message: streamed with our own dot-stuffing, settled by the answer to the final dot.
 
-use std::time::Duration;
-
-use mail_send::SmtpClient;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::RelayError;
-use super::stream::Lines;
+use super::{Connection, RelayError};
 
 /// Octets gathered before they are written: what `mx` reads at a time, and room for the dots.
 const CHUNK: usize = 16 * 1024;
 
 /// A connection in the middle of DATA.
 pub struct Body {
-    client: SmtpClient<Lines>,
+    connection: Connection,
     stuffing: Stuffing,
     pending: Vec<u8>,
-    write_timeout: Duration,
-    final_timeout: Duration,
 }
 
 /// What the smarthost made of a message.
@@ -33,8 +27,8 @@ pub enum Outcome {
 }
 
 impl Body {
-    pub(super) fn new(client: SmtpClient<Lines>, write_timeout: Duration, final_timeout: Duration) -> Self {
-        Body { client, stuffing: Stuffing::new(), pending: Vec::new(), write_timeout, final_timeout }
+    pub(super) fn new(connection: Connection) -> Self {
+        Body { connection, stuffing: Stuffing::new(), pending: Vec::new() }
     }
 
     /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
@@ -50,18 +44,28 @@ impl Body {
     /// afterwards only the final dot is missing.
     pub async fn flush(&mut self) -> Result<(), RelayError> {
         self.write_pending().await?;
-        match self.client.stream.is_in_step() {
+        match self.connection.is_in_step() {
             true => Ok(()),
             false => Err(RelayError::Failed("it answered before the end of the message, or hung up".into())),
         }
     }
 
     /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
-    /// be delivered.
+    /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
         let dot: &[u8] = if self.stuffing.at_line_start { b".\r\n" } else { b"\r\n.\r\n" };
-        self.client.timeout = self.final_timeout;
-        match self.client.cmd(dot).await {
+        let outcome = self.settle(dot).await;
+        if outcome == Outcome::Accepted {
+            let pool = self.connection.smarthost.pool.clone();
+            pool.put(self.connection);
+        }
+        outcome
+    }
+
+    async fn settle(&mut self, dot: &[u8]) -> Outcome {
+        let Connection { client, smarthost, .. } = &mut self.connection;
+        client.timeout = smarthost.config.final_timeout;
+        match client.cmd(dot).await {
             Ok(reply) if (200..300).contains(&reply.code) => Outcome::Accepted,
             Ok(reply) if (400..600).contains(&reply.code) => {
                 tracing::debug!(code = reply.code, text = reply.message, "the smarthost refused the message");
@@ -79,11 +83,13 @@ impl Body {
     }
 
     async fn write_pending(&mut self) -> Result<(), RelayError> {
-        let written = timeout(self.write_timeout, async {
-            self.client.stream.write_all(&self.pending).await?;
-            self.client.stream.flush().await
+        let Connection { client, smarthost, .. } = &mut self.connection;
+        let limit = smarthost.config.write_timeout;
+        let written = timeout(limit, async {
+            client.stream.write_all(&self.pending).await?;
+            client.stream.flush().await
         });
-        written.await.map_err(|_| RelayError::timed_out("writing", self.write_timeout))??;
+        written.await.map_err(|_| RelayError::timed_out("writing", limit))??;
         self.pending.clear();
         Ok(())
     }

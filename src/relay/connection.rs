@@ -1,11 +1,11 @@
 //! The envelope: greeting, EHLO, TLS, AUTH, MAIL, RCPT, and DATA's 354.
 
 use std::io::Write;
-use std::time::Duration;
+use std::sync::Arc;
 
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
-use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse};
+use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -16,12 +16,25 @@ use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::transport::Transport;
 
-/// A connection to the smarthost, before the message.
+/// A connection to the smarthost, between messages or in an envelope.
 pub struct Connection {
-    client: SmtpClient<Lines>,
-    capabilities: EhloResponse<String>,
-    write_timeout: Duration,
-    final_timeout: Duration,
+    pub(super) client: SmtpClient<Lines>,
+    pub(super) smarthost: Arc<Inner>,
+    capabilities: Capabilities,
+    messages: usize,
+}
+
+/// What the smarthost can do, as far as it matters to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// 8-bit bodies (RFC 6152).
+    pub is_8bit: bool,
+    /// Addresses and header fields in UTF-8 (RFC 6531).
+    pub utf8: bool,
+    /// The largest message in octets (RFC 1870); `None` when it does not say.
+    pub max_size: Option<u64>,
+    /// It understands SIZE at MAIL.
+    size: bool,
 }
 
 /// What MAIL says about a message.
@@ -33,60 +46,56 @@ pub struct Envelope {
     pub size: Option<u64>,
     /// `BODY=8BITMIME`.
     pub is_8bit: bool,
+    /// `SMTPUTF8`.
+    pub utf8: bool,
 }
 
 impl Connection {
     /// Greeting, EHLO, TLS and AUTH as the configuration wants them.
-    pub(super) async fn open(tcp: TcpStream, tls: Tls, smarthost: &Inner) -> Result<Self, RelayError> {
+    pub(super) async fn open(tcp: TcpStream, tls: Tls, smarthost: Arc<Inner>) -> Result<Self, RelayError> {
         // Small commands and their answers alternate: Nagle's algorithm would only delay them.
         tcp.set_nodelay(true)?;
-        let Inner { config, hostname, credentials, .. } = smarthost;
+        let Inner { config, hostname, credentials, .. } = &*smarthost;
         let mut transport = Transport::Plain(tcp);
         if tls == Tls::Implicit {
-            transport = encrypt(transport, smarthost).await?;
+            transport = encrypt(transport, &smarthost).await?;
         }
         let mut client = SmtpClient { stream: Lines::new(transport), timeout: config.connect_timeout };
         client.read().await?.assert_code(220)?;
         let mut capabilities = client.ehlo(hostname).await?;
         if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.has_capability(EXT_START_TLS) {
-            client = starttls(client, &capabilities, smarthost).await?;
+            client = starttls(client, &capabilities, &smarthost).await?;
             // What was said in clear text counts no more (RFC 3207 §4.2).
             capabilities = client.ehlo(hostname).await?;
         }
         if let Some(credentials) = credentials {
             client.authenticate(credentials, &capabilities).await?;
         }
-        client.timeout = config.command_timeout;
-        Ok(Connection {
-            client,
-            capabilities,
-            write_timeout: config.write_timeout,
-            final_timeout: config.final_timeout,
-        })
+        let capabilities = Capabilities::from(&capabilities);
+        smarthost.learned.store(Some(Arc::new(capabilities)));
+        Ok(Connection { client, smarthost, capabilities, messages: 0 })
     }
 
-    /// Whether the smarthost takes 8-bit bodies (RFC 6152).
-    pub fn takes_8bit(&self) -> bool {
-        self.capabilities.has_capability(EXT_8BIT_MIME)
-    }
-
-    /// The largest message it takes, in octets (RFC 1870); `None` when it did not say.
-    pub fn max_size(&self) -> Option<u64> {
-        let size = u64::try_from(self.capabilities.size).unwrap_or(u64::MAX);
-        (self.capabilities.has_capability(EXT_SIZE) && size > 0).then_some(size)
+    /// What the smarthost said that it can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     /// MAIL.
     pub async fn mail(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
+        self.client.timeout = self.smarthost.config.command_timeout;
         let mut command = format!("MAIL FROM:<{}>", envelope.sender).into_bytes();
         let infallible = "writing to memory";
         if let Some(size) = envelope.size
-            && self.capabilities.has_capability(EXT_SIZE)
+            && self.capabilities.size
         {
             write!(command, " SIZE={size}").expect(infallible);
         }
-        if envelope.is_8bit && self.takes_8bit() {
+        if envelope.is_8bit && self.capabilities.is_8bit {
             write!(command, " BODY=8BITMIME").expect(infallible);
+        }
+        if envelope.utf8 && self.capabilities.utf8 {
+            write!(command, " SMTPUTF8").expect(infallible);
         }
         write!(command, "\r\n").expect(infallible);
         self.command(command).await
@@ -110,7 +119,23 @@ impl Connection {
         self.check_step()?;
         self.client.cmd("DATA\r\n").await?.assert_code(354)?;
         self.check_step()?;
-        Ok(Body::new(self.client, self.write_timeout, self.final_timeout))
+        self.messages += 1;
+        Ok(Body::new(self))
+    }
+
+    /// Messages begun on this connection.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Whether the smarthost has said nothing unasked, and not hung up.
+    pub(super) fn is_in_step(&mut self) -> bool {
+        self.client.stream.is_in_step()
+    }
+
+    /// QUIT, between messages.
+    pub(super) async fn quit(mut self) -> Result<(), RelayError> {
+        self.command("QUIT\r\n").await
     }
 
     async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<(), RelayError> {
@@ -119,9 +144,21 @@ impl Connection {
     }
 
     fn check_step(&mut self) -> Result<(), RelayError> {
-        match self.client.stream.is_in_step() {
+        match self.is_in_step() {
             true => Ok(()),
             false => Err(RelayError::Failed("it spoke out of turn, or hung up".into())),
+        }
+    }
+}
+
+impl From<&EhloResponse<String>> for Capabilities {
+    fn from(ehlo: &EhloResponse<String>) -> Self {
+        let (size, limit) = (ehlo.has_capability(EXT_SIZE), u64::try_from(ehlo.size).unwrap_or(u64::MAX));
+        Capabilities {
+            is_8bit: ehlo.has_capability(EXT_8BIT_MIME),
+            utf8: ehlo.has_capability(EXT_SMTP_UTF8),
+            max_size: (size && limit > 0).then_some(limit),
+            size,
         }
     }
 }

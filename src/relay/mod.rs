@@ -1,21 +1,23 @@
-//! The client side towards the smarthost: one connection, one message.
+//! The client side towards the smarthost.
 //!
-//! [`Smarthost::connect`] → [`Connection::mail`] → [`Connection::rcpt`] … → [`Connection::data`] →
+//! [`Smarthost::begin`] → [`Connection::rcpt`] … → [`Connection::data`] →
 //! [`Body::write`] … → [`Body::finish`]. Dropping a [`Connection`] or [`Body`] closes the socket
 //! without a final dot and without QUIT: the only way to cancel that no smarthost can mistake for
 //! a message. The words of the smarthost go no further than the debug log; callers see a code.
 
 mod body;
 mod connection;
+mod pool;
 mod resolve;
 mod stream;
 
 pub use body::{Body, Outcome};
-pub use connection::{Connection, Envelope};
+pub use connection::{Capabilities, Connection, Envelope};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use mail_send::Credentials;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,6 +25,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::{self, FileError, Tls};
 use crate::tls;
+use pool::Pool;
 use resolve::Resolver;
 
 /// Where the smarthost is and how to speak to it. Clones are cheap.
@@ -37,6 +40,9 @@ struct Inner {
     tls: Arc<ClientConfig>,
     credentials: Option<Arc<Credentials<String>>>,
     resolver: Resolver,
+    pool: Arc<Pool>,
+    /// What the last connection was told.
+    learned: ArcSwapOption<Capabilities>,
 }
 
 /// What went wrong with the smarthost.
@@ -72,15 +78,35 @@ impl Smarthost {
             tls: Arc::new(tls),
             credentials: credentials(config)?.map(Arc::new),
             resolver: Resolver::default(),
+            pool: Arc::default(),
+            learned: ArcSwapOption::empty(),
         };
         Ok(Smarthost { inner: Arc::new(inner) })
     }
 
-    /// A connection that is ready for MAIL.
+    /// A connection, idle or new, on which MAIL was said for `envelope`.
     ///
     /// # Errors
-    /// Everything that goes wrong on the way, time included (`connect_timeout`).
-    pub async fn connect(&self) -> Result<Connection, RelayError> {
+    /// What went wrong on a new connection; trouble with an idle one is only a reason to make one.
+    pub async fn begin(&self, envelope: &Envelope) -> Result<Connection, RelayError> {
+        if let Some(mut idle) = self.inner.pool.take() {
+            match idle.mail(envelope).await {
+                Ok(()) => return Ok(idle),
+                Err(cause) => tracing::debug!(%cause, "an idle connection was of no use; trying a new one"),
+            }
+        }
+        let mut new = self.connect().await?;
+        new.mail(envelope).await?;
+        Ok(new)
+    }
+
+    /// What the smarthost can do, as last heard; `None` before the first connection.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.inner.learned.load().as_deref().copied()
+    }
+
+    /// A connection that is ready for MAIL, within `connect_timeout`.
+    async fn connect(&self) -> Result<Connection, RelayError> {
         let limit = self.inner.config.connect_timeout;
         let opened = timeout(limit, async {
             match self.open(self.inner.config.tls).await {
@@ -95,7 +121,7 @@ impl Smarthost {
     }
 
     async fn open(&self, tls: Tls) -> Result<Connection, RelayError> {
-        Connection::open(self.dial().await?, tls, &self.inner).await
+        Connection::open(self.dial().await?, tls, self.inner.clone()).await
     }
 
     /// A TCP connection to the first address that takes one.

@@ -1,0 +1,88 @@
+//! Idle connections to the smarthost, kept for the next message.
+//!
+//! A connection comes here only after a delivery, when both sides agree that nothing is under
+//! way; it is taken out only when the smarthost has said nothing since.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Connection;
+
+/// How long a connection may wait for its next message. Longer than the gaps within a burst,
+/// shorter than the patience of any smarthost (Postfix under stress: 10 s).
+const MAX_IDLE_TIME: Duration = Duration::from_secs(5);
+
+/// How many may wait at once.
+const MAX_IDLE: usize = 20;
+
+/// Messages of one connection; smarthosts have limits of this kind, too.
+const MAX_MESSAGES: usize = 100;
+
+/// Bound of the farewell.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Pool {
+    /// In the order of their return, so the oldest is the first.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: Connection,
+    until: Instant,
+}
+
+impl Pool {
+    /// A connection that is provably in step, the one used last.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        while let Some(Idle { mut connection, until }) = idle.pop() {
+            if Instant::now() < until && connection.is_in_step() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose message has been answered, or says farewell to it.
+    pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+        let mut idle = self.lock();
+        if connection.messages() >= MAX_MESSAGES || idle.len() >= MAX_IDLE {
+            tokio::spawn(farewell(connection));
+            return;
+        }
+        if idle.is_empty() {
+            tokio::spawn(self.clone().sweep());
+        }
+        idle.push(Idle { connection, until: Instant::now() + MAX_IDLE_TIME });
+    }
+
+    /// Ends connections whose time is up, as long as there are any.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let Some(until) = self.lock().first().map(|oldest| oldest.until) else { return };
+            sleep_until(until).await;
+            let over: Vec<_> = {
+                let mut idle = self.lock();
+                let now = Instant::now();
+                let alive = idle.iter().position(|one| now < one.until).unwrap_or(idle.len());
+                idle.drain(..alive).collect()
+            };
+            for one in over {
+                farewell(one.connection).await;
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // A list of connections is whole whatever happened to the thread that held it.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// QUIT, and a moment for the answer.
+async fn farewell(connection: Connection) {
+    let _ = timeout(QUIT_TIMEOUT, connection.quit()).await; // it ends either way
+}

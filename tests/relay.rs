@@ -1,0 +1,159 @@
+//! The relay's idle connections: used again only when both sides are in step, and never trusted.
+//!
+//! Each test is the smarthost itself, line by line.
+
+use std::time::Duration;
+
+use tempalias::address::Mailbox;
+use tempalias::config;
+use tempalias::relay::{Envelope, Outcome, Smarthost};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// More than anything here takes on a slow machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// One end of a connection that the relay opened.
+struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    /// The next connection, greeted, with EHLO answered.
+    async fn accept(listener: &TcpListener) -> Peer {
+        let mut peer = Peer(BufReader::new(listener.accept().await.unwrap().0));
+        peer.say("220 smarthost.test\r\n").await;
+        peer.answer("EHLO", "250-smarthost.test\r\n250 PIPELINING\r\n").await;
+        peer
+    }
+
+    /// Takes a message, up to the answer to its final dot.
+    async fn take_message(&mut self, answer: &str) {
+        self.answer("MAIL", "250 ok\r\n").await;
+        self.answer("RCPT", "250 ok\r\n").await;
+        self.answer("DATA", "354 go\r\n").await;
+        while self.hear().await != ".\r\n" {}
+        self.say(answer).await;
+    }
+
+    async fn answer(&mut self, verb: &str, reply: &str) {
+        let line = self.hear().await;
+        assert!(line.starts_with(verb), "{line:?} is no {verb}");
+        self.say(reply).await;
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The next line; empty at the end.
+    async fn hear(&mut self) -> String {
+        let mut line = String::new();
+        timeout(SOON, self.0.read_line(&mut line)).await.expect("a line in time").unwrap();
+        line
+    }
+}
+
+async fn scene() -> (TcpListener, Smarthost) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = config::Smarthost {
+        host: address.ip().to_string(),
+        port: address.port(),
+        tls: config::Tls::None,
+        ..Default::default()
+    };
+    (listener, Smarthost::new(&config, "mx.example.com").unwrap())
+}
+
+async fn deliver(smarthost: &Smarthost) -> Outcome {
+    let envelope = Envelope { sender: "b.0.x@example.com".into(), size: None, is_8bit: false, utf8: false };
+    let target: Mailbox = "target@mailbox.test".parse().unwrap();
+    let mut connection = smarthost.begin(&envelope).await.unwrap();
+    connection.rcpt(&target).await.unwrap();
+    let mut body = connection.data().await.unwrap();
+    body.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
+    body.flush().await.unwrap();
+    body.finish().await
+}
+
+#[tokio::test]
+async fn the_next_message_takes_the_same_connection() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.take_message("250 one\r\n").await;
+        peer.take_message("250 two\r\n").await;
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_is_replaced() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.take_message("250 one\r\n").await;
+        drop(peer);
+        Peer::accept(&listener).await.take_message("250 two\r\n").await;
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_on_an_idle_connection_is_tried_once_more_on_a_new_one() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut first = Peer::accept(&listener).await;
+        first.take_message("250 one\r\n").await;
+        first.answer("MAIL", "421 too many messages\r\n").await;
+        Peer::accept(&listener).await.take_message("250 two\r\n").await;
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_answered_once_too_often_is_not_used_again() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut first = Peer::accept(&listener).await;
+        first.take_message("250 one\r\n250 and once more\r\n").await;
+        Peer::accept(&listener).await.take_message("250 two\r\n").await;
+        assert_eq!(first.hear().await, "", "closed, without another command");
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_message_takes_its_connection_with_it() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut first = Peer::accept(&listener).await;
+        first.take_message("550 no\r\n").await;
+        assert_eq!(first.hear().await, "");
+        Peer::accept(&listener).await.take_message("250 two\r\n").await;
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Refused(550));
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_with_quit_after_a_while() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.take_message("250 one\r\n").await;
+        peer.answer("QUIT", "221 bye\r\n").await;
+        assert_eq!(peer.hear().await, "");
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
