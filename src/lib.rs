@@ -12,6 +12,7 @@
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
 //! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
+//! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
 
@@ -27,6 +28,7 @@ pub mod mx;
 pub mod relay;
 pub mod sink;
 pub mod telemetry;
+pub mod throttle;
 pub mod tls;
 pub mod transport;
 pub mod web;
