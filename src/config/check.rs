@@ -107,6 +107,7 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 fn spans(config: &Config) -> Verdict {
     for (key, span) in [
         ("smtp.idle_timeout", config.smtp.idle_timeout),
+        ("smtp.stress_timeout", config.smtp.stress_timeout),
         ("aliases.purge_interval", config.aliases.purge_interval),
     ] {
         if !(SECOND..=DAY).contains(&span) {

@@ -84,9 +84,33 @@ pub struct Smtp {
     /// Longest wait for a command. Default: 300 s (RFC 5321 §4.5.3.2.7).
     #[serde(deserialize_with = "values::duration")]
     pub idle_timeout: Duration,
+    /// The same while more than 80 % of `max_connections` are taken. Default: 10 s.
+    #[serde(deserialize_with = "values::duration")]
+    pub stress_timeout: Duration,
+    /// Octets a second that a message must have come at after its first minute. Default: 500. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub min_data_rate: u64,
     /// Sessions at the same time. Default: 10,000. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections: usize,
+    /// Of these, of one client: an IPv4 address, or an IPv6 /64. Default: 50. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_connections_per_ip: usize,
+    /// New sessions of one client in a minute. Default: 300. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub connections_per_minute: u32,
+    /// Unknown recipients of one client in an hour. Default: 300. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub unknown_recipients_per_hour: u32,
+    /// Unknown recipients of one session. Default: 10. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_unknown_recipients: usize,
+    /// Errors of one session. Default: 10. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_errors: usize,
+    /// Messages of one session. Default: 100. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_messages: usize,
     /// Recipients of one message. Default: 100 (RFC 5321 §4.5.3.1.8). 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_recipients: usize,
@@ -100,7 +124,15 @@ impl Default for Smtp {
             tls_key: None,
             max_size: 25 << 20,
             idle_timeout: Duration::from_secs(300),
+            stress_timeout: Duration::from_secs(10),
+            min_data_rate: 500,
             max_connections: 10_000,
+            max_connections_per_ip: 50,
+            connections_per_minute: 300,
+            unknown_recipients_per_hour: 300,
+            max_unknown_recipients: 10,
+            max_errors: 10,
+            max_messages: 100,
             max_recipients: 100,
         }
     }

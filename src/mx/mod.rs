@@ -20,13 +20,19 @@ mod wire;
 
 pub use listener::serve;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::config::{Config, Smtp};
 use crate::ledger::Ledger;
 use crate::relay::Smarthost;
+use crate::throttle::{Rate, Slots};
 use crate::tls::Identity;
 use verdict::Verdict;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What all sessions share.
 pub struct Mx {
@@ -34,6 +40,9 @@ pub struct Mx {
     domains: Vec<Domain>,
     postmaster: Mailbox,
     limits: Smtp,
+    slots: Arc<Slots>,
+    connections: Rate,
+    unknown_recipients: Rate,
     ledger: Ledger,
     smarthost: Smarthost,
     identity: Option<Identity>,
@@ -46,11 +55,15 @@ impl Mx {
     /// When there is no domain: the configuration has been checked.
     pub fn new(config: &Config, ledger: Ledger, smarthost: Smarthost, identity: Option<Identity>) -> Self {
         assert!(!config.domains.is_empty(), "a checked configuration has a domain");
+        let limits = config.smtp.clone();
         Mx {
             hostname: config.hostname.to_string(),
             domains: config.domains.clone(),
             postmaster: config.postmaster.clone(),
-            limits: config.smtp.clone(),
+            slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
+            connections: Rate::new(limits.connections_per_minute, MINUTE),
+            unknown_recipients: Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE),
+            limits,
             ledger,
             smarthost,
             identity,
@@ -63,6 +76,14 @@ impl Mx {
         let name = international.as_ref().map_or(name, Domain::as_str);
         let name = name.strip_suffix('.').unwrap_or(name);
         self.domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// How long to wait for a command that begins now.
+    fn patience(&self) -> Duration {
+        match self.slots.are_scarce() {
+            true => self.limits.stress_timeout.min(self.limits.idle_timeout),
+            false => self.limits.idle_timeout,
+        }
     }
 
     fn default_domain(&self) -> &Domain {

@@ -60,6 +60,9 @@ pub(super) const BOUNCE_TAKEN: Reply = Reply::new(250, "2.0.0", "taken");
 pub(super) const SHUTTING_DOWN: Reply = Reply::new(421, "4.3.2", "shutting down, try again");
 pub(super) const IDLE: Reply = Reply::new(421, "4.4.2", "too slow");
 pub(super) const TOO_MANY_SESSIONS: Reply = Reply::new(421, "4.7.0", "too many sessions, try later");
+pub(super) const TOO_MANY_OF_YOURS: Reply = Reply::new(421, "4.7.0", "too many sessions of yours, try later");
+pub(super) const TOO_MANY_CONNECTIONS: Reply =
+    Reply::new(421, "4.7.0", "too many connections of yours in a minute, try later");
 pub(super) const TOO_MANY_ERRORS: Reply = Reply::new(421, "4.7.0", "too many errors");
 pub(super) const TOO_MANY_UNKNOWN: Reply = Reply::new(421, "4.7.0", "too many unknown recipients");
 pub(super) const TOO_MANY_MESSAGES: Reply = Reply::new(421, "4.7.0", "too many messages, connect again");

@@ -20,17 +20,9 @@ use super::verdict::Verdict;
 use super::wire::{DataError, LineError, Wire};
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::throttle::{ClientNet, is_reached};
 use crate::tls::Identity;
 use crate::transport::Transport;
-
-/// Errors after which a client is shown the door.
-const MAX_ERRORS: usize = 10;
-
-/// Unknown recipients after which it is: nobody guesses that often by mistake.
-const MAX_UNKNOWN: usize = 10;
-
-/// Messages after which it is asked to connect again.
-const MAX_TRANSACTIONS: usize = 100;
 
 /// First words of clients that speak HTTP, not SMTP.
 const HTTP_VERBS: &[&[u8]] = &[
@@ -115,7 +107,7 @@ impl<'a> Session<'a> {
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
-                line = self.wire.line(self.mx.limits.idle_timeout) => line,
+                line = self.wire.line(self.mx.patience()) => line,
             };
             let line = match line {
                 Ok(line) => line,
@@ -136,10 +128,10 @@ impl<'a> Session<'a> {
 
     /// Carries out one command and says what became of it.
     async fn answer(&mut self, line: &[u8]) -> Next {
-        if self.errors >= MAX_ERRORS {
+        if is_reached(self.mx.limits.max_errors, self.errors) {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
-        if self.unknown >= MAX_UNKNOWN {
+        if is_reached(self.mx.limits.max_unknown_recipients, self.unknown) {
             return self.say(&reply::TOO_MANY_UNKNOWN);
         }
         match Command::parse(line, self.utf8()) {
@@ -231,7 +223,7 @@ impl<'a> Session<'a> {
 
     fn mail(&mut self, mail: Mail) -> Result<Reply, Reply> {
         self.in_order(Verb::Mail)?;
-        if self.transactions >= MAX_TRANSACTIONS {
+        if is_reached(self.mx.limits.max_messages, self.transactions) {
             return Err(reply::TOO_MANY_MESSAGES);
         }
         self.transaction = Some(Transaction::begin(self.mx, mail)?);
@@ -256,8 +248,17 @@ impl<'a> Session<'a> {
                     client = network,
                     "recipient refused"
                 );
-                Err(verdict.reply)
+                Err(if verdict.reply == reply::NO_ALIAS { self.unknown_recipient() } else { verdict.reply })
             }
+        }
+    }
+
+    /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
+    /// and so is every other of this client's at its next guess.
+    fn unknown_recipient(&self) -> Reply {
+        match self.mx.unknown_recipients.count(ClientNet::from(self.peer)) {
+            Ok(()) => reply::NO_ALIAS,
+            Err(_) => reply::TOO_MANY_UNKNOWN,
         }
     }
 
@@ -301,7 +302,7 @@ impl<'a> Session<'a> {
     /// Streams the text through, and settles. After the first fault the connection to the
     /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
     async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
-        let mut data = self.wire.data();
+        let mut data = self.wire.data(self.mx.limits.min_data_rate);
         let mut so_far = Ok(settlement);
         while let Some(piece) = data.next().await? {
             if let Ok(settlement) = &mut so_far
@@ -323,7 +324,7 @@ impl<'a> Session<'a> {
     /// Reads a report about something we forwarded; nobody gets it.
     async fn take_bounce(&mut self, whom: BounceOf) -> Next {
         self.start_data();
-        let (mut report, mut data) = (Report::default(), self.wire.data());
+        let (mut report, mut data) = (Report::default(), self.wire.data(self.mx.limits.min_data_rate));
         loop {
             match data.next().await {
                 Ok(Some(piece)) => report.see(piece),
@@ -385,7 +386,7 @@ fn message_id() -> String {
 }
 
 /// The client's network, for the log: /24 or /48, no person's address.
-fn network(peer: IpAddr) -> String {
+pub(super) fn network(peer: IpAddr) -> String {
     match peer.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();

@@ -22,14 +22,11 @@ const COMMAND_CHUNK: usize = 512;
 /// Read at a time inside a message.
 const DATA_CHUNK: usize = 16 * 1024;
 
-/// A message may be slow for so long...
+/// A message may be slow for so long; then it must have come at the least rate on average
+/// (Postfix's `smtpd_min_data_rate`) ...
 const SLOW_START: Duration = Duration::from_secs(60);
 
-/// ... then must have come at this many octets a second on average (Postfix's
-/// `smtpd_min_data_rate`),
-const MIN_DATA_RATE: u64 = 500;
-
-/// and never stand still for this long.
+/// ... and must never stand still for this long.
 const MAX_STANDSTILL: Duration = Duration::from_secs(600);
 
 /// After our last word a client may talk on for so long, and so much, unheard.
@@ -51,6 +48,8 @@ pub(super) struct Wire<S> {
 pub(super) struct Data<'a, S> {
     wire: &'a mut Wire<S>,
     decoder: Decoder,
+    /// Octets a second; 0 stands for any.
+    min_rate: u64,
     start: Instant,
     received: u64,
     consumed: usize,
@@ -122,8 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The message that follows. What has been said so far is sent when the first piece is asked for.
-    pub(super) fn data(&mut self) -> Data<'_, S> {
-        Data { wire: self, decoder: Decoder::new(), start: Instant::now(), received: 0, consumed: 0 }
+    /// It must come at `min_rate` octets a second; 0 stands for any.
+    pub(super) fn data(&mut self, min_rate: u64) -> Data<'_, S> {
+        let decoder = Decoder::new();
+        Data { wire: self, decoder, min_rate, start: Instant::now(), received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -211,8 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
-        let deadline = data_deadline(self.start, self.received);
-        match timeout_at(deadline, self.wire.read(DATA_CHUNK)).await {
+        match timeout_at(self.deadline(), self.wire.read(DATA_CHUNK)).await {
             Err(_) => Err(DataError::Slow),
             Ok(Ok(len @ 1..)) => {
                 self.received += len as u64;
@@ -221,12 +221,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
             Ok(_) => Err(DataError::Gone),
         }
     }
-}
 
-/// By when the next octet of a message must be here.
-fn data_deadline(start: Instant, received: u64) -> Instant {
-    let at_min_rate = start + SLOW_START.max(Duration::from_secs(received / MIN_DATA_RATE));
-    at_min_rate.min(Instant::now() + MAX_STANDSTILL)
+    /// By when the next octet must be here.
+    fn deadline(&self) -> Instant {
+        let standstill = Instant::now() + MAX_STANDSTILL;
+        match self.received.checked_div(self.min_rate) {
+            Some(seconds) => standstill.min(self.start + SLOW_START.max(Duration::from_secs(seconds))),
+            None => standstill,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -299,8 +302,7 @@ mod tests {
                 tokio::time::sleep(SECOND).await;
             }
         });
-        let start = Instant::now();
-        let mut data = wire.data();
+        let (start, mut data) = (Instant::now(), wire.data(500));
         let error = loop {
             if let Err(error) = data.next().await {
                 break error;
@@ -312,11 +314,41 @@ mod tests {
         drip.await.unwrap();
     }
 
+    /// docs/smtp.md, Limits: 500 octets a second on average, counted from the start.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_may_be_slow_for_as_long_as_it_was_fast_before() {
+        assert_eq!(patience_with(100 * 500, 500).await, 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stands_still_is_given_up_after_ten_minutes_at_any_rate() {
+        assert_eq!(patience_with(2 * 600 * 500, 500).await, 600);
+        assert_eq!(patience_with(1, 0).await, 600);
+    }
+
+    /// Seconds until a message is given up of which `octets` came at once, and no more.
+    async fn patience_with(octets: usize, min_rate: u64) -> u64 {
+        let (mut wire, mut far) = pair();
+        let sender = tokio::spawn(async move {
+            far.write_all(&vec![b'x'; octets]).await.unwrap();
+            far // not dropped: the client is still there
+        });
+        let (start, mut data) = (Instant::now(), wire.data(min_rate));
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        drop(sender.await.unwrap());
+        start.elapsed().as_secs()
+    }
+
     #[tokio::test]
     async fn what_follows_a_message_is_the_next_command() {
         let (mut wire, mut far) = pair();
         far.write_all(b"hello\r\n..\r\n.\r\nQUIT\r\n").await.unwrap();
-        let (mut text, mut data) = (Vec::new(), wire.data());
+        let (mut text, mut data) = (Vec::new(), wire.data(0));
         while let Some(piece) = data.next().await.unwrap() {
             text.extend_from_slice(piece);
         }
