@@ -27,7 +27,8 @@ CREATE TABLE aliases (
     used        INTEGER NOT NULL DEFAULT 0 CHECK (used >= 0),
     last_spent  INTEGER,                     -- when the last use was spent
     paused      INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
-    bounces     INTEGER NOT NULL DEFAULT 0 CHECK (bounces >= 0),
+    bounces     INTEGER NOT NULL DEFAULT 0 CHECK (bounces >= 0),  -- in a row
+    row_start   INTEGER NOT NULL DEFAULT 0,  -- uses spent before the first message of that row
     CHECK (valid_until IS NOT NULL OR max_usage IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 

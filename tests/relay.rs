@@ -2,6 +2,8 @@
 //!
 //! Each test is the smarthost itself, line by line.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 use std::time::Duration;
 
 use tempalias::address::Mailbox;

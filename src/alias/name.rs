@@ -41,6 +41,13 @@ impl AliasName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The first two characters, for the log: enough to follow one alias through an hour of it, too
+    /// few to write to it.
+    pub fn shortened(&self) -> String {
+        let start: String = self.0.chars().take(2).collect();
+        format!("{start}…")
+    }
 }
 
 /// Reads the local part of an address: any case, with or without a `+tag`.

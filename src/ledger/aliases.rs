@@ -137,7 +137,9 @@ pub(super) fn amend(
     let bounces = if amendment.paused == Some(false) { 0 } else { alias.bounces };
     connection
         .prepare_cached(
-            "UPDATE aliases SET valid_until = ?2, max_usage = ?3, paused = ?4, bounces = ?5 WHERE name = ?1",
+            "UPDATE aliases SET valid_until = ?2, max_usage = ?3, paused = ?4, bounces = ?5,
+                 row_start = iif(?5 = 0, used, row_start)
+             WHERE name = ?1",
         )?
         .execute((
             name.as_str(),
@@ -153,11 +155,17 @@ pub(super) fn revoke(connection: &Connection, name: &AliasName) -> Result<bool, 
     Ok(connection.prepare_cached("DELETE FROM aliases WHERE name = ?1")?.execute([name.as_str()])? == 1)
 }
 
+/// Bounces are in a row as long as nearly every use since the row began has bounced. One may be
+/// missing, for the bounce of the latest message may still be on its way; two missing are a
+/// delivery, and the row begins anew with this bounce.
+pub(super) const BOUNCED: &str = "
+    UPDATE aliases SET
+        bounces   = iif(used - row_start <= bounces + 2, bounces + 1, 1),
+        row_start = iif(used - row_start <= bounces + 2, row_start, used - 1)
+    WHERE name = ?1 RETURNING bounces";
+
 pub(super) fn bounced(connection: &Connection, name: &AliasName) -> Result<Option<u32>, LedgerError> {
-    Ok(connection
-        .prepare_cached("UPDATE aliases SET bounces = bounces + 1 WHERE name = ?1 RETURNING bounces")?
-        .query_row([name.as_str()], |row| row.get(0))
-        .optional()?)
+    Ok(connection.prepare_cached(BOUNCED)?.query_row([name.as_str()], |row| row.get(0)).optional()?)
 }
 
 /// Writes, but changes nothing: shows that there is room and that the file may be written.
@@ -174,7 +182,7 @@ fn in_seconds(limits: Limits) -> Limits {
 /// An alias out of a row of [`SELECT`]; what does not parse is damage, never guessed at.
 fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
     let name: String = row.get(0)?;
-    let damaged = |what| LedgerError::Damaged { name: name.clone(), what };
+    let damaged = |what| LedgerError::Damaged { name: name.chars().take(2).chain(['…']).collect(), what };
     let instant = |seconds, what| Timestamp::from_second(seconds).map_err(|_| damaged(what));
     let valid_until: Option<i64> = row.get(5)?;
     Ok(Alias {

@@ -21,7 +21,7 @@ pub enum LedgerError {
     /// A row does not hold what the program writes there.
     #[error("ledger: alias {name} is damaged: {what}")]
     Damaged {
-        /// The alias.
+        /// The alias; as much of it as may be logged.
         name: String,
         /// The column.
         what: &'static str,

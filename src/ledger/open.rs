@@ -181,7 +181,9 @@ fn readers(path: &Path) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
         .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .with_init(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.pragma_update(None, "cell_size_check", "ON")
+            connection.pragma_update(None, "cell_size_check", "ON")?;
+            // The first read opens the write-ahead log: now, while there are descriptors.
+            connection.query_row("SELECT count(*) FROM state", [], |_| Ok(()))
         });
     Pool::builder()
         .max_size(READERS)

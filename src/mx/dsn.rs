@@ -1,37 +1,44 @@
 //! Bounces that come back: is this report one of failure?
 //!
-//! The envelope sender of what we forward also attracts delay notices and vacation replies; only
-//! a delivery status of `Action: failed` (RFC 3464 §2.3.3) tells that the target is gone.
+//! The envelope sender of what we forward also attracts delay notices and vacation replies. Only
+//! the `message/delivery-status` part of a `multipart/report` counts, and in it only
+//! `Action: failed` (RFC 3464 §2.3.3); what a report quotes of the message itself proves nothing.
 
-/// As much of a line as is looked at.
-const LOOKED_AT: usize = 64;
+use mail_parser::{MessageParser, MimeHeaders};
 
-/// Reads a report as it streams by, in a few octets of memory.
+/// As much of a report as is kept: the status comes before the returned message.
+const KEPT: usize = 64 * 1024;
+
+/// Gathers a report as it streams by.
 #[derive(Default)]
 pub(super) struct Report {
-    line: Vec<u8>,
-    failed: bool,
+    kept: Vec<u8>,
 }
 
 impl Report {
     /// Looks at the next piece.
     pub(super) fn see(&mut self, piece: &[u8]) {
-        for part in piece.split_inclusive(|b| *b == b'\n') {
-            let room = LOOKED_AT.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
-            if part.ends_with(b"\n") {
-                let line = self.line.to_ascii_lowercase();
-                self.line.clear();
-                let action = line.strip_prefix(b"action:").map(<[u8]>::trim_ascii_start);
-                self.failed |= action.is_some_and(|word| word.starts_with(b"failed"));
-            }
-        }
+        let room = KEPT - self.kept.len();
+        self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
     }
 
     /// Whether some delivery has failed for good.
     pub(super) fn is_failure(&self) -> bool {
-        self.failed
+        let Some(report) = MessageParser::default().parse(&self.kept) else { return false };
+        if !report.is_content_type("multipart", "report") {
+            return false;
+        }
+        let status = report.parts.iter().find(|part| part.is_content_type("message", "delivery-status"));
+        status.is_some_and(|part| has_failed(part.contents()))
     }
+}
+
+/// Whether one of the fields of a delivery status says so.
+fn has_failed(status: &[u8]) -> bool {
+    status.split(|octet| *octet == b'\n').any(|line| {
+        let line = line.to_ascii_lowercase();
+        line.strip_prefix(b"action:").is_some_and(|action| action.trim_ascii() == b"failed")
+    })
 }
 
 #[cfg(test)]
@@ -44,17 +51,46 @@ mod tests {
         report.is_failure()
     }
 
-    #[test]
-    fn a_failed_delivery_is_one() {
-        assert!(is_failure(
-            "Subject: x\r\n\r\nFinal-Recipient: rfc822; a@b\r\nAction: failed\r\nStatus: 5.1.1\r\n"
-        ));
-        assert!(is_failure("action:FAILED\r\n"));
+    /// As Postfix writes them.
+    fn report(action: &str, returned: &str) -> String {
+        format!(
+            "From: MAILER-DAEMON@relay.example (Mail Delivery System)\r\n\
+             Subject: Undelivered Mail Returned to Sender\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"abc/relay.example\"\r\n\r\n\
+             --abc/relay.example\r\nContent-Type: text/plain\r\n\r\nI'm sorry.\r\n\r\n\
+             --abc/relay.example\r\nContent-Description: Delivery report\r\n\
+             Content-Type: message/delivery-status\r\n\r\n\
+             Reporting-MTA: dns; relay.example\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\n\
+             Action: {action}\r\nStatus: 5.1.1\r\n\r\n\
+             --abc/relay.example\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n{returned}\r\n\
+             --abc/relay.example--\r\n"
+        )
     }
 
     #[test]
-    fn a_delay_or_a_vacation_reply_is_none() {
-        assert!(!is_failure("Final-Recipient: rfc822; a@b\r\nAction: delayed\r\n"));
-        assert!(!is_failure("Subject: out of office\r\n\r\nThe action: failed to find me.\r\n"));
+    fn a_failed_delivery_is_one() {
+        assert!(is_failure(&report("failed", "hello")));
+        assert!(is_failure(&report("FAILED", "hello")));
+    }
+
+    #[test]
+    fn a_delay_is_none_whatever_the_returned_message_says() {
+        assert!(!is_failure(&report("delayed", "hello")));
+        assert!(!is_failure(&report("delayed", "Action: failed\r\n")));
+    }
+
+    #[test]
+    fn a_vacation_reply_is_none_whatever_it_quotes() {
+        assert!(!is_failure("Subject: away\r\n\r\n> hello\r\nAction: failed\r\n"));
+        assert!(!is_failure("Content-Type: message/delivery-status\r\n\r\nAction: failed\r\n"));
+        assert!(!is_failure(""));
+    }
+
+    #[test]
+    fn a_large_returned_message_is_not_kept() {
+        let mut whole = Report::default();
+        whole.see(report("failed", &"x".repeat(200_000)).as_bytes());
+        assert!(whole.is_failure());
+        assert_eq!(whole.kept.len(), KEPT);
     }
 }

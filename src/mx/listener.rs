@@ -22,18 +22,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// caller bounds how long that may take.
 pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken) {
     let sessions = TaskTracker::new();
+    // When the caller loses patience and drops this future, the sessions end with it.
+    let abort = CancellationToken::new();
+    let _end_of_all = abort.clone().drop_guard();
     for listener in listeners {
-        sessions.spawn(accept(listener, mx.clone(), sessions.clone(), shutdown.clone()));
+        let signals = Signals { shutdown: shutdown.clone(), abort: abort.clone() };
+        sessions.spawn(accept(listener, mx.clone(), sessions.clone(), signals));
     }
     sessions.close();
     sessions.wait().await;
 }
 
-async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, shutdown: CancellationToken) {
+#[derive(Clone)]
+struct Signals {
+    /// No new sessions; those in the middle of a message may finish it.
+    shutdown: CancellationToken,
+    /// No sessions at all.
+    abort: CancellationToken,
+}
+
+async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
+            () = signals.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -48,9 +60,10 @@ async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, shutd
         let _ = stream.set_nodelay(true);
         match admit(&mx, peer) {
             Ok(slot) => {
-                let (mx, shutdown) = (mx.clone(), shutdown.clone());
+                let (mx, signals) = (mx.clone(), signals.clone());
                 sessions.spawn(async move {
-                    session::run(mx, stream, peer, shutdown).await;
+                    let Signals { shutdown, abort } = signals;
+                    abort.run_until_cancelled(session::run(mx, stream, peer, shutdown)).await;
                     drop(slot);
                 });
             }

@@ -86,6 +86,13 @@ impl Mx {
         }
     }
 
+    /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
+    fn max_size(&self) -> u64 {
+        let its_limit = self.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
+        let limits = [self.limits.max_size, its_limit.unwrap_or(0)];
+        limits.into_iter().filter(|size| *size > 0).min().unwrap_or(0)
+    }
+
     fn default_domain(&self) -> &Domain {
         &self.domains[0]
     }

@@ -3,9 +3,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Mx;
@@ -38,6 +40,10 @@ const HTTP_VERBS: &[&[u8]] = &[
     b"PRI ",
 ];
 
+/// Commands that lead nowhere (NOOP, RSET, EHLO, …) without a message in between: so many, and
+/// somebody only keeps the line busy (Postfix's `smtpd_junk_command_limit`).
+const MAX_IDLE_COMMANDS: usize = 100;
+
 /// One client's session.
 pub(super) struct Session<'a> {
     mx: &'a Mx,
@@ -51,6 +57,8 @@ pub(super) struct Session<'a> {
     errors: usize,
     unknown: usize,
     transactions: usize,
+    /// Commands that lead nowhere, since the last message.
+    idle_commands: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +87,13 @@ pub(super) async fn run(mx: Arc<Mx>, tcp: TcpStream, peer: IpAddr, shutdown: Can
         errors: 0,
         unknown: 0,
         transactions: 0,
+        idle_commands: 0,
     };
+    if session.wire.has_spoken() {
+        // Whoever talks before the greeting does not listen (RFC 5321 §4.3.1).
+        session.wire.reply(&reply::OUT_OF_TURN);
+        return session.wire.close().await;
+    }
     session.wire.reply(&reply::greeting(&mx.hostname));
     while let (Next::StartTls, Some(identity)) = (session.converse(&shutdown).await, &mx.identity) {
         // Boxed: a handshake is large, and most sessions are idle without it.
@@ -107,7 +121,7 @@ impl<'a> Session<'a> {
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
-                line = self.wire.line(self.mx.patience()) => line,
+                line = self.wire.line(self.patience()) => line,
             };
             let line = match line {
                 Ok(line) => line,
@@ -119,22 +133,42 @@ impl<'a> Session<'a> {
             if std::mem::take(&mut first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
                 return Next::Close;
             }
-            match self.answer(&line).await {
-                Next::GoOn => {}
-                end => return end,
+            let command = Command::parse(&line, self.utf8());
+            let is_message = matches!(command, Ok(Command::Data));
+            let answer = self.answer(command);
+            let next = match is_message {
+                true => Some(answer.await),
+                // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.
+                false => shutdown.run_until_cancelled(answer).await,
+            };
+            match next {
+                Some(Next::GoOn) => {}
+                Some(end) => return end,
+                None => return self.close_with(&reply::SHUTTING_DOWN),
             }
         }
     }
 
+    /// How long to wait for the next command; less when the smarthost is waiting, too.
+    fn patience(&self) -> Duration {
+        let deadline = self.transaction.as_ref().and_then(Transaction::deadline);
+        let left =
+            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        self.mx.patience().min(left)
+    }
+
     /// Carries out one command and says what became of it.
-    async fn answer(&mut self, line: &[u8]) -> Next {
+    async fn answer(&mut self, command: Result<Command, Reply>) -> Next {
         if is_reached(self.mx.limits.max_errors, self.errors) {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
         if is_reached(self.mx.limits.max_unknown_recipients, self.unknown) {
             return self.say(&reply::TOO_MANY_UNKNOWN);
         }
-        match Command::parse(line, self.utf8()) {
+        if self.idle_commands >= MAX_IDLE_COMMANDS {
+            return self.say(&reply::TOO_MANY_ERRORS);
+        }
+        match command {
             Ok(Command::Data) => self.data().await,
             Ok(Command::StartTls) => self.start_tls(),
             Ok(command) => {
@@ -169,6 +203,10 @@ impl<'a> Session<'a> {
 
     async fn carry_out(&mut self, command: Command) -> Result<Reply, Reply> {
         match command {
+            Command::Mail(_) | Command::Rcpt(_) | Command::Quit => {}
+            _ => self.idle_commands += 1,
+        }
+        match command {
             Command::Helo(name) => Ok(self.hello(name, Protocol::Smtp)),
             Command::Ehlo(name) => Ok(self.hello(name, Protocol::Esmtp)),
             Command::Mail(mail) => self.mail(mail),
@@ -196,10 +234,8 @@ impl<'a> Session<'a> {
                 // What the smarthost cannot do we could only refuse later; nothing is known of it
                 // before the first connection.
                 let smarthost = self.mx.smarthost.capabilities();
-                let its_limit = smarthost.and_then(|smarthost| smarthost.max_size);
-                let max_size = [limits.max_size, its_limit.unwrap_or(0)].into_iter().filter(|size| *size > 0);
                 let extensions = Extensions {
-                    max_size: max_size.min().unwrap_or(0),
+                    max_size: self.mx.max_size(),
                     max_recipients: limits.max_recipients,
                     is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
                     utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
@@ -235,7 +271,17 @@ impl<'a> Session<'a> {
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
         self.in_order(Verb::Rcpt)?;
         let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
-        match transaction.rcpt(path).await {
+        let result = match transaction.admit(path) {
+            Ok(None) => Ok(()),
+            Ok(Some(recipient)) => {
+                // What was answered so far must not wait for the smarthost. A client that is gone
+                // is noticed when it is to be read from.
+                let _ = self.wire.flush().await;
+                transaction.offer(recipient).await
+            }
+            Err(verdict) => Err(verdict),
+        };
+        match result {
             Ok(()) => {
                 self.conversation.advance(Verb::Rcpt);
                 Ok(reply::RECIPIENT_OK)
@@ -267,10 +313,11 @@ impl<'a> Session<'a> {
         if let Err(refusal) = self.in_order(Verb::Data) {
             return self.say(&refusal);
         }
-        if self.wire.has_input() {
+        if self.wire.has_spoken() {
             // Text before the 354 is no mail client's (RFC 2920 §3.1).
             return self.close_with(&reply::OUT_OF_TURN);
         }
+        let _ = self.wire.flush().await; // as at RCPT
         let transaction = self.transaction.take().expect("RCPT came before DATA");
         match transaction.bounce().cloned() {
             Some(whom) => self.take_bounce(whom).await,
@@ -288,21 +335,41 @@ impl<'a> Session<'a> {
                 return self.conclude(&id, &name, verdict);
             }
         };
+        if self.wire.has_spoken() {
+            return self.close_with(&reply::OUT_OF_TURN);
+        }
         self.start_data();
         match self.stream(settlement, &id).await {
             Ok(verdict) => {
                 self.conversation.end_of_data();
                 self.conclude(&id, &name, verdict)
             }
-            Err(DataError::Slow) => self.say(&reply::IDLE),
-            Err(DataError::Gone) => Next::Close,
+            Err(cause) => self.give_up(&cause),
+        }
+    }
+
+    /// The message did not come to its end.
+    fn give_up(&mut self, cause: &DataError) -> Next {
+        match cause {
+            DataError::Slow => self.close_with(&reply::IDLE),
+            DataError::Endless => self.close_with(&reply::ENDLESS),
+            DataError::Gone => Next::Close,
+        }
+    }
+
+    /// Octets of a message that are read at the most, to refuse it at its end as it should be.
+    fn patience_in_octets(&self) -> u64 {
+        match self.mx.limits.max_size {
+            0 => u64::MAX,
+            size => size.saturating_mul(2).saturating_add(1 << 20),
         }
     }
 
     /// Streams the text through, and settles. After the first fault the connection to the
     /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
     async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
-        let mut data = self.wire.data(self.mx.limits.min_data_rate);
+        let most = self.patience_in_octets();
+        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
         let mut so_far = Ok(settlement);
         while let Some(piece) = data.next().await? {
             if let Ok(settlement) = &mut so_far
@@ -324,21 +391,32 @@ impl<'a> Session<'a> {
     /// Reads a report about something we forwarded; nobody gets it.
     async fn take_bounce(&mut self, whom: BounceOf) -> Next {
         self.start_data();
-        let (mut report, mut data) = (Report::default(), self.wire.data(self.mx.limits.min_data_rate));
-        loop {
-            match data.next().await {
-                Ok(Some(piece)) => report.see(piece),
-                Ok(None) => break,
-                Err(DataError::Slow) => return self.say(&reply::IDLE),
-                Err(DataError::Gone) => return Next::Close,
-            }
-        }
+        let report = match self.read_report().await {
+            Ok(report) => report,
+            Err(cause) => return self.give_up(&cause),
+        };
         self.conversation.end_of_data();
-        let verdict = match &whom {
-            BounceOf::Alias(name) if report.is_failure() => self.mx.note_bounce(name).await,
+        let verdict = match (report, &whom) {
+            (Err(verdict), _) => verdict,
+            (Ok(report), BounceOf::Alias(name)) if report.is_failure() => self.mx.note_bounce(name).await,
             _ => Verdict::new(reply::BOUNCE_TAKEN, "bounce-ignored"),
         };
         self.conclude("-", "-", verdict)
+    }
+
+    async fn read_report(&mut self) -> Result<Result<Report, Verdict>, DataError> {
+        let (most, max_size) = (self.patience_in_octets(), self.mx.limits.max_size);
+        let (mut report, mut size) = (Report::default(), 0);
+        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
+        while let Some(piece) = data.next().await? {
+            size += piece.len() as u64;
+            report.see(piece);
+        }
+        Ok(match data.violation() {
+            Some(_) => Err(Verdict::new(reply::BAD_TEXT, "bad-line")),
+            None if max_size > 0 && size > max_size => Err(Verdict::new(reply::TOO_LARGE, "too-large")),
+            None => Ok(report),
+        })
     }
 
     fn start_data(&mut self) {
@@ -349,6 +427,7 @@ impl<'a> Session<'a> {
     /// One line in the log and one to the client for every message.
     fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
         let Verdict { reply, reason } = verdict;
+        self.idle_commands = 0;
         tracing::info!(id, reason, code = reply.code, alias, client = network(self.peer), "message");
         self.say(&reply)
     }

@@ -7,22 +7,39 @@
 //! Dropping a [`Settlement`] before [`Settlement::settle`] closes the smarthost's connection
 //! without a dot, and has spent nothing.
 
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
 use super::Mx;
 use super::reply;
 use super::trace::{HeaderWatch, joint};
 use super::verdict::Verdict;
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
-use crate::ledger::SpendOutcome;
+use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::relay::{Body, Outcome};
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
 
+/// How long a use may take to be taken: longer than the ledger waits for a lock, shorter than a
+/// client's patience.
+const SPEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A refund that fails is tried again, at first after a second, then after twice the time as
+/// before, at last after this long.
+const REFUND_PAUSE: Duration = Duration::from_secs(64);
+
+/// And so often: half an hour, within the hour for which the ledger keeps used-up aliases.
+const REFUND_TRIES: u32 = 32;
+
 /// A message between 354 and the answer to its final dot.
 pub(super) struct Settlement<'a> {
     mx: &'a Mx,
     names: Vec<AliasName>,
+    /// There are recipients that are not counted.
+    has_others: bool,
     body: Body,
     /// Our header fields, until they have been sent.
     fields: Option<String>,
@@ -38,12 +55,14 @@ impl<'a> Settlement<'a> {
     pub(super) fn new(
         mx: &'a Mx,
         names: Vec<AliasName>,
+        has_others: bool,
         body: Body,
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
-        Settlement { mx, names, body, fields: Some(fields), head: Vec::new(), watch, max_size, received: 0 }
+        let (fields, head) = (Some(fields), Vec::new());
+        Settlement { mx, names, has_others, body, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
@@ -70,11 +89,16 @@ impl<'a> Settlement<'a> {
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }
+        let refund = |names| give_back(self.mx.ledger.clone(), names);
         match self.body.finish().await {
             Outcome::Accepted => Verdict::new(reply::accepted(id), "delivered"),
             Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
+            Outcome::NotSent => {
+                refund(self.names).await;
+                Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
+            }
             Outcome::Refused(code) => {
-                refund(self.mx, self.names).await;
+                refund(self.names).await;
                 match code {
                     552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
                     500.. => Verdict::new(reply::MESSAGE_REFUSED, "smarthost-refused-message"),
@@ -105,22 +129,53 @@ impl<'a> Settlement<'a> {
         if self.names.is_empty() {
             return Ok(()); // the postmaster's mail is not counted
         }
-        match self.mx.ledger.spend(self.names.clone(), now).await {
-            Ok(SpendOutcome::Spent(_)) => Ok(()),
-            Ok(SpendOutcome::Exhausted(lost)) if lost.len() < self.names.len() => {
+        let (ledger, names) = (self.mx.ledger.clone(), self.names.clone());
+        let mut spending = Box::pin(async move { ledger.spend(names, now).await });
+        match timeout(SPEND_TIMEOUT, &mut spending).await {
+            Ok(Ok(SpendOutcome::Spent(_))) => Ok(()),
+            Ok(Ok(SpendOutcome::Exhausted(lost))) if self.has_others || lost.len() < self.names.len() => {
                 Err(Verdict::new(reply::SOME_USED_UP, "some-used-up"))
             }
-            Ok(SpendOutcome::Exhausted(_)) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
-            Err(cause) => Err(Verdict::ledger(&cause)),
+            Ok(Ok(SpendOutcome::Exhausted(_))) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
+            Ok(Err(cause)) => Err(Verdict::ledger(&cause)),
+            Err(_) => {
+                // No dot goes out for this; what is taken all the same belongs back.
+                let (ledger, names) = (self.mx.ledger.clone(), self.names.clone());
+                tokio::spawn(async move {
+                    if let Ok(SpendOutcome::Spent(_)) = spending.await {
+                        give_back(ledger, names).await;
+                    }
+                });
+                tracing::error!("the ledger is too slow to take a use");
+                Err(Verdict::new(reply::NO_ROOM, "ledger-failed"))
+            }
         }
     }
 }
 
-async fn refund(mx: &Mx, names: Vec<AliasName>) {
-    if names.is_empty() {
+/// Gives back one use of each of `names`. When that fails at first it goes on behind the scenes,
+/// so that the client is not kept waiting.
+async fn give_back(ledger: Ledger, names: Vec<AliasName>) {
+    if names.is_empty() || try_refund(&ledger, &names).await.is_ok() {
         return;
     }
-    if let Err(cause) = mx.ledger.refund(names).await {
-        tracing::error!(%cause, "a use that was not delivered could not be given back");
-    }
+    tokio::spawn(async move {
+        let mut pause = Duration::from_secs(1);
+        for _ in 0..REFUND_TRIES {
+            sleep(pause).await;
+            pause = (pause * 2).min(REFUND_PAUSE);
+            match try_refund(&ledger, &names).await {
+                Ok(()) => return,
+                Err(LedgerError::Closed) => break,
+                Err(_) => {}
+            }
+        }
+        tracing::error!(aliases = names.len(), "uses of a message that was not delivered are lost");
+    });
+}
+
+async fn try_refund(ledger: &Ledger, names: &[AliasName]) -> Result<(), LedgerError> {
+    ledger.refund(names.to_vec()).await.inspect_err(|cause| {
+        tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
+    })
 }

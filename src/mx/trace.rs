@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 /// So many `Received` fields are a loop (Postfix's `hopcount_limit`).
 const MAX_HOPS: usize = 50;
 
-/// Our own host name or the alias in the trace so often is a loop: once may be a message that was
-/// forwarded to us on purpose.
+/// Our own host name, or the alias, in the trace so often is a loop: once may be a message that
+/// was forwarded to us on purpose.
 const MAX_OWN: usize = 2;
 
 /// Largest header section in octets (Exim's `header_maxsize`).
@@ -76,7 +76,10 @@ pub(super) struct HeaderWatch {
     line: Vec<u8>,
     octets: usize,
     hops: usize,
-    own: usize,
+    /// `Received` fields of our own, and `Delivered-To` fields of this alias: one pass leaves one of
+    /// each.
+    received_here: usize,
+    delivered_here: usize,
     is_over: bool,
 }
 
@@ -89,7 +92,8 @@ impl HeaderWatch {
             line: Vec::new(),
             octets: 0,
             hops: 0,
-            own: 0,
+            received_here: 0,
+            delivered_here: 0,
             is_over: false,
         }
     }
@@ -123,17 +127,20 @@ impl HeaderWatch {
             return Ok(());
         }
         self.hops += usize::from(line.starts_with("received:"));
-        self.own += usize::from(self.is_own(&line));
-        match self.hops > MAX_HOPS || self.own >= MAX_OWN {
+        self.received_here += usize::from(self.is_received_here(&line));
+        self.delivered_here += usize::from(self.is_delivered_here(&line));
+        match self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
             true => Err(HeaderFault::Loop),
             false => Ok(()),
         }
     }
 
-    fn is_own(&self, line: &str) -> bool {
-        if let Some(address) = line.strip_prefix("delivered-to:") {
-            return self.alias.as_deref() == Some(address.trim());
-        }
+    fn is_delivered_here(&self, line: &str) -> bool {
+        let address = line.strip_prefix("delivered-to:").map(str::trim);
+        address.is_some() && address == self.alias.as_deref()
+    }
+
+    fn is_received_here(&self, line: &str) -> bool {
         let received = line.starts_with("received:") || line.starts_with([' ', '\t']);
         let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "by");
         received && words.nth(1) == Some(&self.hostname)
@@ -195,6 +202,13 @@ mod tests {
         for helo in ["a\r\nX-Evil: 1", "(comment)", "a;b", "", "ü"] {
             assert!(received(helo, "192.0.2.1", None).starts_with("Received: from unknown ("), "{helo}");
         }
+    }
+
+    #[test]
+    fn what_we_wrote_ourselves_may_come_back_once_but_not_twice() {
+        let pass = received("client.example.org", "192.0.2.1", Some("k7m2q1@example.com"));
+        assert_eq!(watch(&format!("{pass}Subject: x\r\n\r\n")), Ok(()));
+        assert_eq!(watch(&format!("{pass}{pass}Subject: x\r\n\r\n")), Err(HeaderFault::Loop));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! comes after the 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the
 //! smarthost's connection without a dot, and has spent nothing.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Mx;
 use super::command::Mail;
 use super::recipient::{Recipient, resolve};
@@ -16,6 +20,10 @@ use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
 use crate::relay::{Connection, Envelope, RelayError};
+
+/// How long an envelope may keep the smarthost waiting between its first recipient and DATA: as
+/// long as RFC 5321 §4.5.3.2.7 wants a server to wait for a command.
+const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
@@ -30,8 +38,8 @@ enum Upstream {
     /// Not needed yet.
     Closed,
     /// MAIL was said for `sender`. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, sender: BounceOf },
-    /// It failed after we had accepted a recipient: the message cannot go anywhere any more.
+    Open { connection: Box<Connection>, sender: BounceOf, since: Instant },
+    /// It failed: the message cannot go anywhere any more, and one attempt is enough.
     Failed,
 }
 
@@ -39,37 +47,51 @@ impl<'a> Transaction<'a> {
     /// MAIL.
     ///
     /// # Errors
-    /// When the declared size is over our limit.
+    /// When the declared size is over the limit, ours or the smarthost's.
     pub(super) fn begin(mx: &'a Mx, mail: Mail) -> Result<Self, Reply> {
-        match mail.size {
-            Some(size) if mx.limits.max_size > 0 && size > mx.limits.max_size => Err(reply::TOO_LARGE),
-            _ => Ok(Transaction { mx, mail, recipients: Vec::new(), upstream: Upstream::Closed }),
+        let limit = mx.max_size();
+        if limit > 0 && mail.size.is_some_and(|size| size > limit) {
+            return Err(reply::TOO_LARGE);
         }
+        Ok(Transaction { mx, mail, recipients: Vec::new(), upstream: Upstream::Closed })
     }
 
-    /// RCPT: ours to say first, then the smarthost's.
-    pub(super) async fn rcpt(&mut self, path: &str) -> Result<(), Verdict> {
+    /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are a
+    /// recipient already.
+    pub(super) fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
         if self.mx.limits.max_recipients > 0 && self.recipients.len() >= self.mx.limits.max_recipients {
             return Err(Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients"));
         }
         let recipient = resolve(self.mx, path, self.mail.null_sender, clock::now()).map_err(Verdict::from)?;
         if self.recipients.contains(&recipient) {
-            return Ok(());
+            return Ok(None);
         }
-        let target = match &recipient {
-            Recipient::Alias { target, .. } | Recipient::Role { target } => target.clone(),
-            Recipient::Bounce(_) if self.recipients.is_empty() => {
-                self.recipients.push(recipient);
-                return Ok(());
-            }
-            Recipient::Bounce(_) => return Err(Verdict::new(reply::BOUNCE_ALONE, "bounce-not-alone")),
-        };
-        if matches!(self.recipients.as_slice(), [Recipient::Bounce(_)]) {
+        let is_bounce = matches!(recipient, Recipient::Bounce(_));
+        if self.bounce().is_some() || is_bounce && !self.recipients.is_empty() {
             return Err(Verdict::new(reply::BOUNCE_ALONE, "bounce-not-alone"));
         }
-        self.offer(&recipient, &target).await?;
+        Ok(Some(recipient))
+    }
+
+    /// RCPT, the smarthost's part.
+    pub(super) async fn offer(&mut self, recipient: Recipient) -> Result<(), Verdict> {
+        let target = recipient.target().cloned();
+        if let Some(target) = target
+            && !self.targets().any(|known| *known == target)
+        {
+            self.open(&recipient).await?;
+            self.rcpt(&target).await?;
+        }
         self.recipients.push(recipient);
         Ok(())
+    }
+
+    /// By when DATA must come, once the smarthost is waiting for it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.upstream {
+            Upstream::Open { since, .. } => Some(since + ENVELOPE_TIMEOUT),
+            _ => None,
+        }
     }
 
     /// Whether MAIL has asked for SMTPUTF8.
@@ -93,22 +115,22 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// A word for the log: the first alias's name, shortened so that the log gives no alias away.
+    /// A word for the log: the first alias's name, shortened.
     pub(super) fn log_name(&self) -> String {
-        self.aliases().next().map_or_else(|| "-".to_owned(), shortened)
+        self.aliases().next().map_or_else(|| "-".to_owned(), AliasName::shortened)
     }
 
     /// DATA: the smarthost is ready for the text, which goes behind our own header `fields`.
-    pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Verdict> {
-        let names = self.aliases().cloned().collect();
+    pub(super) async fn data(mut self, fields: String) -> Result<Settlement<'a>, Verdict> {
+        self.fit_sender().await?;
+        let names: Vec<_> = self.aliases().cloned().collect();
+        let has_others = names.len() < self.recipients.len();
         let watch = HeaderWatch::new(&self.mx.hostname, self.sole_alias().as_deref());
-        let Upstream::Open { connection, .. } = self.upstream else {
-            return Err(Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed"));
-        };
+        let Upstream::Open { connection, .. } = self.upstream else { return Err(Verdict::no_smarthost()) };
         let max_size = [self.mx.limits.max_size, connection.capabilities().max_size.unwrap_or(0)];
         let max_size = max_size.into_iter().filter(|size| *size > 0).min().unwrap_or(u64::MAX);
         match connection.data().await {
-            Ok(body) => Ok(Settlement::new(self.mx, names, body, fields, watch, max_size)),
+            Ok(body) => Ok(Settlement::new(self.mx, names, has_others, body, fields, watch, max_size)),
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
                 _ => reply::MESSAGE_REFUSED,
@@ -123,75 +145,64 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    /// Offers a recipient to the smarthost, opening or renewing the envelope as needed.
-    async fn offer(&mut self, recipient: &Recipient, target: &Mailbox) -> Result<(), Verdict> {
-        self.open(recipient).await?;
-        let Upstream::Open { connection, .. } = &mut self.upstream else {
-            return Err(Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed"));
-        };
-        match connection.rcpt(target).await {
-            Ok(()) => Ok(()),
+    fn targets(&self) -> impl Iterator<Item = &Mailbox> {
+        self.recipients.iter().filter_map(Recipient::target)
+    }
+
+    /// Opens the smarthost for the first recipient.
+    async fn open(&mut self, first: &Recipient) -> Result<(), Verdict> {
+        if !matches!(self.upstream, Upstream::Closed) {
+            return Ok(());
+        }
+        let sender = sender_for(std::slice::from_ref(first));
+        match self.mx.smarthost.begin(&self.envelope(&sender, first)).await {
+            Ok(connection) => {
+                let (connection, since) = (Box::new(connection), Instant::now());
+                self.upstream = Upstream::Open { connection, sender, since };
+                Ok(())
+            }
             Err(cause) => {
-                if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                    self.fail();
-                }
-                Err(Verdict::upstream(&cause, "rcpt", |code| match code {
-                    400..500 | 552 => reply::RECIPIENT_LATER,
-                    _ => reply::RECIPIENT_REFUSED,
-                }))
+                self.upstream = Upstream::Failed;
+                Err(Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))
             }
         }
     }
 
-    /// Makes the smarthost's envelope fit all recipients so far and the `next`: a message for one
-    /// alias bears that alias's bounce address, any other nobody's.
-    async fn open(&mut self, next: &Recipient) -> Result<(), Verdict> {
-        let wanted = match (next, self.recipients.is_empty()) {
-            (Recipient::Alias { name, .. }, true) => BounceOf::Alias(name.clone()),
-            _ => BounceOf::Nobody,
+    async fn rcpt(&mut self, target: &Mailbox) -> Result<(), Verdict> {
+        let Upstream::Open { connection, .. } = &mut self.upstream else {
+            return Err(Verdict::no_smarthost());
         };
-        let envelope = self.envelope(&wanted, next);
-        let result = match &mut self.upstream {
-            Upstream::Failed => return Ok(()),
-            Upstream::Open { sender, .. } if *sender == wanted => return Ok(()),
-            Upstream::Open { connection, sender } => {
-                *sender = wanted;
-                renew(connection, &envelope, &self.recipients).await
+        connection.rcpt(target).await.map_err(|cause| {
+            if !matches!(cause, RelayError::Refused(code) if code != 421) {
+                self.upstream = Upstream::Failed;
             }
-            Upstream::Closed => match self.mx.smarthost.begin(&envelope).await {
-                Ok(connection) => {
-                    self.upstream = Upstream::Open { connection: Box::new(connection), sender: wanted };
-                    self.check_capabilities()?;
-                    Ok(())
-                }
-                Err(cause) => Err(cause),
-            },
-        };
-        result.map_err(|cause| {
-            self.fail();
-            Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE)
+            Verdict::upstream(&cause, "rcpt", |code| match code {
+                400..500 | 552 => reply::RECIPIENT_LATER,
+                _ => reply::RECIPIENT_REFUSED,
+            })
         })
     }
 
-    /// What the client declared must be what the smarthost can do.
-    fn check_capabilities(&mut self) -> Result<(), Verdict> {
-        let Upstream::Open { connection, .. } = &self.upstream else { return Ok(()) };
-        let capabilities = connection.capabilities();
-        let verdict = if self.mail.is_8bit && !capabilities.is_8bit {
-            Verdict::new(reply::NO_8BIT, "no-8bit")
-        } else if self.mail.utf8 && !capabilities.utf8 {
-            Verdict::new(reply::NO_UTF8, "no-utf8")
-        } else if capabilities.max_size.is_some_and(|most| self.mail.size.is_some_and(|size| size > most)) {
-            Verdict::new(reply::TOO_LARGE, "too-large")
-        } else {
-            return Ok(());
+    /// Makes the smarthost's envelope fit the recipients that are left: MAIL was said for the first
+    /// that was tried, and a message for several bears nobody's address.
+    async fn fit_sender(&mut self) -> Result<(), Verdict> {
+        let wanted = sender_for(&self.recipients);
+        let envelope = self.recipients.first().map(|first| self.envelope(&wanted, first));
+        let targets: Vec<_> = self.targets().cloned().collect();
+        let (Upstream::Open { connection, sender, .. }, Some(envelope)) = (&mut self.upstream, envelope)
+        else {
+            return Err(Verdict::no_smarthost());
         };
-        self.upstream = Upstream::Closed;
-        Err(verdict)
+        if *sender == wanted {
+            return Ok(());
+        }
+        renew(connection, &envelope, &targets)
+            .await
+            .map_err(|cause| Verdict::upstream(&cause, "renewal", |_| reply::SMARTHOST_UNAVAILABLE))
     }
 
-    fn envelope(&self, sender: &BounceOf, next: &Recipient) -> Envelope {
-        let domain = self.recipients.iter().chain([next]).find_map(Recipient::domain);
+    fn envelope(&self, sender: &BounceOf, first: &Recipient) -> Envelope {
+        let domain = self.recipients.iter().chain([first]).find_map(Recipient::domain);
         let domain = domain.unwrap_or_else(|| self.mx.default_domain());
         Envelope {
             sender: self.mx.ledger.bounce_key().address(sender, domain),
@@ -200,30 +211,30 @@ impl<'a> Transaction<'a> {
             utf8: self.mail.utf8,
         }
     }
+}
 
-    /// The smarthost is lost. While no recipient has been accepted the next may try afresh.
-    fn fail(&mut self) {
-        self.upstream = if self.recipients.is_empty() { Upstream::Closed } else { Upstream::Failed };
+/// Whose bounce address a message bears: a sole alias's, or nobody's.
+fn sender_for(recipients: &[Recipient]) -> BounceOf {
+    match recipients {
+        [Recipient::Alias { name, .. }] => BounceOf::Alias(name.clone()),
+        _ => BounceOf::Nobody,
     }
 }
 
-/// Starts the envelope anew for a sender that fits more than one recipient.
+/// Starts the envelope anew.
 async fn renew(
     connection: &mut Connection,
     envelope: &Envelope,
-    recipients: &[Recipient],
+    targets: &[Mailbox],
 ) -> Result<(), RelayError> {
     connection.rset().await?;
     connection.mail(envelope).await?;
-    for target in recipients.iter().filter_map(Recipient::target) {
-        connection.rcpt(target).await?;
+    let mut said: Vec<&Mailbox> = Vec::with_capacity(targets.len());
+    for target in targets {
+        if !said.contains(&target) {
+            connection.rcpt(target).await?;
+            said.push(target);
+        }
     }
     Ok(())
-}
-
-/// The first two characters of a name: enough to follow one alias through an hour's log, too few
-/// to write to it.
-fn shortened(name: &AliasName) -> String {
-    let start: String = name.as_str().chars().take(2).collect();
-    format!("{start}…")
 }

@@ -4,7 +4,7 @@ use super::recipient::Refusal;
 use super::reply::{self, Reply};
 use super::trace::HeaderFault;
 use crate::ledger::LedgerError;
-use crate::relay::RelayError;
+use crate::relay::{RelayError, Unfit};
 
 /// A reply, and the reason to log beside it.
 #[derive(Debug)]
@@ -17,9 +17,7 @@ impl Verdict {
     pub(super) fn new(reply: Reply, reason: &'static str) -> Self {
         Verdict { reply, reason }
     }
-}
 
-impl Verdict {
     /// The smarthost's fault: `by_code` tells the answer to a refusal, all else is "later".
     pub(super) fn upstream(cause: &RelayError, stage: &'static str, by_code: impl Fn(u16) -> Reply) -> Self {
         match cause {
@@ -27,11 +25,19 @@ impl Verdict {
                 tracing::info!(stage, code, "the smarthost refused");
                 Verdict::new(by_code(*code), "smarthost-refused")
             }
+            RelayError::Unfit(Unfit::TooLarge) => Verdict::new(reply::TOO_LARGE, "too-large"),
+            RelayError::Unfit(Unfit::EightBit) => Verdict::new(reply::NO_8BIT, "no-8bit"),
+            RelayError::Unfit(Unfit::Utf8) => Verdict::new(reply::NO_UTF8, "no-utf8"),
             RelayError::Tls(_) | RelayError::Failed(_) => {
                 tracing::warn!(stage, %cause, "the smarthost is in trouble");
                 Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
             }
         }
+    }
+
+    /// The smarthost has failed before, in this transaction.
+    pub(super) fn no_smarthost() -> Self {
+        Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
     }
 
     /// The smarthost went away in the middle of the text; nothing has been spent.

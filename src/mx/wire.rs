@@ -1,10 +1,14 @@
 //! The client's side of the wire: bounded lines, strict CRLF, a deadline on every wait.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use memchr::memchr;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -33,6 +37,9 @@ const MAX_STANDSTILL: Duration = Duration::from_secs(600);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: u64 = 64 * 1024;
 
+/// Answers to pipelined commands are gathered up to so many octets.
+const MAX_OUTPUT: usize = 4096;
+
 /// Bound of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +57,7 @@ pub(super) struct Data<'a, S> {
     decoder: Decoder,
     /// Octets a second; 0 stands for any.
     min_rate: u64,
+    most: u64,
     start: Instant,
     received: u64,
     consumed: usize,
@@ -73,6 +81,8 @@ pub(super) enum LineError {
 pub(super) enum DataError {
     /// Too slow.
     Slow,
+    /// No end of it.
+    Endless,
     /// The client has gone.
     Gone,
 }
@@ -89,6 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut searched = 0;
         loop {
             if let Some(end) = memchr(b'\n', &self.input[searched..]).map(|at| searched + at + 1) {
+                if self.output.len() > MAX_OUTPUT {
+                    self.flush().await.map_err(|_| LineError::Gone)?;
+                }
                 return self.take_line(end);
             }
             if self.input.len() >= MAX_LINE {
@@ -109,22 +122,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Err(LineError::TooLong);
         }
         let line: Vec<u8> = self.input.drain(..end).collect();
+        if self.input.is_empty() {
+            self.input.shrink_to(COMMAND_CHUNK);
+        }
         match line.strip_suffix(b"\r\n") {
             Some(text) if !text.contains(&b'\r') && !text.contains(&0) => Ok(line),
             _ => Err(LineError::Malformed),
         }
     }
 
-    /// Whether the client has sent more than was asked for. Sees only what has been read already.
-    pub(super) fn has_input(&self) -> bool {
+    /// Whether the client has said more than it was asked for, as far as it has arrived. Does not
+    /// wait.
+    pub(super) fn has_spoken(&mut self) -> bool {
+        if self.input.is_empty() {
+            let mut octets = [0; 64];
+            let mut buffer = ReadBuf::new(&mut octets);
+            // Nobody is woken by this: the next real read asks again. Unconstrained, since a task
+            // that has used up its turn would be told to wait in any case.
+            let read = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+            let _ = pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop()));
+            self.input.extend_from_slice(buffer.filled());
+        }
         !self.input.is_empty()
     }
 
     /// The message that follows. What has been said so far is sent when the first piece is asked for.
-    /// It must come at `min_rate` octets a second; 0 stands for any.
-    pub(super) fn data(&mut self, min_rate: u64) -> Data<'_, S> {
+    /// It must come at `min_rate` octets a second, 0 stands for any; and it is read to its end even
+    /// when it is to be refused, but not beyond `most` octets on the wire.
+    pub(super) fn data(&mut self, min_rate: u64, most: u64) -> Data<'_, S> {
         let decoder = Decoder::new();
-        Data { wire: self, decoder, min_rate, start: Instant::now(), received: 0, consumed: 0 }
+        Data { wire: self, decoder, min_rate, most, start: Instant::now(), received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -144,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.stream.flush().await
         });
         let result = sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        self.output.clear();
+        self.output = Vec::new();
         result
     }
 
@@ -209,6 +236,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
     }
 
     async fn read(&mut self) -> Result<(), DataError> {
+        if self.received > self.most {
+            return Err(DataError::Endless);
+        }
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
@@ -256,11 +286,11 @@ mod tests {
         let (mut wire, mut far) = pair();
         far.write_all(b"NOOP\r\nQUIT\r\nrest").await.unwrap();
         assert_eq!(wire.line(SECOND).await.unwrap(), b"NOOP\r\n");
-        assert!(wire.has_input());
+        assert!(wire.has_spoken());
         assert_eq!(wire.line(SECOND).await.unwrap(), b"QUIT\r\n");
         far.write_all(b" of it\r\n").await.unwrap();
         assert_eq!(wire.line(SECOND).await.unwrap(), b"rest of it\r\n");
-        assert!(!wire.has_input());
+        assert!(!wire.has_spoken());
     }
 
     #[tokio::test]
@@ -302,7 +332,7 @@ mod tests {
                 tokio::time::sleep(SECOND).await;
             }
         });
-        let (start, mut data) = (Instant::now(), wire.data(500));
+        let (start, mut data) = (Instant::now(), wire.data(500, u64::MAX));
         let error = loop {
             if let Err(error) = data.next().await {
                 break error;
@@ -333,7 +363,7 @@ mod tests {
             far.write_all(&vec![b'x'; octets]).await.unwrap();
             far // not dropped: the client is still there
         });
-        let (start, mut data) = (Instant::now(), wire.data(min_rate));
+        let (start, mut data) = (Instant::now(), wire.data(min_rate, u64::MAX));
         let error = loop {
             if let Err(error) = data.next().await {
                 break error;
@@ -348,7 +378,7 @@ mod tests {
     async fn what_follows_a_message_is_the_next_command() {
         let (mut wire, mut far) = pair();
         far.write_all(b"hello\r\n..\r\n.\r\nQUIT\r\n").await.unwrap();
-        let (mut text, mut data) = (Vec::new(), wire.data(0));
+        let (mut text, mut data) = (Vec::new(), wire.data(0, u64::MAX));
         while let Some(piece) = data.next().await.unwrap() {
             text.extend_from_slice(piece);
         }

@@ -24,6 +24,8 @@ pub enum Outcome {
     Refused(u16),
     /// No answer that could be understood: it may have been delivered, or not.
     Unknown,
+    /// The smarthost spoke out of turn or hung up before the dot, which was not sent.
+    NotSent,
 }
 
 impl Body {
@@ -54,12 +56,18 @@ impl Body {
     /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
         let dot: &[u8] = if self.stuffing.at_line_start { b".\r\n" } else { b"\r\n.\r\n" };
-        let outcome = self.settle(dot).await;
-        if outcome == Outcome::Accepted {
-            let pool = self.connection.smarthost.pool.clone();
-            pool.put(self.connection);
+        if !self.connection.is_in_step() {
+            return Outcome::NotSent; // an answer that came before the dot would be taken for the dot's
         }
-        outcome
+        match self.settle(dot).await {
+            Outcome::Accepted => {
+                self.connection.smarthost.pool.clone().put(self.connection);
+                Outcome::Accepted
+            }
+            // An answer too many: which of them was the dot's?
+            Outcome::Refused(_) if self.connection.has_more_to_say() => Outcome::Unknown,
+            outcome => outcome,
+        }
     }
 
     async fn settle(&mut self, dot: &[u8]) -> Outcome {

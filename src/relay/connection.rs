@@ -50,6 +50,32 @@ pub struct Envelope {
     pub utf8: bool,
 }
 
+/// What a message needs and the smarthost lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A limit as high as its declared size.
+    TooLarge,
+    /// 8BITMIME.
+    EightBit,
+    /// SMTPUTF8.
+    Utf8,
+}
+
+impl Envelope {
+    fn check(&self, smarthost: &Capabilities) -> Result<(), Unfit> {
+        if self.is_8bit && !smarthost.is_8bit {
+            return Err(Unfit::EightBit);
+        }
+        if self.utf8 && !smarthost.utf8 {
+            return Err(Unfit::Utf8);
+        }
+        match (self.size, smarthost.max_size) {
+            (Some(size), Some(most)) if size > most => Err(Unfit::TooLarge),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Connection {
     /// Greeting, EHLO, TLS and AUTH as the configuration wants them.
     pub(super) async fn open(tcp: TcpStream, tls: Tls, smarthost: Arc<Inner>) -> Result<Self, RelayError> {
@@ -81,8 +107,9 @@ impl Connection {
         &self.capabilities
     }
 
-    /// MAIL.
+    /// MAIL, if the smarthost can do what the message needs.
     pub async fn mail(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
+        envelope.check(&self.capabilities).map_err(RelayError::Unfit)?;
         self.client.timeout = self.smarthost.config.command_timeout;
         let mut command = format!("MAIL FROM:<{}>", envelope.sender).into_bytes();
         let infallible = "writing to memory";
@@ -91,10 +118,10 @@ impl Connection {
         {
             write!(command, " SIZE={size}").expect(infallible);
         }
-        if envelope.is_8bit && self.capabilities.is_8bit {
+        if envelope.is_8bit {
             write!(command, " BODY=8BITMIME").expect(infallible);
         }
-        if envelope.utf8 && self.capabilities.utf8 {
+        if envelope.utf8 {
             write!(command, " SMTPUTF8").expect(infallible);
         }
         write!(command, "\r\n").expect(infallible);
@@ -131,6 +158,11 @@ impl Connection {
     /// Whether the smarthost has said nothing unasked, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
         self.client.stream.is_in_step()
+    }
+
+    /// Whether the smarthost has said more than was asked for, and not hung up.
+    pub(super) fn has_more_to_say(&mut self) -> bool {
+        self.client.stream.has_more()
     }
 
     /// QUIT, between messages.
@@ -172,7 +204,9 @@ async fn starttls(
     if !capabilities.has_capability(EXT_START_TLS) {
         return Err(RelayError::Failed("it offers no STARTTLS".into()));
     }
-    client.cmd("STARTTLS\r\n").await?.assert_positive_completion()?;
+    if let code @ 300.. = client.cmd("STARTTLS\r\n").await?.code {
+        return Err(RelayError::Tls(format!("it offers STARTTLS and refuses it with {code}")));
+    }
     // Clear text behind the 220 would be taken for the smarthost's own words under TLS
     // (CVE-2011-0411, the client's side of it).
     if !client.stream.is_in_step() {

@@ -12,7 +12,7 @@ mod resolve;
 mod stream;
 
 pub use body::{Body, Outcome};
-pub use connection::{Capabilities, Connection, Envelope};
+pub use connection::{Capabilities, Connection, Envelope, Unfit};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,9 @@ pub enum RelayError {
     /// No TLS with it: certificate, name or protocol.
     #[error("the smarthost's TLS failed: {0}")]
     Tls(String),
+    /// It cannot do what the message needs.
+    #[error("the smarthost cannot: {0:?}")]
+    Unfit(Unfit),
     /// It could not be reached, went away, was silent for too long, or spoke something else than SMTP.
     #[error("the smarthost failed: {0}")]
     Failed(String),
@@ -92,6 +95,7 @@ impl Smarthost {
         if let Some(mut idle) = self.inner.pool.take() {
             match idle.mail(envelope).await {
                 Ok(()) => return Ok(idle),
+                Err(RelayError::Unfit(unfit)) => return Err(RelayError::Unfit(unfit)),
                 Err(cause) => tracing::debug!(%cause, "an idle connection was of no use; trying a new one"),
             }
         }
@@ -124,14 +128,18 @@ impl Smarthost {
         Connection::open(self.dial().await?, tls, self.inner.clone()).await
     }
 
-    /// A TCP connection to the first address that takes one.
+    /// A TCP connection to the first address that takes one. Each has its share of the time, so
+    /// that one behind a black hole (an IPv6 address without IPv6) does not use up all of it.
     async fn dial(&self) -> Result<TcpStream, RelayError> {
         let config = &self.inner.config;
+        let addresses = self.inner.resolver.addresses(&config.host).await?;
+        let share = config.connect_timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
         let mut last = RelayError::Failed(format!("{} has no address", config.host));
-        for address in self.inner.resolver.addresses(&config.host).await? {
-            match TcpStream::connect((address, config.port)).await {
-                Ok(tcp) => return Ok(tcp),
-                Err(cause) => last = RelayError::Failed(format!("{address}:{}: {cause}", config.port)),
+        for address in addresses {
+            match timeout(share, TcpStream::connect((address, config.port))).await {
+                Ok(Ok(tcp)) => return Ok(tcp),
+                Ok(Err(cause)) => last = RelayError::Failed(format!("{address}:{}: {cause}", config.port)),
+                Err(_) => last = RelayError::timed_out(&format!("connecting to {address}"), share),
             }
         }
         Err(last)
@@ -144,17 +152,30 @@ impl RelayError {
     }
 }
 
+/// In our own words: what the smarthost said is for the debug log alone.
 impl From<mail_send::Error> for RelayError {
     fn from(error: mail_send::Error) -> Self {
+        let failed = |what: &str| RelayError::Failed(what.to_owned());
         match error {
-            mail_send::Error::UnexpectedReply(reply) if (400..600).contains(&reply.code) => {
-                tracing::debug!(code = reply.code, text = reply.message, "the smarthost refused");
-                RelayError::Refused(reply.code)
-            }
             mail_send::Error::UnexpectedReply(reply) => {
-                RelayError::Failed(format!("unexpected reply {}", reply.code))
+                tracing::debug!(code = reply.code, text = ?reply.message, "the smarthost's words");
+                match reply.code {
+                    400..600 => RelayError::Refused(reply.code),
+                    code => RelayError::Failed(format!("unexpected reply {code}")),
+                }
             }
-            other => RelayError::Failed(other.to_string()),
+            mail_send::Error::AuthenticationFailed(reply) => {
+                tracing::debug!(code = reply.code, text = ?reply.message, "the smarthost's words");
+                RelayError::Failed(format!("it refused AUTH with {}", reply.code))
+            }
+            mail_send::Error::UnsupportedAuthMechanism => {
+                failed("it knows neither AUTH PLAIN nor AUTH LOGIN")
+            }
+            mail_send::Error::UnparseableReply => failed("it hung up, or does not speak SMTP"),
+            mail_send::Error::Timeout => failed("no answer in time"),
+            mail_send::Error::Io(cause) => RelayError::from(cause),
+            mail_send::Error::Tls(cause) => RelayError::Tls(cause.to_string()),
+            _ => failed("it could not be spoken to"),
         }
     }
 }

@@ -4,11 +4,13 @@
 //! beyond a line end, so that a reply too many is noticed ([`Lines::is_in_step`]) instead of
 //! being dropped, or taken for the answer to a later command.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::task::coop::unconstrained;
 
 use crate::transport::Transport;
 
@@ -33,8 +35,14 @@ impl Lines {
     /// Whether the smarthost has said nothing that was not read, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
         // A read that would have to wait. Nobody is woken by it: the next real read asks again.
-        let mut context = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.inner).poll_fill_buf(&mut context).is_pending()
+        // Unconstrained, since a task that has used up its turn would be told to wait in any case.
+        let read = poll_fn(|context| Pin::new(&mut self.inner).poll_fill_buf(context).map(|_| ()));
+        pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Whether something has come that was not read.
+    pub(super) fn has_more(&mut self) -> bool {
+        !self.is_in_step() && !self.inner.buffer().is_empty()
     }
 
     /// The transport, without what was read from it and not asked for.

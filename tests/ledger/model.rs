@@ -58,15 +58,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+struct Entry {
+    alias: Alias,
+    last_spent: Option<i64>,
+    /// Uses spent before the row of bounces began.
+    row_start: i64,
+}
+
 /// The ledger as one would write it without disk, neighbours or haste.
 #[derive(Default)]
 struct Model {
-    alive: BTreeMap<AliasName, (Alias, Option<i64>)>,
+    alive: BTreeMap<AliasName, Entry>,
 }
 
 impl Model {
     fn may_forward(&self, name: &AliasName, now: i64) -> bool {
-        let Some((alias, _)) = self.alive.get(name) else { return false };
+        let Some(Entry { alias, .. }) = self.alive.get(name) else { return false };
         let Limits { valid_from, valid_until, max_usage } = alias.limits;
         let in_time = valid_from <= at(now) && valid_until.is_none_or(|until| at(now) < until);
         let left = max_usage.is_none_or(|granted| alias.used < granted);
@@ -81,7 +88,7 @@ impl Model {
             return SpendOutcome::Exhausted(exhausted);
         }
         let take = |name: AliasName| {
-            let (alias, last_spent) = self.alive.get_mut(&name).expect("it may forward");
+            let Entry { alias, last_spent, .. } = self.alive.get_mut(&name).expect("it may forward");
             alias.used += 1;
             *last_spent = Some(now);
             Usage { name, used: alias.used, granted: alias.limits.max_usage }
@@ -93,14 +100,16 @@ impl Model {
         names.sort();
         names.dedup();
         for name in names {
-            if let Some((alias, _)) = self.alive.get_mut(&name) {
+            if let Some(Entry { alias, .. }) = self.alive.get_mut(&name) {
                 alias.used = alias.used.saturating_sub(1);
             }
         }
     }
 
     fn amend(&mut self, name: &AliasName, amendment: &Amendment, now: i64) -> AmendOutcome {
-        let Some((alias, _)) = self.alive.get_mut(name) else { return AmendOutcome::Missing };
+        let Some(Entry { alias, row_start, .. }) = self.alive.get_mut(name) else {
+            return AmendOutcome::Missing;
+        };
         if alias.limits.valid_until.is_some_and(|until| until <= at(now)) {
             return AmendOutcome::Missing;
         }
@@ -117,18 +126,26 @@ impl Model {
         if amendment.paused == Some(false) {
             alias.bounces = 0;
         }
+        if alias.bounces == 0 {
+            *row_start = i64::from(alias.used);
+        }
         AmendOutcome::Amended(alias.clone(), Vec::new())
     }
 
     fn bounced(&mut self, name: &AliasName) -> Option<u32> {
-        let (alias, _) = self.alive.get_mut(name)?;
-        alias.bounces += 1;
+        let Entry { alias, row_start, .. } = self.alive.get_mut(name)?;
+        let used = i64::from(alias.used);
+        if used - *row_start <= i64::from(alias.bounces) + 2 {
+            alias.bounces += 1;
+        } else {
+            (alias.bounces, *row_start) = (1, used - 1);
+        }
         Some(alias.bounces)
     }
 
     fn purge(&mut self, now: i64) -> Purged {
         let mut purged = Purged::default();
-        self.alive.retain(|_, (alias, last_spent)| {
+        self.alive.retain(|_, Entry { alias, last_spent, .. }| {
             let expired = alias.limits.valid_until.is_some_and(|until| until <= at(now));
             let used_up = alias.uses_left() == Some(0) && last_spent.is_some_and(|last| last + 3600 <= now);
             purged.expired += usize::from(expired);
@@ -171,7 +188,8 @@ impl History<'_> {
                 let alias = self.ledger.issue(new, at(self.now)).await.unwrap().alias;
                 assert!(!self.names.contains(&alias.name));
                 self.names.push(alias.name.clone());
-                self.model.alive.insert(alias.name.clone(), (alias, None));
+                let name = alias.name.clone();
+                self.model.alive.insert(name, Entry { alias, last_spent: None, row_start: 0 });
             }
             Step::Spend { aliases } => {
                 let names = self.names(aliases);
@@ -212,7 +230,7 @@ impl History<'_> {
     }
 
     fn compare(&self) {
-        let alive: Vec<_> = self.model.alive.values().map(|(alias, _)| alias.clone()).collect();
+        let alive: Vec<_> = self.model.alive.values().map(|entry| entry.alias.clone()).collect();
         assert_eq!(all(&self.ledger), alive);
         // `Alias::state` and the ledger's `spend` go by the same rules.
         for alias in alive {

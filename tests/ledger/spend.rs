@@ -120,6 +120,32 @@ async fn five_bounces_suspend_an_alias_and_switching_it_on_forgets_them() {
     assert_eq!(ledger.bounced("000000".parse().unwrap()).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_delivery_between_bounces_begins_the_row_anew() {
+    let (_dir, ledger) = fresh();
+    let name = with_uses(&ledger, 50).await;
+    for _ in 0..10 {
+        // Two messages, of which one comes back.
+        spent(&ledger, &name, at(1)).await;
+        spent(&ledger, &name, at(1)).await;
+        assert!(ledger.bounced(name.clone()).await.unwrap() <= Some(2));
+    }
+    assert!(spent(&ledger, &name, at(1)).await);
+}
+
+#[tokio::test]
+async fn bounces_that_come_after_a_burst_are_in_a_row() {
+    let (_dir, ledger) = fresh();
+    let name = with_uses(&ledger, 50).await;
+    for _ in 0..10 {
+        spent(&ledger, &name, at(1)).await;
+    }
+    for _ in 0..SUSPENDED_AFTER_BOUNCES {
+        ledger.bounced(name.clone()).await.unwrap();
+    }
+    assert_eq!(ledger.lookup(&name).unwrap().unwrap().state(at(1)), State::Suspended);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_at_once_get_a_single_use_exactly_once() {
     let (_dir, ledger) = fresh();
