@@ -246,11 +246,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// STARTTLS, also in the middle of a transaction, which it ends (RFC 3207 §4.2).
     fn start_tls(&mut self) -> Next {
         if self.mx.identity.is_none() {
             return self.say(&reply::NOT_IMPLEMENTED);
         }
-        if self.is_encrypted || !self.conversation.allows(Verb::Mail) {
+        if self.is_encrypted || !matches!(self.hello, Some((_, Protocol::Esmtp))) {
             return self.say(&reply::BAD_SEQUENCE);
         }
         self.wire.reply(&reply::START_TLS);
