@@ -1,20 +1,21 @@
 //! Certificates: our own, reloaded when their files change, and those we trust.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 
 use crate::config::FileError;
@@ -45,11 +46,16 @@ pub struct Identity {
     acceptor: TlsAcceptor,
 }
 
-/// What is presented to clients right now, and the files' times when it was read.
+/// What is presented to clients right now, and the files it was read from.
 struct Current {
     certified: ArcSwap<CertifiedKey>,
-    read_at: ArcSwap<[Option<SystemTime>; 2]>,
+    read_from: ArcSwap<[Option<State>; 2]>,
 }
+
+/// A file as it was at some moment: inode and time of the last change to it, in seconds and
+/// nanoseconds. The time of modification would not do: copies keep it, and it shows no change of
+/// owner or permissions.
+type State = (u64, i64, i64);
 
 impl Identity {
     /// Loads the PEM files `cert` (the chain, our own first) and `key`.
@@ -57,9 +63,11 @@ impl Identity {
     /// # Errors
     /// When one of them cannot be read, holds nothing of its kind, or they do not belong together.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        // Before reading: what changes meanwhile is read again.
+        let states = [state(cert), state(key)];
         let current = Arc::new(Current {
             certified: ArcSwap::new(read(cert, key)?),
-            read_at: ArcSwap::from_pointee([modified(cert), modified(key)]),
+            read_from: ArcSwap::from_pointee(states),
         });
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -79,12 +87,12 @@ impl Identity {
     /// # Errors
     /// As [`Identity::load`]; the old certificate stays in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let now = [modified(&self.cert), modified(&self.key)];
-        if **self.current.read_at.load() == now {
+        let now = [state(&self.cert), state(&self.key)];
+        if **self.current.read_from.load() == now {
             return Ok(false);
         }
         // Noted even when it fails, so that a broken file is reported once and not every time.
-        self.current.read_at.store(Arc::new(now));
+        self.current.read_from.store(Arc::new(now));
         self.current.certified.store(read(&self.cert, &self.key)?);
         Ok(true)
     }
@@ -150,14 +158,24 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn read(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(cert)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| error(key, cause))?;
-    match CertifiedKey::from_der(chain, private, &provider()) {
-        Ok(certified) => Ok(Arc::new(certified)),
+    let private = private_key(key)?;
+    let certified = CertifiedKey::new(chain, private);
+    match certified.keys_match() {
+        // Some keys do not tell; the first handshake will.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),
         Err(Error::InconsistentKeys(_)) => {
             Err(error(key, format!("does not belong to the certificate in {}", cert.display())))
         }
         Err(cause) => Err(error(cert, cause)),
     }
+}
+
+fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let private = PrivateKeyDer::from_pem_file(path).map_err(|cause| match cause {
+        pem::Error::NoItemsFound => error(path, "holds no private key, or an encrypted one"),
+        cause => error(path, cause),
+    })?;
+    provider().key_provider.load_private_key(private).map_err(|cause| error(path, cause))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -167,8 +185,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(error(path, "holds no certificate")) } else { Ok(found) }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+/// `None` while it cannot be looked at.
+fn state(path: &Path) -> Option<State> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.ino(), file.ctime(), file.ctime_nsec()))
 }
 
 fn error(path: &Path, cause: impl ToString) -> TlsError {
