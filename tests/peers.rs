@@ -155,7 +155,7 @@ fn postfix_as_a_client_tries_again_and_pays_once() {
         return;
     }
     let (smarthost, appliance, alias) = scene(3);
-    let postfix = Postfix::client(appliance.smtp);
+    let postfix = Postfix::client(appliance.smtp, "");
     smarthost.set(Stage::Dot, Behaviour::Answer(451));
     postfix.send(&[&alias.email], "Subject: patience\n\n.\nhello\n");
     wait::until_equal("the queue", vec!["deferred".to_owned()], || postfix.queue());
@@ -176,7 +176,7 @@ fn postfix_as_a_client_delivers_to_the_living_and_hears_of_the_dead() {
     }
     let (smarthost, appliance, alias) = scene(3);
     let other = appliance.alias("other@mailbox.test", 3);
-    let postfix = Postfix::client(appliance.smtp);
+    let postfix = Postfix::client(appliance.smtp, "");
     postfix.send(&[&alias.email, &other.email, "never@alias.test"], "Subject: all of you\n\nhello\n");
     wait::until_equal("messages", 1, || smarthost.accepted());
     // It keeps nobody in its queue: the dead one is gone for good.

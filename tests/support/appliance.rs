@@ -180,6 +180,16 @@ impl Appliance {
         figure.trim().parse().expect("VmHWM is a number")
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
+    /// Lines on standard error that hold `words`.
+    pub fn logged(&self, words: &str) -> usize {
+        self.stderr().iter().filter(|line| line.contains(words)).count()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.end();

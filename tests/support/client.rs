@@ -3,8 +3,12 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, Connection};
 
 use super::assert_no_leak;
+use super::channel::Channel;
 use super::wait::PATIENCE;
 
 /// The longest reply line, with its CRLF (RFC 5321 §4.5.3.1.5).
@@ -12,7 +16,7 @@ const MAX_REPLY_LINE: usize = 512;
 
 /// One SMTP connection to the appliance.
 pub struct Client {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Channel>,
 }
 
 /// A whole reply, all its lines.
@@ -34,7 +38,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("segments can go out at once");
-        Ok(Client { reader: BufReader::new(stream) })
+        Ok(Client { reader: BufReader::new(Channel::new(stream)) })
     }
 
     /// Connects, reads the greeting and says EHLO.
@@ -46,9 +50,39 @@ impl Client {
         client
     }
 
+    /// Connects, says EHLO, and again under TLS, for which `config` says whom to trust.
+    #[track_caller]
+    pub fn encrypted(to: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        let mut client = Client::hello(to);
+        client.start_tls(config);
+        client.command("EHLO client.test", "250");
+        client
+    }
+
+    /// STARTTLS and the handshake.
+    #[track_caller]
+    pub fn start_tls(&mut self, config: &Arc<ClientConfig>) {
+        self.command("STARTTLS", "220");
+        self.try_handshake(config).expect("the handshake succeeds");
+    }
+
+    /// The handshake alone.
+    pub fn try_handshake(&mut self, config: &Arc<ClientConfig>) -> io::Result<()> {
+        assert!(self.reader.buffer().is_empty(), "clear text after the 220: {:?}", self.reader.buffer());
+        let name = "mx.alias.test".try_into().expect("this is a name");
+        let connection = ClientConnection::new(config.clone(), name).expect("a client can be made");
+        self.reader.get_mut().encrypt(connection)
+    }
+
+    /// What is known about the encryption.
+    #[track_caller]
+    pub fn tls(&self) -> &Connection {
+        self.reader.get_ref().tls().expect("there is TLS")
+    }
+
     /// Sends `bytes` as they are. That the peer is gone is no failure: the next reply will tell.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        if let Err(error) = self.stream().write_all(bytes.as_ref()) {
+        if let Err(error) = self.reader.get_mut().write_all(bytes.as_ref()) {
             let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
             assert!(gone.contains(&error.kind()), "cannot send: {error}");
         }
@@ -99,19 +133,27 @@ impl Client {
     /// Wants the end of the connection, and nothing before it.
     #[track_caller]
     pub fn expect_close(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "before the end came {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Waits for the end of the connection, and gives what came before it. Under TLS the end must
+    /// have been announced.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-            Err(error) => panic!("the connection stays open: {error}"),
+            Err(error) => panic!("the connection does not end as it should: {error}"),
         }
-        assert!(rest.is_empty(), "before the end came {:?}", String::from_utf8_lossy(&rest));
+        rest
     }
 
     /// Ends our side of the connection; the appliance's replies can still be read.
     pub fn end(&mut self) {
         // It may have ended the connection first.
-        drop(self.stream().shutdown(Shutdown::Write));
+        drop(self.reader.get_ref().tcp().shutdown(Shutdown::Write));
     }
 
     /// Goes through MAIL, RCPT and DATA up to the 354.
@@ -159,10 +201,6 @@ impl Client {
             && line.len() <= MAX_REPLY_LINE;
         assert!(well_formed, "not a reply line: {line:?}");
         Some(bare.to_owned())
-    }
-
-    fn stream(&mut self) -> &mut TcpStream {
-        self.reader.get_mut()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`appliance`] | the program with a configuration of its own, on free ports, and its aliases |
 //! | [`client`] | an SMTP client that sends what it is told, and checks each reply for leaks |
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
+//! | [`channel`], [`certificates`] | what both speak through, in clear text or under TLS; whom they trust |
 //! | [`program`], [`postfix`] | foreign programs; a Postfix of our own |
 //! | [`wait`] | bounded waiting for a condition |
 //!
@@ -13,6 +14,8 @@
 //! smarthost's, must never reach a client or the log.
 
 pub mod appliance;
+pub mod certificates;
+pub mod channel;
 pub mod client;
 pub mod postfix;
 pub mod program;

@@ -34,6 +34,7 @@ retry     unix  - - n -     - error
 virtual   unix  - n n -     - virtual
 anvil     unix  - - n -     1 anvil
 scache    unix  - - n -     1 scache
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 ";
 
@@ -51,9 +52,9 @@ impl Postfix {
         Postfix::start(address, &format!("virtual_mailbox_domains = {TARGET_DOMAIN}\n{mailbox}\n{settings}"))
     }
 
-    /// A mail server whose users' mail all goes to `mx`.
-    pub fn client(mx: SocketAddr) -> Self {
-        Postfix::start(free_address(), &format!("relayhost = {}\n", next_hop(mx)))
+    /// A mail server whose users' mail all goes to `mx`; with further `settings`.
+    pub fn client(mx: SocketAddr, settings: &str) -> Self {
+        Postfix::start(free_address(), &format!("relayhost = {}\n{settings}", next_hop(mx)))
     }
 
     #[track_caller]

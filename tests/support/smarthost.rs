@@ -8,6 +8,11 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use data_encoding::BASE64;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
+
+use super::certificates::Certificate;
+use super::channel::Channel;
 use super::{LEAK_MARKER, TARGET_DOMAIN};
 
 /// Where in a session it can misbehave.
@@ -17,6 +22,12 @@ pub enum Stage {
     Greeting,
     /// After EHLO or HELO.
     Ehlo,
+    /// After STARTTLS.
+    StartTls,
+    /// Instead of its part of a TLS handshake.
+    Handshake,
+    /// After user name and password.
+    Auth,
     /// After MAIL.
     Mail,
     /// After RCPT.
@@ -61,6 +72,21 @@ pub struct Message {
     pub raw: Vec<u8>,
     /// It was answered with 2xx.
     pub accepted: bool,
+    /// It came under TLS.
+    pub encrypted: bool,
+}
+
+/// What somebody said to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// PLAIN or LOGIN.
+    pub mechanism: &'static str,
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// It was said under TLS.
+    pub encrypted: bool,
 }
 
 /// All that has happened.
@@ -70,8 +96,12 @@ pub struct Record {
     pub connections: usize,
     /// Connections at this moment.
     pub open: usize,
+    /// TLS handshakes that came to their end.
+    pub handshakes: usize,
     /// Every command, in the order of arrival.
     pub commands: Vec<String>,
+    /// All user names and passwords.
+    pub logins: Vec<Login>,
     /// Every message that was ended by a final dot.
     pub messages: Vec<Message>,
     /// The text of every message that was not.
@@ -88,6 +118,10 @@ struct Shared {
     record: Mutex<Record>,
     rules: Mutex<Vec<Rule>>,
     extensions: Mutex<Vec<String>>,
+    /// Offered under TLS, if not the same as without.
+    extensions_under_tls: Mutex<Option<Vec<String>>>,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    tls_at_once: bool,
     stopped: Mutex<bool>,
 }
 
@@ -101,7 +135,7 @@ struct Rule {
 /// One connection.
 struct Session {
     shared: Arc<Shared>,
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Channel>,
     sender: String,
     recipients: Vec<String>,
 }
@@ -112,12 +146,24 @@ struct Over;
 impl Smarthost {
     /// Starts one that accepts everything.
     pub fn start() -> Self {
+        Smarthost::start_with(None)
+    }
+
+    /// Starts one that speaks TLS from the first octet, with `certificate`.
+    pub fn under_tls(certificate: &Certificate) -> Self {
+        Smarthost::start_with(Some(certificate))
+    }
+
+    fn start_with(certificate: Option<&Certificate>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             record: Mutex::default(),
             rules: Mutex::default(),
             extensions: Mutex::new(["PIPELINING", "SIZE 52428800", "8BITMIME"].map(str::to_owned).to_vec()),
+            extensions_under_tls: Mutex::default(),
+            tls: Mutex::new(certificate.map(Certificate::server)),
+            tls_at_once: certificate.is_some(),
             stopped: Mutex::new(false),
         });
         let for_thread = Arc::clone(&shared);
@@ -143,6 +189,16 @@ impl Smarthost {
     /// Offers these extensions instead of PIPELINING, SIZE and 8BITMIME.
     pub fn offer(&self, extensions: &[&str]) {
         *lock(&self.shared.extensions) = extensions.iter().map(|&e| e.to_owned()).collect();
+    }
+
+    /// Offers these instead of the same under TLS.
+    pub fn offer_under_tls(&self, extensions: &[&str]) {
+        *lock(&self.shared.extensions_under_tls) = Some(extensions.iter().map(|&e| e.to_owned()).collect());
+    }
+
+    /// Has `certificate` from now on, and offers STARTTLS where there is no TLS yet.
+    pub fn present(&self, certificate: &Certificate) {
+        *lock(&self.shared.tls) = Some(certificate.server());
     }
 
     /// A copy of what has happened so far.
@@ -194,6 +250,9 @@ impl Drop for Smarthost {
 
 impl Session {
     fn run(&mut self) -> Result<(), Over> {
+        if self.shared.tls_at_once {
+            self.encrypt()?;
+        }
         self.answer(Stage::Greeting, "", "220 smarthost.test")?;
         loop {
             let command = self.line()?;
@@ -206,8 +265,14 @@ impl Session {
     fn obey(&mut self, command: &str) -> Result<(), Over> {
         let upper = command.to_ascii_uppercase();
         if upper.starts_with("EHLO") || upper.starts_with("HELO") {
-            let extensions = lock(&self.shared.extensions).join("\r\n250-");
+            let extensions = self.extensions().join("\r\n250-");
             self.answer(Stage::Ehlo, command, &format!("250-smarthost.test\r\n250-{extensions}\r\n250"))?;
+        } else if upper == "STARTTLS" {
+            if self.answer(Stage::StartTls, command, "220 2.0.0")? {
+                self.encrypt()?;
+            }
+        } else if upper.starts_with("AUTH ") {
+            self.auth(command)?;
         } else if upper.starts_with("MAIL FROM:") {
             if self.answer(Stage::Mail, command, "250 2.1.0")? {
                 self.sender = path(command);
@@ -235,6 +300,59 @@ impl Session {
         Ok(())
     }
 
+    fn extensions(&self) -> Vec<String> {
+        let Shared { extensions, extensions_under_tls, tls, .. } = &*self.shared;
+        let mut offered = lock(extensions).clone();
+        if self.is_encrypted() {
+            return lock(extensions_under_tls).clone().unwrap_or(offered);
+        }
+        offered.extend(lock(tls).is_some().then(|| "STARTTLS".to_owned()));
+        offered
+    }
+
+    fn encrypt(&mut self) -> Result<(), Over> {
+        if self.shared.behaviour(Stage::Handshake, "") != Behaviour::Accept {
+            self.answer(Stage::Handshake, "", "")?;
+            return Err(Over);
+        }
+        let config = lock(&self.shared.tls).clone().ok_or(Over)?;
+        let connection = ServerConnection::new(config).expect("a server can be made");
+        self.reader.get_mut().encrypt(connection).map_err(|_| Over)?;
+        lock(&self.shared.record).handshakes += 1;
+        Ok(())
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.reader.get_ref().tls().is_some()
+    }
+
+    /// RFC 4954, with the mechanisms PLAIN (RFC 4616) and LOGIN.
+    fn auth(&mut self, command: &str) -> Result<(), Over> {
+        let login = |mechanism, user: &str, password: &str, encrypted| {
+            let (user, password) = (user.to_owned(), password.to_owned());
+            Login { mechanism, user, password, encrypted }
+        };
+        let login = if let Some(response) = command.strip_prefix("AUTH PLAIN ") {
+            let text = decoded(response);
+            let fields: Vec<_> = text.split('\0').collect();
+            let ["", user, password] = fields[..] else { return self.say("501 5.5.2") };
+            login("PLAIN", user, password, self.is_encrypted())
+        } else if command == "AUTH LOGIN" {
+            let [user, password] = [self.ask("Username:")?, self.ask("Password:")?];
+            login("LOGIN", &user, &password, self.is_encrypted())
+        } else {
+            return self.say("504 5.5.4");
+        };
+        lock(&self.shared.record).logins.push(login);
+        self.answer(Stage::Auth, command, "235 2.7.0").map(drop)
+    }
+
+    fn ask(&mut self, question: &str) -> Result<String, Over> {
+        self.send(format!("334 {}\r\n", BASE64.encode(question.as_bytes())).as_bytes())?;
+        let line = self.line()?;
+        Ok(decoded(String::from_utf8_lossy(&line).trim_end()))
+    }
+
     fn message(&mut self) -> Result<(), Over> {
         let mut raw = Vec::new();
         loop {
@@ -254,7 +372,8 @@ impl Session {
         }
         let (sender, recipients) = (self.sender.clone(), std::mem::take(&mut self.recipients));
         let accepted = self.shared.behaviour(Stage::Dot, "") == Behaviour::Accept;
-        lock(&self.shared.record).messages.push(Message { sender, recipients, raw, accepted });
+        let encrypted = self.is_encrypted();
+        lock(&self.shared.record).messages.push(Message { sender, recipients, raw, accepted, encrypted });
         self.answer(Stage::Dot, "", "250 2.0.0 taken").map(drop)
     }
 
@@ -303,7 +422,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Ends it for the peer even if it is still sending.
-        drop(self.reader.get_mut().shutdown(Shutdown::Both));
+        drop(self.reader.get_ref().tcp().shutdown(Shutdown::Both));
         lock(&self.shared.record).open -= 1;
     }
 }
@@ -328,7 +447,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         drop(record);
         let mut session = Session {
             shared: Arc::clone(shared),
-            reader: BufReader::new(stream),
+            reader: BufReader::new(Channel::new(stream)),
             sender: String::new(),
             recipients: Vec::new(),
         };
@@ -343,6 +462,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn path(command: &str) -> String {
     let path = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     path.map_or_else(|| command.to_owned(), |(path, _)| path.to_owned())
+}
+
+/// What was meant by base 64; empty when it was none.
+fn decoded(text: &str) -> String {
+    let bytes = BASE64.decode(text.as_bytes()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
