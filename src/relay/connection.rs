@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
-use smtp_proto::{EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse};
+use smtp_proto::{
+    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -95,6 +97,8 @@ impl Connection {
             capabilities = client.ehlo(hostname).await?;
         }
         if let Some(credentials) = credentials {
+            // mail-send would also begin what it has not been built to finish, like CRAM-MD5.
+            capabilities.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
             client.authenticate(credentials, &capabilities).await?;
         }
         let capabilities = Capabilities::from(&capabilities);
@@ -204,12 +208,13 @@ async fn starttls(
     if !capabilities.has_capability(EXT_START_TLS) {
         return Err(RelayError::Failed("it offers no STARTTLS".into()));
     }
-    if let code @ 300.. = client.cmd("STARTTLS\r\n").await?.code {
-        return Err(RelayError::Tls(format!("it offers STARTTLS and refuses it with {code}")));
+    let reply = client.cmd("STARTTLS\r\n").await?;
+    if !reply.is_positive_completion() {
+        return Err(RelayError::Tls(format!("STARTTLS was refused with {}", reply.code)));
     }
     // Clear text behind the 220 would be taken for the smarthost's own words under TLS
-    // (CVE-2011-0411, the client's side of it).
-    if !client.stream.is_in_step() {
+    // (CVE-2011-0411, the client's side of it). What comes later than this meets the handshake.
+    if client.stream.has_more() {
         return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
     }
     let transport = encrypt(client.stream.into_transport(), smarthost).await?;
