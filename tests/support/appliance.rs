@@ -83,14 +83,20 @@ impl Appliance {
         let lines = all.iter().map(|(key, value)| format!("{key} = {value}\n"));
         fs::write(config_file(&dir), lines.collect::<String>()).expect("the configuration can be written");
 
-        let (process, smtp, http) = Process::start(&config_file(&dir));
+        let (process, smtp, http) = Process::start(&config_file(&dir), &[]);
         Appliance { smtp, http, process, dir, data_dir }
     }
 
     /// Starts again what was killed or stopped, on the same ledger.
     #[track_caller]
     pub fn restart(&mut self) {
-        (self.process, self.smtp, self.http) = Process::start(&config_file(&self.dir));
+        self.restart_with(&[]);
+    }
+
+    /// As [`Appliance::restart`], with these variables in its environment.
+    #[track_caller]
+    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        (self.process, self.smtp, self.http) = Process::start(&config_file(&self.dir), environment);
     }
 
     /// Hands out an alias for `target`, on the command line.
@@ -220,9 +226,9 @@ impl Alias {
 impl Process {
     /// Starts the program, and waits for its ready line: where SMTP is, where HTTP is.
     #[track_caller]
-    fn start(config: &Path) -> (Self, SocketAddr, SocketAddr) {
+    fn start(config: &Path, environment: &[(&str, &str)]) -> (Self, SocketAddr, SocketAddr) {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--config"]).arg(config);
+        command.args(["serve", "--config"]).arg(config).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("standard error is a pipe");

@@ -38,6 +38,9 @@ tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 ";
 
+/// How its smtpd checks passwords: by a list of its own.
+const SASL: &str = "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\n";
+
 /// A running Postfix; stopped when it is dropped.
 pub struct Postfix {
     dir: TempDir,
@@ -62,9 +65,13 @@ impl Postfix {
         let dir = TempDir::new().expect("a temporary directory can be made");
         let path = dir.path();
         fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it is our directory");
-        for (directory, owner) in
-            [("etc", "root"), ("queue", "root"), ("data", "postfix"), ("mail", "nobody")]
-        {
+        for (directory, owner) in [
+            ("etc", "root"),
+            ("etc/sasl", "root"),
+            ("queue", "root"),
+            ("data", "postfix"),
+            ("mail", "nobody"),
+        ] {
             fs::create_dir(path.join(directory)).expect("a directory can be made");
             succeed("chown", [owner, &path.join(directory).to_string_lossy()], b"");
         }
@@ -96,6 +103,9 @@ impl Postfix {
             at("mail"),
         );
         let master = format!("{address} inet n - n - - smtpd\n{SERVICES}");
+        // Debian's Postfix looks for it there; who asks for passwords is up to `settings`.
+        let sasl = format!("{SASL}sasldb_path: {}\n", at("etc/sasldb"));
+        fs::write(path.join("etc/sasl/smtpd.conf"), sasl).expect("a file can be written");
         fs::write(path.join("etc/main.cf"), main).expect("a file can be written");
         fs::write(path.join("etc/master.cf"), master).expect("a file can be written");
         let postfix = Postfix { dir, address };
@@ -106,6 +116,13 @@ impl Postfix {
     /// Where it speaks SMTP.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whoever says `user` and `password` is let in from now on.
+    pub fn admit(&self, user: &str, password: &str) {
+        let list = format!("{}/sasldb", self.etc());
+        succeed("saslpasswd2", ["-c", "-p", "-f", &list, "-u", "postfix.test", user], password.as_bytes());
+        fs::set_permissions(list, Permissions::from_mode(0o644)).expect("it is our file");
     }
 
     /// Hands it a message, as a user of its machine would.

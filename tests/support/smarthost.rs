@@ -312,6 +312,8 @@ impl Session {
 
     fn encrypt(&mut self) -> Result<(), Over> {
         if self.shared.behaviour(Stage::Handshake, "") != Behaviour::Accept {
+            // The client speaks first.
+            self.reader.fill_buf().map_err(|_| Over)?;
             self.answer(Stage::Handshake, "", "")?;
             return Err(Over);
         }
