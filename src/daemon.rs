@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::config::{Config, FileError};
+use crate::descriptors;
 use crate::ledger::{Ledger, OpenError};
 use crate::mx::{self, Mx};
 use crate::relay::Smarthost;
@@ -128,6 +129,7 @@ impl Daemon {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(config: &Config, knobs: Knobs) -> Result<Self, StartError> {
+        descriptors::make_room(config.smtp.max_connections);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http)?;
         let Files { smarthost, identity } = load_files(config)?;

@@ -14,6 +14,7 @@
 //! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
+//! | [`descriptors`] | the limit of open files |
 //! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
 
 pub mod address;
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod descriptors;
 pub mod ledger;
 pub mod mx;
 pub mod relay;

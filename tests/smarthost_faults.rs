@@ -11,17 +11,18 @@ use std::{fs, thread};
 
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance};
+use support::appliance::{Alias, Appliance, CROWD};
 use support::client::{Client, Reply};
 use support::smarthost::{Behaviour, Record, Smarthost, Stage};
 use support::wait;
 
-/// So that a silent smarthost does not make a slow test.
+/// So that a silent smarthost does not make a slow test, nor a busy client a stopped one.
 const IMPATIENT: &[(&str, &str)] = &[
     ("smarthost.connect_timeout", "\"1s\""),
     ("smarthost.command_timeout", "\"1s\""),
     ("smarthost.write_timeout", "\"1s\""),
     ("smarthost.final_timeout", "\"1s\""),
+    ("smtp.connections_per_minute", "0"),
 ];
 
 /// Every way to fail without a proper reply.
@@ -258,7 +259,7 @@ fn a_thousand_failed_sessions_leave_no_descriptor_behind() {
 fn of_a_thousand_messages_at_once_to_one_use_exactly_one_is_delivered() {
     const CLIENTS: usize = 1000;
     let smarthost = Smarthost::start();
-    let appliance = Appliance::start(&smarthost);
+    let appliance = Appliance::start_with(smarthost.address(), CROWD);
     let alias = appliance.alias("target@mailbox.test", 1);
     // Each has everything but its final dot at the smarthost, so all compete for the one use.
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::hello(appliance.smtp)).collect();
@@ -283,7 +284,7 @@ fn a_hundred_messages_of_a_megabyte_need_little_memory() {
     /// In KiB. Held in memory they would be 100 MiB.
     const LITTLE: u64 = 32 * 1024;
     let smarthost = Smarthost::start();
-    let appliance = Appliance::start(&smarthost);
+    let appliance = Appliance::start_with(smarthost.address(), CROWD);
     let alias = appliance.alias("target@mailbox.test", USES);
     assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
     let before = appliance.peak_memory();

@@ -135,7 +135,8 @@ impl<'a> Session<'a> {
             }
             let command = Command::parse(&line, self.utf8());
             let is_message = matches!(command, Ok(Command::Data));
-            let answer = self.answer(command);
+            // Boxed: the work is large, and most sessions are idle.
+            let answer = Box::pin(self.answer(command));
             let next = match is_message {
                 true => Some(answer.await),
                 // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.

@@ -20,6 +20,10 @@ use super::{TARGET_DOMAIN, assert_no_leak, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
 
+/// Settings for a test whose many sessions all come from one address: no limit for one client.
+pub const CROWD: &[(&str, &str)] =
+    &[("smtp.max_connections_per_ip", "0"), ("smtp.connections_per_minute", "0")];
+
 /// A running appliance; killed when it is dropped.
 pub struct Appliance {
     /// Where it speaks SMTP.
@@ -177,13 +181,22 @@ impl Appliance {
         listing.expect("/proc shows the process").count()
     }
 
+    /// The memory it has now, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.memory_figure("VmRSS:")
+    }
+
     /// The most memory it has ever had, in KiB.
     pub fn peak_memory(&self) -> u64 {
+        self.memory_figure("VmHWM:")
+    }
+
+    fn memory_figure(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()));
         let status = status.expect("/proc shows the process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let figure = line.and_then(|line| line.trim().strip_suffix("kB")).expect("VmHWM is in kB");
-        figure.trim().parse().expect("VmHWM is a number")
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let figure = line.and_then(|line| line.trim().strip_suffix("kB")).expect("memory is in kB");
+        figure.trim().parse().expect("memory is a number")
     }
 
     /// SIGHUP.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use socket2::{Domain, Socket, Type};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, Connection};
 
 use super::assert_no_leak;
@@ -34,11 +35,22 @@ impl Client {
 
     /// Connects, or not: the appliance may be down.
     pub fn try_connect(to: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        Ok(Client::over(TcpStream::connect_timeout(&to, PATIENCE)?))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("segments can go out at once");
-        Ok(Client { reader: BufReader::new(Channel::new(stream)) })
+        Client { reader: BufReader::new(Channel::new(stream)) }
+    }
+
+    /// Connects from `source`, another address of this machine.
+    pub fn connect_from(source: IpAddr, to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket can be had");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("the source is an address of ours");
+        socket.connect(&to.into()).expect("the appliance takes connections");
+        Client::over(socket.into())
     }
 
     /// Connects, reads the greeting and says EHLO.

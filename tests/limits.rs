@@ -1,0 +1,161 @@
+//! docs/smtp.md, Limits: how much one client may ask of us, and what remains for the others.
+//!
+//! The whole of 127.0.0.0/8 is this machine, so one test can be many clients.
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
+
+use support::appliance::Appliance;
+use support::client::Client;
+use support::smarthost::Smarthost;
+use support::wait;
+
+/// An appliance with `settings`; no message gets as far as its smarthost.
+fn appliance(settings: &[(&str, &str)]) -> Appliance {
+    Appliance::start_with(Smarthost::start().address(), settings)
+}
+
+/// The `n`th client's address.
+fn nth(n: u16) -> IpAddr {
+    let [high, low] = n.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low).into()
+}
+
+fn connect(n: u16, appliance: &Appliance) -> Client {
+    Client::connect_from(nth(n), appliance.smtp)
+}
+
+/// Wants the door shut: 421 instead of the greeting.
+#[track_caller]
+fn is_turned_away(mut client: Client) {
+    client.expect("421 4.7.0");
+    client.expect_close();
+}
+
+#[test]
+fn of_one_client_50_sessions_are_taken_and_the_next_when_one_of_them_is_over() {
+    let appliance = appliance(&[]);
+    let mut sessions: Vec<_> = (0..50).map(|_| connect(1, &appliance)).collect();
+    sessions.iter_mut().for_each(|session| drop(session.expect("220")));
+    is_turned_away(connect(1, &appliance));
+    connect(2, &appliance).expect("220");
+    sessions.pop();
+    wait::until("a session is taken again", || {
+        connect(1, &appliance).reply().text.starts_with("220").then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_comes_too_often_in_a_minute_is_turned_away() {
+    let appliance = appliance(&[("smtp.connections_per_minute", "5")]);
+    for _ in 0..5 {
+        connect(1, &appliance).expect("220");
+    }
+    is_turned_away(connect(1, &appliance));
+    connect(2, &appliance).expect("220");
+}
+
+#[test]
+fn sessions_end_for_all_when_all_are_taken() {
+    let appliance = appliance(&[("smtp.max_connections", "2")]);
+    let mut sessions = [connect(1, &appliance), connect(2, &appliance)];
+    sessions.iter_mut().for_each(|session| drop(session.expect("220")));
+    is_turned_away(connect(3, &appliance));
+}
+
+/// Whoever is turned away costs nothing, even if it does not go.
+#[test]
+fn a_client_that_was_turned_away_holds_no_descriptor() {
+    let appliance = appliance(&[("smtp.max_connections_per_ip", "1")]);
+    let mut session = connect(1, &appliance);
+    session.expect("220");
+    let before = appliance.descriptors();
+    let mut stayers: Vec<_> = (0..200).map(|_| connect(1, &appliance)).collect();
+    stayers.iter_mut().for_each(|stayer| drop(stayer.expect("421")));
+    assert_eq!(appliance.descriptors(), before);
+}
+
+/// Clients that drip fill every slot; they are many, so that no limit for one of them helps.
+#[test]
+fn slow_drip_clients_cannot_keep_others_out() {
+    const SLOTS: u16 = 10;
+    let settings = [("smtp.max_connections", "10"), ("smtp.stress_timeout", "\"1s\"")];
+    let appliance = appliance(&settings);
+    let mut drippers: Vec<_> = (1..=SLOTS).map(|n| connect(n, &appliance)).collect();
+    drippers.iter_mut().for_each(|dripper| drop(dripper.expect("220")));
+    is_turned_away(connect(99, &appliance));
+    let start = Instant::now();
+    wait::until("there is room for another client", || {
+        drippers.iter_mut().for_each(|dripper| dripper.send("N"));
+        thread::sleep(Duration::from_millis(50)); // the drip's own pace
+        connect(99, &appliance).reply().text.starts_with("220").then_some(())
+    });
+    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+}
+
+/// The issue of memory: 10,000 clients who say nothing.
+#[test]
+fn ten_thousand_idle_sessions_need_less_than_64_mb_and_a_new_client_is_greeted_at_once() {
+    const CLIENTS: u16 = 200;
+    const OF_EACH: u16 = 50;
+    /// In KiB.
+    const LITTLE: u64 = 64 * 1000 * 1000 / 1024;
+    if !may_open(12_000) {
+        return eprintln!("SKIPPED: the limit of open files is too low for 10,000 connections");
+    }
+    let appliance = appliance(&[("smtp.max_connections", "15000")]);
+    let before = appliance.memory();
+    let mut sessions = Vec::new();
+    for client in 0..CLIENTS {
+        sessions.extend((0..OF_EACH).map(|_| connect(client, &appliance)));
+    }
+    for session in &mut sessions {
+        session.expect("220");
+        session.command("EHLO client.test", "250");
+    }
+    let memory = appliance.memory();
+    let start = Instant::now();
+    connect(CLIENTS, &appliance).expect("220");
+    let greeted = start.elapsed();
+    println!("{} sessions: {before} KiB, then {memory} KiB; greeted after {greeted:?}", sessions.len());
+    assert!(memory < LITTLE, "{memory} KiB are resident");
+    assert!(greeted < Duration::from_secs(1), "it took {greeted:?}");
+    // They are all still there, and served.
+    sessions.last_mut().expect("there are sessions").command("NOOP", "250");
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=256:2000", env!("CARGO_BIN_EXE_tempalias"), "demo", "--dir"]).arg(dir.path());
+    command.args(["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"]);
+    let mut demo = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("prlimit runs");
+    let stderr = BufReader::new(demo.stderr.take().expect("standard error is a pipe"));
+    let lines = stderr.lines().map(|line| line.expect("it writes text"));
+    let said: Vec<_> = lines.take_while(|line| !line.starts_with("tempalias: ready")).collect();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", demo.id())).expect("/proc shows the process");
+    demo.kill().expect("it is our child");
+    demo.wait().expect("it is our child");
+    let limit =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("there is a limit");
+    assert_eq!(limit.split_whitespace().collect::<Vec<_>>(), ["2000", "2000", "files"]);
+    assert!(said.iter().any(|line| line.contains("smtp.max_connections is 10000")), "{said:?}");
+}
+
+/// Raises our own limit of open files to `most`, where that is allowed.
+fn may_open(most: u64) -> bool {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = |limit: Option<u64>| limit.is_none_or(|limit| limit >= most);
+    allowed(current)
+        || allowed(maximum) && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok()
+}
