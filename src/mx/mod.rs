@@ -34,6 +34,10 @@ use verdict::Verdict;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A session may go on without a message for so many times the wait for one command: 30 minutes,
+/// or one when sessions are scarce.
+const FRUITLESS_WAITS: u32 = 6;
+
 /// What all sessions share.
 pub struct Mx {
     hostname: String,
@@ -78,12 +82,12 @@ impl Mx {
         self.domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
     }
 
-    /// How long to wait for a command that begins now.
-    fn patience(&self) -> Duration {
-        match self.slots.are_scarce() {
-            true => self.limits.stress_timeout.min(self.limits.idle_timeout),
-            false => self.limits.idle_timeout,
-        }
+    /// How long to wait, from now, for the next command of a client that has delivered nothing for
+    /// the time of `fruitless`: commands to no end must not hold a slot for ever.
+    fn patience(&self, fruitless: Duration) -> Duration {
+        let Smtp { idle_timeout, stress_timeout, .. } = self.limits;
+        let idle = if self.slots.are_scarce() { stress_timeout.min(idle_timeout) } else { idle_timeout };
+        idle.min((FRUITLESS_WAITS * idle).saturating_sub(fruitless))
     }
 
     /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.

@@ -59,6 +59,8 @@ pub(super) struct Session<'a> {
     transactions: usize,
     /// Commands that lead nowhere, since the last message.
     idle_commands: usize,
+    /// The start, or the last message.
+    fruitless_since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ pub(super) async fn run(mx: Arc<Mx>, tcp: TcpStream, peer: IpAddr, shutdown: Can
         unknown: 0,
         transactions: 0,
         idle_commands: 0,
+        fruitless_since: Instant::now(),
     };
     if session.wire.has_spoken() {
         // Whoever talks before the greeting does not listen (RFC 5321 §4.3.1).
@@ -118,10 +121,14 @@ impl<'a> Session<'a> {
     async fn converse(&mut self, shutdown: &CancellationToken) -> Next {
         let mut first = true;
         loop {
+            let patience = self.patience();
+            if patience.is_zero() {
+                return self.close_with(&reply::IDLE);
+            }
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
-                line = self.wire.line(self.patience()) => line,
+                line = self.wire.line(patience) => line,
             };
             let line = match line {
                 Ok(line) => line,
@@ -155,7 +162,7 @@ impl<'a> Session<'a> {
         let deadline = self.transaction.as_ref().and_then(Transaction::deadline);
         let left =
             deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        self.mx.patience().min(left)
+        self.mx.patience(self.fruitless_since.elapsed()).min(left)
     }
 
     /// Carries out one command and says what became of it.
@@ -430,6 +437,9 @@ impl<'a> Session<'a> {
     fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
         let Verdict { reply, reason } = verdict;
         self.idle_commands = 0;
+        if reply.code == 250 {
+            self.fruitless_since = Instant::now();
+        }
         tracing::info!(id, reason, code = reply.code, alias, client = network(self.peer), "message");
         self.say(&reply)
     }
