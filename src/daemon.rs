@@ -280,7 +280,7 @@ impl Stop {
 /// # Errors
 /// With the key and the file that is missing or no good.
 pub fn load_files(config: &Config) -> Result<Files, FileError> {
-    let smarthost = Smarthost::new(&config.smarthost, config.hostname.as_str())?;
+    let smarthost = Smarthost::new(&config.smarthost, &config.dns, config.hostname.as_str())?;
     let identity = match (&config.smtp.tls_cert, &config.smtp.tls_key) {
         (Some(cert), Some(key)) => Some(Identity::load(cert, key).map_err(|cause| {
             let is_cert = cause.path == *cert;

@@ -12,6 +12,8 @@
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
 //! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
+//! | [`dnsbl`] | lists of clients that others have found to send junk |
+//! | [`resolve`] | the DNS |
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | the limit of open files |
@@ -25,9 +27,11 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod descriptors;
+pub mod dnsbl;
 pub mod ledger;
 pub mod mx;
 pub mod relay;
+pub mod resolve;
 pub mod sink;
 pub mod telemetry;
 pub mod throttle;

@@ -64,7 +64,7 @@ async fn scene() -> (TcpListener, Smarthost) {
         tls: config::Tls::None,
         ..Default::default()
     };
-    (listener, Smarthost::new(&config, "mx.example.com").unwrap())
+    (listener, Smarthost::new(&config, &config::Dns::default(), "mx.example.com").unwrap())
 }
 
 async fn deliver(smarthost: &Smarthost) -> Outcome {

@@ -12,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use tempfile::TempDir;
 
 use super::{Failure, block_on};
-use crate::config::{Aliases, Config, Http, Smarthost, Smtp, Tls};
+use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
 use crate::daemon::{Daemon, Hangup, Knobs, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
@@ -90,6 +90,7 @@ impl Demo {
                 ..Default::default()
             },
             aliases: Aliases::default(),
+            dns: Dns::default(),
         }
     }
 }

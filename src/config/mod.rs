@@ -46,6 +46,9 @@ pub struct Config {
     /// `[aliases]`
     #[serde(default)]
     pub aliases: Aliases,
+    /// `[dns]`
+    #[serde(default)]
+    pub dns: Dns,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -111,6 +114,9 @@ pub struct Smtp {
     /// Messages of one session. Default: 100. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_messages: usize,
+    /// DNS lists whose clients are refused. Default: none.
+    #[serde(deserialize_with = "values::list")]
+    pub rbls: Vec<Domain>,
     /// Recipients of one message. Default: 100 (RFC 5321 §4.5.3.1.8). 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_recipients: usize,
@@ -133,6 +139,7 @@ impl Default for Smtp {
             max_unknown_recipients: 10,
             max_errors: 10,
             max_messages: 100,
+            rbls: Vec::new(),
             max_recipients: 100,
         }
     }
@@ -246,4 +253,13 @@ impl Aliases {
     pub fn caps(&self) -> Caps {
         Caps { max_days: self.max_days, max_usage: self.max_usage }
     }
+}
+
+/// `[dns]`: whom to ask for names, the smarthost's and the DNS lists'.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Default: those of `/etc/resolv.conf`.
+    #[serde(deserialize_with = "values::dns_servers")]
+    pub servers: Vec<SocketAddr>,
 }

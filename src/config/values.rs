@@ -1,7 +1,7 @@
 //! How single values are written: `"30s"`, `"25 MiB"`, lists of addresses.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
 
 /// A list; one string with commas does too, for the environment's sake.
 #[derive(Deserialize)]
@@ -48,6 +51,14 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     each(deserializer, |item| {
         item.parse()
             .map_err(|_| format!("{item:?}: not an address with a port, like 127.0.0.1:8080 or [::1]:8080"))
+    })
+}
+
+/// Name servers: with a port or without.
+pub(super) fn dns_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    each(deserializer, |item| {
+        let address = item.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)).or_else(|_| item.parse());
+        address.map_err(|_| format!("{item:?}: not an address, like 127.0.0.1 or [::1]:5353"))
     })
 }
 

@@ -25,6 +25,7 @@ pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: Cancellat
     // When the caller loses patience and drops this future, the sessions end with it.
     let abort = CancellationToken::new();
     let _end_of_all = abort.clone().drop_guard();
+    sessions.spawn(mx.lists.clone().watch(shutdown.clone()));
     for listener in listeners {
         let signals = Signals { shutdown: shutdown.clone(), abort: abort.clone() };
         sessions.spawn(accept(listener, mx.clone(), sessions.clone(), signals));

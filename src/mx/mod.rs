@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::config::{Config, Smtp};
+use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
 use crate::relay::Smarthost;
 use crate::throttle::{Rate, Slots};
@@ -47,6 +48,7 @@ pub struct Mx {
     slots: Arc<Slots>,
     connections: Rate,
     unknown_recipients: Rate,
+    lists: Lists,
     ledger: Ledger,
     smarthost: Smarthost,
     identity: Option<Identity>,
@@ -67,6 +69,7 @@ impl Mx {
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
             connections: Rate::new(limits.connections_per_minute, MINUTE),
             unknown_recipients: Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE),
+            lists: Lists::new(&limits.rbls, &config.dns),
             limits,
             ledger,
             smarthost,

@@ -146,6 +146,11 @@ pub(super) fn ehlo(hostname: &str, extensions: &Extensions) -> Reply {
     Reply { code: 250, enhanced: "", text: text.into() }
 }
 
+/// The client is on a DNS list, whose name tells its people where to ask.
+pub(super) fn listed(list: &str) -> Reply {
+    Reply { code: 554, enhanced: "5.7.1", text: format!("your address is on the list {list}").into() }
+}
+
 /// Delivered, under this id.
 pub(super) fn accepted(id: &str) -> Reply {
     Reply { code: 250, enhanced: "2.0.0", text: format!("delivered as {id}").into() }

@@ -22,6 +22,7 @@ use super::verdict::Verdict;
 use super::wire::{DataError, LineError, Wire};
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::dnsbl::Listing;
 use crate::throttle::{ClientNet, is_reached};
 use crate::tls::Identity;
 use crate::transport::Transport;
@@ -49,6 +50,8 @@ pub(super) struct Session<'a> {
     mx: &'a Mx,
     wire: Wire<Transport>,
     peer: IpAddr,
+    /// What the DNS lists say of the client; asked for since it has come.
+    listing: Listing,
     conversation: Conversation,
     /// What the client called itself, and whether by EHLO.
     hello: Option<(String, Protocol)>,
@@ -82,6 +85,7 @@ pub(super) async fn run(mx: Arc<Mx>, tcp: TcpStream, peer: IpAddr, shutdown: Can
         mx: &mx,
         wire: Wire::new(Transport::Plain(tcp), mx.limits.idle_timeout),
         peer,
+        listing: mx.lists.ask(peer),
         conversation: Conversation::new(peer),
         hello: None,
         transaction: None,
@@ -283,10 +287,10 @@ impl<'a> Session<'a> {
         let result = match transaction.admit(path) {
             Ok(None) => Ok(()),
             Ok(Some(recipient)) => {
-                // What was answered so far must not wait for the smarthost. A client that is gone
+                // What was answered so far must not wait for lists or the smarthost. A client that is gone
                 // is noticed when it is to be read from.
                 let _ = self.wire.flush().await;
-                transaction.offer(recipient).await
+                transaction.offer(recipient, &mut self.listing).await
             }
             Err(verdict) => Err(verdict),
         };

@@ -19,6 +19,7 @@ use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::dnsbl::Listing;
 use crate::relay::{Connection, Envelope, RelayError};
 
 /// How long an envelope may keep the smarthost waiting between its first recipient and DATA: as
@@ -73,8 +74,13 @@ impl<'a> Transaction<'a> {
         Ok(Some(recipient))
     }
 
-    /// RCPT, the smarthost's part.
-    pub(super) async fn offer(&mut self, recipient: Recipient) -> Result<(), Verdict> {
+    /// RCPT, the others' part: the DNS lists', then the smarthost's.
+    pub(super) async fn offer(&mut self, recipient: Recipient, listing: &mut Listing) -> Result<(), Verdict> {
+        if !matches!(recipient, Recipient::Role { .. })
+            && let Some(list) = listing.listed_by().await
+        {
+            return Err(Verdict::new(reply::listed(list), "listed"));
+        }
         let target = recipient.target().cloned();
         if let Some(target) = target
             && !self.targets().any(|known| *known == target)

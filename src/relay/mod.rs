@@ -8,7 +8,6 @@
 mod body;
 mod connection;
 mod pool;
-mod resolve;
 mod stream;
 
 pub use body::{Body, Outcome};
@@ -23,10 +22,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::config::{self, FileError, Tls};
+use crate::config::{self, Dns, FileError, Tls};
+use crate::resolve::{ResolveError, Resolver};
 use crate::tls;
 use pool::Pool;
-use resolve::Resolver;
 
 /// Where the smarthost is and how to speak to it. Clones are cheap.
 #[derive(Clone)]
@@ -63,11 +62,11 @@ pub enum RelayError {
 }
 
 impl Smarthost {
-    /// The smarthost of `config`; says EHLO with `hostname`.
+    /// The smarthost of `config`, looked for with `dns`; says EHLO with `hostname`.
     ///
     /// # Errors
     /// When a file it names cannot be used.
-    pub fn new(config: &config::Smarthost, hostname: &str) -> Result<Self, FileError> {
+    pub fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
         let tls = match config.tls {
             Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
             Tls::Starttls | Tls::Implicit => {
@@ -80,7 +79,7 @@ impl Smarthost {
             hostname: hostname.to_owned(),
             tls: Arc::new(tls),
             credentials: credentials(config)?.map(Arc::new),
-            resolver: Resolver::default(),
+            resolver: Resolver::new(dns, |_| {}),
             pool: Arc::default(),
             learned: ArcSwapOption::empty(),
         };
@@ -132,7 +131,8 @@ impl Smarthost {
     /// that one behind a black hole (an IPv6 address without IPv6) does not use up all of it.
     async fn dial(&self) -> Result<TcpStream, RelayError> {
         let config = &self.inner.config;
-        let addresses = self.inner.resolver.addresses(&config.host).await?;
+        let unknown = |cause: ResolveError| RelayError::Failed(format!("resolving {}: {cause}", config.host));
+        let addresses = self.inner.resolver.addresses(&config.host).await.map_err(unknown)?;
         let share = config.connect_timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
         let mut last = RelayError::Failed(format!("{} has no address", config.host));
         for address in addresses {

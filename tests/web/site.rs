@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempalias::alias::{AliasName, Limits};
 use tempalias::clock::{self, Timestamp};
-use tempalias::config::{Aliases, Config, Http, Smarthost, Smtp};
+use tempalias::config::{Aliases, Config, Dns, Http, Smarthost, Smtp};
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
 use tempalias::web::{self, Web};
 use tokio::runtime::Runtime;
@@ -50,6 +50,7 @@ fn config(data_dir: &Path) -> Config {
         smtp: Smtp::default(),
         smarthost: Smarthost::default(),
         aliases: Aliases::default(),
+        dns: Dns::default(),
     }
 }
 

@@ -1,0 +1,112 @@
+//! The DNS, asked without the C library: it would load shared objects into the static binary.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use tokio::sync::OnceCell;
+
+use crate::config::Dns;
+
+/// Why the DNS gave no answer. That there is no such name is an answer.
+pub type ResolveError = NetError;
+
+/// Asks the servers of the configuration, or those of `/etc/resolv.conf`, and keeps the answers.
+///
+/// It is made when first needed, so that a machine without DNS can still reach a smarthost by its
+/// address.
+pub struct Resolver {
+    servers: Vec<SocketAddr>,
+    tune: fn(&mut ResolverOpts),
+    dns: OnceCell<TokioResolver>,
+}
+
+impl Resolver {
+    /// One for `config`; `tune` changes what its options are by default.
+    pub fn new(config: &Dns, tune: fn(&mut ResolverOpts)) -> Self {
+        Resolver { servers: config.servers.clone(), tune, dns: OnceCell::new() }
+    }
+
+    /// All addresses of `host`, which may be an address itself, or a name in `/etc/hosts`.
+    ///
+    /// # Errors
+    /// When nobody knows it.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+            return Ok(vec![address]);
+        }
+        Ok(self.dns().await?.lookup_ip(host).await?.iter().collect())
+    }
+
+    /// The A records of `name`, which ends in a dot; aliases (CNAME) are followed. No such name, no
+    /// records.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn a_records(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        let lookup = match self.dns().await?.lookup(name, RecordType::A).await {
+            Ok(lookup) => lookup,
+            Err(cause) if cause.is_no_records_found() => return Ok(Vec::new()),
+            Err(cause) => return Err(cause),
+        };
+        let address = |data: &RData| if let RData::A(a) = data { Some(a.0) } else { None };
+        Ok(lookup.answers().iter().filter_map(|record| address(&record.data)).collect())
+    }
+
+    /// Forgets the A records of `name`, so that the servers are asked again.
+    pub fn forget(&self, name: &str) {
+        if let Some(dns) = self.dns.get() {
+            dns.clear_lookup_cache(name, RecordType::A);
+        }
+    }
+
+    async fn dns(&self) -> Result<&TokioResolver, ResolveError> {
+        self.dns.get_or_try_init(async || self.build()).await
+    }
+
+    fn build(&self) -> Result<TokioResolver, ResolveError> {
+        let mut builder = match self.servers.as_slice() {
+            [] => TokioResolver::builder_tokio()?,
+            servers => {
+                let servers = servers.iter().map(name_server).collect();
+                let config = ResolverConfig::from_name_servers(servers);
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            }
+        };
+        (self.tune)(builder.options_mut());
+        builder.build()
+    }
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let at_port = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(at_port);
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> Resolver {
+        Resolver::new(&Dns::default(), |_| {})
+    }
+
+    #[tokio::test]
+    async fn an_address_needs_no_resolver() {
+        for (host, address) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("[::1]", "::1")] {
+            assert_eq!(resolver().addresses(host).await.unwrap(), [address.parse::<IpAddr>().unwrap()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn names_of_the_hosts_file_are_known() {
+        assert!(resolver().addresses("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
+    }
+}
