@@ -60,7 +60,7 @@ impl Lists {
     /// Tests all lists once; whether all have answered, rightly or wrongly.
     pub async fn test(&self) -> bool {
         let mut tests = JoinSet::new();
-        for list in self.lists.iter().cloned() {
+        for list in self.lists.to_vec() {
             tests.spawn(async move { list.test().await });
         }
         tests.join_all().await.into_iter().all(|answered| answered)
