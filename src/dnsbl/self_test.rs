@@ -3,6 +3,7 @@
 //! whole world from one day to the next.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -60,7 +61,8 @@ impl Lists {
     /// Tests all lists once; whether all have answered, rightly or wrongly.
     pub async fn test(&self) -> bool {
         let mut tests = JoinSet::new();
-        for list in self.lists.to_vec() {
+        for list in self.lists.iter() {
+            let list = Arc::clone(list);
             tests.spawn(async move { list.test().await });
         }
         tests.join_all().await.into_iter().all(|answered| answered)
