@@ -42,7 +42,12 @@ impl Scene {
         let files = certificate.files();
         let smarthost = Smarthost::start();
         let [chain, key] = files.settings();
-        let settings = [(chain.0, chain.1.as_str()), (key.0, key.1.as_str())];
+        let settings = [
+            (chain.0, chain.1.as_str()),
+            (key.0, key.1.as_str()),
+            ("smtp.connections_per_minute", "0"),
+            ("smtp.max_connections_per_ip", "0"),
+        ];
         let appliance = Appliance::start_with(smarthost.address(), &settings);
         let alias = appliance.alias("target@mailbox.test", USES as u32);
         Scene { authority, certificate, files, smarthost, appliance, alias }
@@ -83,6 +88,13 @@ impl Scene {
         let client = self.client();
         let shown = client.tls().peer_certificates().expect("a server shows its certificate");
         shown == [certificate.der()]
+    }
+
+    /// Waits until the log tells of a new certificate, which must be `certificate`.
+    #[track_caller]
+    fn comes_to_present(&self, certificate: &Certificate) {
+        wait::until_equal("renewals", 1, || self.appliance.logged("a new certificate is in use"));
+        assert!(self.presents(certificate));
     }
 }
 
@@ -536,8 +548,7 @@ fn a_new_certificate_is_used_at_sighup_and_disturbs_no_session() {
     let new = scene.authority.certify(&NAMES);
     scene.files.replace(&new);
     scene.appliance.hang_up();
-    wait::until("the new certificate is in use", || scene.presents(&new).then_some(()));
-    assert!(scene.appliance.logged("a new certificate is in use") >= 1);
+    scene.comes_to_present(&new);
 
     early.try_handshake(&scene.authority.client()).expect("the handshake succeeds");
     early.command("EHLO client.test", "250");
@@ -564,7 +575,7 @@ fn a_new_certificate_is_found_without_a_signal_whatever_the_time_of_its_file() {
         file.set_modified(time).expect("it is our file");
         std::fs::rename(from, to).expect("a file can be renamed");
     }
-    wait::until("the new certificate is in use", || scene.presents(&new).then_some(()));
+    scene.comes_to_present(&new);
 }
 
 #[test]
@@ -592,7 +603,7 @@ fn a_bad_certificate_changes_nothing_and_is_reported_once() {
     }
     scene.files.replace(&other);
     scene.appliance.hang_up();
-    wait::until("the new certificate is in use", || scene.presents(&other).then_some(()));
+    scene.comes_to_present(&other);
     // Between the two files' replacement one of them did not fit, if anybody looked just then.
     assert!((3..=4).contains(&complaints()), "{:#?}", scene.appliance.stderr());
 }

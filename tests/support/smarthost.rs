@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 
 use super::certificates::Certificate;
 use super::channel::Channel;
-use super::{LEAK_MARKER, TARGET_DOMAIN};
+use super::{LEAK_MARKER, TARGET_DOMAIN, wait};
 
 /// Where in a session it can misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,7 @@ struct Shared {
     extensions_under_tls: Mutex<Option<Vec<String>>>,
     tls: Mutex<Option<Arc<ServerConfig>>>,
     tls_at_once: bool,
+    streams: Mutex<Vec<TcpStream>>,
     stopped: Mutex<bool>,
 }
 
@@ -164,6 +165,7 @@ impl Smarthost {
             extensions_under_tls: Mutex::default(),
             tls: Mutex::new(certificate.map(Certificate::server)),
             tls_at_once: certificate.is_some(),
+            streams: Mutex::default(),
             stopped: Mutex::new(false),
         });
         let for_thread = Arc::clone(&shared);
@@ -199,6 +201,15 @@ impl Smarthost {
     /// Has `certificate` from now on, and offers STARTTLS where there is no TLS yet.
     pub fn present(&self, certificate: &Certificate) {
         *lock(&self.shared.tls) = Some(certificate.server());
+    }
+
+    /// Ends all connections: none is used for another message.
+    pub fn hang_up(&self) {
+        for stream in lock(&self.shared.streams).drain(..) {
+            // It may be over already.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+        wait::until_equal("open connections", 0, || self.count(|record| record.open));
     }
 
     /// A copy of what has happened so far.
@@ -443,6 +454,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
+        lock(&shared.streams).extend(stream.try_clone());
         let mut record = lock(&shared.record);
         record.connections += 1;
         record.open += 1;
