@@ -393,6 +393,20 @@ fn a_mechanism_that_is_refused_leaves_the_other() {
 }
 
 #[test]
+fn an_idle_connection_is_used_again_with_its_tls_and_its_login() {
+    let authority = Authority::new();
+    let smarthost = Smarthost::start();
+    smarthost.present(&authority.certify(&NAMES));
+    let mut scene = Scene::new("starttls", &authority, smarthost);
+    let mut client = Client::hello(scene.appliance.smtp);
+    (0..3).for_each(|_| assert_eq!(client.deliver(&scene.alias.email).code(), 250));
+    let record = scene.smarthost.record();
+    assert_eq!((record.connections, record.handshakes, record.logins.len()), (1, 1, 1));
+    assert!(record.accepted() == 3 && record.messages.iter().all(|message| message.encrypted));
+    scene.ends_well();
+}
+
+#[test]
 fn a_message_passes_through_tls_as_it_is() {
     let authority = Authority::new();
     let smarthost = Smarthost::start();
