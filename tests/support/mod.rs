@@ -7,6 +7,8 @@
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
 //! | [`channel`], [`certificates`] | what both speak through, in clear text or under TLS; whom they trust |
 //! | [`program`], [`postfix`] | foreign programs; a Postfix of our own |
+//! | [`dns`] | a name server that knows a few names, and can fail |
+//! | [`network`] | a network of a test's own, with public addresses |
 //! | [`wait`] | bounded waiting for a condition |
 //!
 //! Addresses: we are `mx.alias.test` for `alias.test` and `second.test`; every target and the
@@ -17,6 +19,8 @@ pub mod appliance;
 pub mod certificates;
 pub mod channel;
 pub mod client;
+pub mod dns;
+pub mod network;
 pub mod postfix;
 pub mod program;
 pub mod smarthost;
