@@ -1,6 +1,6 @@
 //! The MX: what arrives for our aliases, and goes on to the smarthost.
 //!
-//! [`listener`] → [`wire`] → [`session`] → [`transaction`] → [`settlement`]. The order of commands is mailin's
+//! [`listener`] → [`wire`] → [`session`] → [`message`] → [`transaction`] → [`settlement`]. The order of commands is mailin's
 //! ([`conversation`]), the parsing smtp-proto's ([`command`]), the texts are all in [`reply`].
 //! `docs/design.md` says why mailin's own server is not used here.
 
@@ -9,6 +9,7 @@ mod conversation;
 mod data;
 mod dsn;
 mod listener;
+mod message;
 mod recipient;
 mod reply;
 mod session;

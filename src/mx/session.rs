@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,15 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::Mx;
 use super::command::{Command, Mail, Utf8};
 use super::conversation::{Conversation, Verb};
-use super::dsn::Report;
 use super::reply::{self, Extensions, Reply};
-use super::settlement::Settlement;
-use super::trace::Received;
 use super::transaction::Transaction;
-use super::verdict::Verdict;
-use super::wire::{DataError, LineError, Wire};
-use crate::bounce::BounceOf;
-use crate::clock;
+use super::wire::{LineError, Wire};
 use crate::dnsbl::Listing;
 use crate::throttle::{ClientNet, is_reached};
 use crate::tls::Identity;
@@ -47,33 +40,33 @@ const MAX_IDLE_COMMANDS: usize = 100;
 
 /// One client's session.
 pub(super) struct Session<'a> {
-    mx: &'a Mx,
-    wire: Wire<Transport>,
-    peer: IpAddr,
+    pub(super) mx: &'a Mx,
+    pub(super) wire: Wire<Transport>,
+    pub(super) peer: IpAddr,
     /// What the DNS lists say of the client; asked for since it has come.
-    listing: Listing,
-    conversation: Conversation,
+    pub(super) listing: Listing,
+    pub(super) conversation: Conversation,
     /// What the client called itself, and whether by EHLO.
-    hello: Option<(String, Protocol)>,
-    transaction: Option<Transaction<'a>>,
-    is_encrypted: bool,
-    errors: usize,
-    unknown: usize,
-    transactions: usize,
+    pub(super) hello: Option<(String, Protocol)>,
+    pub(super) transaction: Option<Transaction<'a>>,
+    pub(super) is_encrypted: bool,
+    pub(super) errors: usize,
+    pub(super) unknown: usize,
+    pub(super) transactions: usize,
     /// Commands that lead nowhere, since the last message.
-    idle_commands: usize,
+    pub(super) idle_commands: usize,
     /// The start, or the last message.
-    fruitless_since: Instant,
+    pub(super) fruitless_since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Protocol {
+pub(super) enum Protocol {
     Smtp,
     Esmtp,
 }
 
 /// Whether the session goes on.
-enum Next {
+pub(super) enum Next {
     GoOn,
     Close,
     StartTls,
@@ -198,7 +191,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn say(&mut self, reply: &Reply) -> Next {
+    pub(super) fn say(&mut self, reply: &Reply) -> Next {
         if *reply == reply::NO_ALIAS {
             self.unknown += 1;
         } else if reply.is_permanent() {
@@ -208,7 +201,7 @@ impl<'a> Session<'a> {
         if reply.closes() { Next::Close } else { Next::GoOn }
     }
 
-    fn close_with(&mut self, reply: &Reply) -> Next {
+    pub(super) fn close_with(&mut self, reply: &Reply) -> Next {
         self.wire.reply(reply);
         Next::Close
     }
@@ -321,148 +314,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// DATA: 354, the text, and the answer to it.
-    async fn data(&mut self) -> Next {
-        if let Err(refusal) = self.in_order(Verb::Data) {
-            return self.say(&refusal);
-        }
-        if self.wire.has_spoken() {
-            // Text before the 354 is no mail client's (RFC 2920 §3.1).
-            return self.close_with(&reply::OUT_OF_TURN);
-        }
-        let _ = self.wire.flush().await; // as at RCPT
-        let transaction = self.transaction.take().expect("RCPT came before DATA");
-        match transaction.bounce().cloned() {
-            Some(whom) => self.take_bounce(whom).await,
-            None => self.forward(transaction).await,
-        }
-    }
-
-    async fn forward(&mut self, transaction: Transaction<'a>) -> Next {
-        let (id, name) = (message_id(), transaction.log_name());
-        let fields = self.received(&id, transaction.sole_alias().as_deref(), transaction.is_utf8());
-        let settlement = match transaction.data(fields).await {
-            Ok(settlement) => settlement,
-            Err(verdict) => {
-                self.conversation.reset();
-                return self.conclude(&id, &name, verdict);
-            }
-        };
-        if self.wire.has_spoken() {
-            return self.close_with(&reply::OUT_OF_TURN);
-        }
-        self.start_data();
-        match self.stream(settlement, &id).await {
-            Ok(verdict) => {
-                self.conversation.end_of_data();
-                self.conclude(&id, &name, verdict)
-            }
-            Err(cause) => self.give_up(&cause),
-        }
-    }
-
-    /// The message did not come to its end.
-    fn give_up(&mut self, cause: &DataError) -> Next {
-        match cause {
-            DataError::Slow => self.close_with(&reply::IDLE),
-            DataError::Endless => self.close_with(&reply::ENDLESS),
-            DataError::Gone => Next::Close,
-        }
-    }
-
-    /// Octets of a message that are read at the most, to refuse it at its end as it should be.
-    fn patience_in_octets(&self) -> u64 {
-        match self.mx.limits.max_size {
-            0 => u64::MAX,
-            size => size.saturating_mul(2).saturating_add(1 << 20),
-        }
-    }
-
-    /// Streams the text through, and settles. After the first fault the connection to the
-    /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
-    async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
-        let most = self.patience_in_octets();
-        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
-        let mut so_far = Ok(settlement);
-        while let Some(piece) = data.next().await? {
-            if let Ok(settlement) = &mut so_far
-                && let Err(verdict) = settlement.write(piece).await
-            {
-                so_far = Err(verdict);
-            }
-        }
-        if let Some(violation) = data.violation() {
-            tracing::debug!(what = violation.as_str(), "a line of the message is none");
-            return Ok(Verdict::new(reply::BAD_TEXT, "bad-line"));
-        }
-        match so_far {
-            Ok(settlement) => Ok(settlement.settle(id, clock::now()).await),
-            Err(verdict) => Ok(verdict),
-        }
-    }
-
-    /// Reads a report about something we forwarded; nobody gets it.
-    async fn take_bounce(&mut self, whom: BounceOf) -> Next {
-        self.start_data();
-        let report = match self.read_report().await {
-            Ok(report) => report,
-            Err(cause) => return self.give_up(&cause),
-        };
-        self.conversation.end_of_data();
-        let verdict = match (report, &whom) {
-            (Err(verdict), _) => verdict,
-            (Ok(report), BounceOf::Alias(name)) if report.is_failure() => self.mx.note_bounce(name).await,
-            _ => Verdict::new(reply::BOUNCE_TAKEN, "bounce-ignored"),
-        };
-        self.conclude("-", "-", verdict)
-    }
-
-    async fn read_report(&mut self) -> Result<Result<Report, Verdict>, DataError> {
-        let (most, max_size) = (self.patience_in_octets(), self.mx.limits.max_size);
-        let (mut report, mut size) = (Report::default(), 0);
-        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
-        while let Some(piece) = data.next().await? {
-            size += piece.len() as u64;
-            report.see(piece);
-        }
-        Ok(match data.violation() {
-            Some(_) => Err(Verdict::new(reply::BAD_TEXT, "bad-line")),
-            None if max_size > 0 && size > max_size => Err(Verdict::new(reply::TOO_LARGE, "too-large")),
-            None => Ok(report),
-        })
-    }
-
-    fn start_data(&mut self) {
-        self.conversation.advance(Verb::Data);
-        self.wire.reply(&reply::START_DATA);
-    }
-
-    /// One line in the log and one to the client for every message.
-    fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
-        let Verdict { reply, reason } = verdict;
-        self.idle_commands = 0;
-        if reply.code == 250 {
-            self.fruitless_since = Instant::now();
-        }
-        tracing::info!(id, reason, code = reply.code, alias, client = network(self.peer), "message");
-        self.say(&reply)
-    }
-
-    fn received(&self, id: &str, alias: Option<&str>, utf8: bool) -> String {
-        let (helo, protocol) = self.hello.as_ref().expect("HELO came before DATA");
-        let protocol = match protocol {
-            // RFC 3848, RFC 6531 §4.3.
-            Protocol::Smtp => "SMTP",
-            Protocol::Esmtp if utf8 && self.is_encrypted => "UTF8SMTPS",
-            Protocol::Esmtp if utf8 => "UTF8SMTP",
-            Protocol::Esmtp if self.is_encrypted => "ESMTPS",
-            Protocol::Esmtp => "ESMTP",
-        };
-        let at = clock::now();
-        Received { helo, peer: self.peer, hostname: &self.mx.hostname, protocol, id, alias, at }.fields()
-    }
-
-    fn in_order(&mut self, verb: Verb) -> Result<(), Reply> {
+    pub(super) fn in_order(&mut self, verb: Verb) -> Result<(), Reply> {
         if self.conversation.allows(verb) { Ok(()) } else { Err(reply::BAD_SEQUENCE) }
     }
 
@@ -471,13 +323,6 @@ impl<'a> Session<'a> {
         self.transaction = None;
         self.conversation.reset();
     }
-}
-
-/// Names a message in the log, in `Received` and in our 250.
-fn message_id() -> String {
-    let mut bits = [0u8; 10];
-    rand::rng().fill(&mut bits);
-    data_encoding::BASE32_NOPAD.encode(&bits).to_ascii_lowercase()
 }
 
 /// The client's network, for the log: /24 or /48, no person's address.
