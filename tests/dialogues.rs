@@ -18,7 +18,8 @@ use tempalias::alias::Limits;
 
 use support::appliance::{Alias, Appliance};
 use support::client::Client;
-use support::smarthost::{Behaviour, Record, Smarthost, Stage};
+use support::record::Record;
+use support::smarthost::{Behaviour, Smarthost, Stage};
 use support::{TARGET_DOMAIN, wait};
 
 /// The actors of one dialogue. The appliance starts when it is first needed, so that `config:`

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use support::appliance::{Alias, Appliance, CROWD};
 use support::client::{Client, Reply};
-use support::smarthost::{Behaviour, Record, Smarthost, Stage};
+use support::record::Record;
+use support::smarthost::{Behaviour, Smarthost, Stage};
 use support::wait;
 
 /// So that a silent smarthost does not make a slow test, nor a busy client a stopped one.

@@ -5,6 +5,7 @@
 //! | [`appliance`] | the program with a configuration of its own, on free ports, and its aliases |
 //! | [`client`] | an SMTP client that sends what it is told, and checks each reply for leaks |
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
+//! | [`record`] | what it remembers of it |
 //! | [`channel`], [`certificates`] | what both speak through, in clear text or under TLS; whom they trust |
 //! | [`program`], [`postfix`] | foreign programs; a Postfix of our own |
 //! | [`dns`] | a name server that knows a few names, and can fail |
@@ -23,6 +24,7 @@ pub mod dns;
 pub mod network;
 pub mod postfix;
 pub mod program;
+pub mod record;
 pub mod smarthost;
 pub mod wait;
 
