@@ -64,7 +64,11 @@ async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signa
                 let (mx, signals) = (mx.clone(), signals.clone());
                 sessions.spawn(async move {
                     let Signals { shutdown, abort } = signals;
-                    abort.run_until_cancelled(session::run(mx, stream, peer, shutdown)).await;
+                    // Not `run_until_cancelled`, which would keep room for two sessions.
+                    tokio::select! {
+                        () = abort.cancelled() => {}
+                        () = session::run(mx, stream, peer, shutdown) => {}
+                    }
                     drop(slot);
                 });
             }
