@@ -26,7 +26,7 @@ use crate::ledger::{Ledger, OpenError};
 use crate::mx::{self, Mx};
 use crate::relay::Smarthost;
 use crate::tls::Identity;
-use crate::web::{self, Web};
+use crate::web::{self, Doors, Web};
 
 /// How long an orderly stop waits for messages and requests in flight.
 const GRACE: Duration = Duration::from_secs(60);
@@ -148,7 +148,10 @@ impl Daemon {
         };
         let shutdown = daemon.shutdown.clone();
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
-        daemon.spawn("the web server", web::serve(http, web, shutdown.clone()));
+        daemon.spawn(
+            "the web server",
+            web::serve(Doors { tcp: http, ..Doors::default() }, web, shutdown.clone()),
+        );
         daemon.spawn("the purge timer", purge(ledger, config.aliases.purge_interval, shutdown));
         Ok(daemon)
     }

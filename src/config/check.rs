@@ -3,13 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Config, Smarthost, Smtp, Tls};
+use super::{Config, Http, Smarthost, Smtp, Tls};
 
 /// The shortest names: 32^4 are a million, the least that is not guessed by trying.
 const SHORTEST_NAME: usize = 4;
 
 /// The longest first names: 80 bits, more than anybody could type.
 const LONGEST_NAME: usize = 16;
+
+/// In characters: more would not fit beside the menu.
+const LONGEST_SITE_NAME: usize = 30;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +34,7 @@ pub(super) fn combinations(config: &Config) -> Verdict {
     domains(config)?;
     data_dir(config)?;
     listeners(config)?;
+    http(&config.http)?;
     spans(config)?;
     limits(config)?;
     certificate(&config.smtp)?;
@@ -102,6 +106,21 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
         && one.port() != 0
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn http(http: &Http) -> Verdict {
+    match (&http.tls_cert, &http.tls_key) {
+        (Some(_), None) => return refuse("http.tls_cert", "needs http.tls_key"),
+        (None, Some(_)) => return refuse("http.tls_key", "needs http.tls_cert"),
+        _ => {}
+    }
+    if http.socket.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return refuse("http.socket", "must be an absolute path, beginning with /");
+    }
+    if http.name.trim().is_empty() || http.name.chars().count() > LONGEST_SITE_NAME {
+        return refuse("http.name", format!("must have 1 to {LONGEST_SITE_NAME} characters"));
+    }
+    Ok(())
 }
 
 fn spans(config: &Config) -> Verdict {

@@ -7,8 +7,10 @@
 mod check;
 mod load;
 mod values;
+mod web;
 
 pub use load::{ConfigError, load, parse};
+pub use web::{Colour, Link, Network, Origin};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,11 +64,44 @@ pub struct Http {
     /// Default: `["127.0.0.1:8080"]`.
     #[serde(deserialize_with = "values::addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Unix socket to listen on as well, for a proxy on this host. Default: none.
+    pub socket: Option<PathBuf>,
+    /// PEM file of our certificate and those it is signed by; with it `listen` speaks HTTPS only.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the key of `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// What visitors have in their address bar: scheme and host, no path. Default: what they ask for.
+    pub public_url: Option<Origin>,
+    /// Proxies whose word on who the client is we take. Default: none.
+    #[serde(deserialize_with = "values::list")]
+    pub trusted_proxies: Vec<Network>,
+    /// Whether aliases can be had with GET, as a script (JSONP). Default: no.
+    pub jsonp: bool,
+    /// What the site is called. Default: tempalias.
+    pub name: String,
+    /// The page's colour, `#rrggbb`. Default: our own.
+    pub accent: Option<Colour>,
+    /// Where the operator says who they are: a URL. Default: nowhere.
+    pub imprint: Option<Link>,
+    /// How the operator is reached: a mail address or a URL. Default: postmaster of each domain.
+    pub contact: Option<Link>,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: vec![([127, 0, 0, 1], 8080).into()] }
+        Http {
+            listen: vec![([127, 0, 0, 1], 8080).into()],
+            socket: None,
+            tls_cert: None,
+            tls_key: None,
+            public_url: None,
+            trusted_proxies: vec![],
+            jsonp: false,
+            name: "tempalias".into(),
+            accent: None,
+            imprint: None,
+            contact: None,
+        }
     }
 }
 

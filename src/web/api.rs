@@ -1,5 +1,7 @@
 //! The API: what may be done with aliases, and the OpenAPI document that says so.
 
+use std::sync::Arc;
+
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, Request, RequestBody, Response, Route};
 use poem_openapi::param::Path;
@@ -10,13 +12,14 @@ use poem_openapi::{
 };
 
 use super::body::Strict;
+use super::client::Client;
+use super::issuer::Issuer;
 use super::problem::{Problem, Refused, Statuses};
 use super::schema::{AliasChange, AliasRequest, AliasView};
-use crate::address::{Domain, Mailbox};
-use crate::alias::{Alias, Caps, Limits, ManageKey, State};
+use crate::alias::{Alias, Caps, ManageKey, State};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::ledger::{AmendOutcome, Amendment, Ledger, NewAlias};
+use crate::ledger::{AmendOutcome, Amendment, Ledger};
 
 /// Of the API, not of the program: changes when a client would have to.
 const VERSION: &str = "1";
@@ -29,8 +32,12 @@ const NOBODY: &str = "0";
 const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The routes of the API, its document included.
-pub fn routes(config: &Config, ledger: Ledger) -> impl Endpoint<Output = Response> + 'static {
-    let api = Api { ledger, domains: config.domains.clone(), caps: config.aliases.caps() };
+pub fn routes(
+    config: &Config,
+    ledger: Ledger,
+    issuer: Arc<Issuer>,
+) -> impl Endpoint<Output = Response> + 'static {
+    let api = Api { ledger, issuer, caps: config.aliases.caps() };
     let service = OpenApiService::new(api, "tempalias", VERSION).description(SUMMARY).server("/");
     let document = service.spec();
     let document = poem::endpoint::make_sync(move |_| {
@@ -41,7 +48,7 @@ pub fn routes(config: &Config, ledger: Ledger) -> impl Endpoint<Output = Respons
 
 struct Api {
     ledger: Ledger,
-    domains: Vec<Domain>,
+    issuer: Arc<Issuer>,
     caps: Caps,
 }
 
@@ -51,15 +58,10 @@ impl Api {
     ///
     /// Any site may ask for one from a browser (CORS, without credentials).
     #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
-    async fn create(&self, body: Strict<AliasRequest>) -> Result<Created, Refused<Creating>> {
+    async fn create(&self, client: Client, body: Strict<AliasRequest>) -> Result<Created, Refused<Creating>> {
         let Strict(request) = body;
-        let target = self.target(&request.target)?;
-        let domain = self.domain(request.domain.as_deref())?;
-        let now = clock::now();
-        let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
-        let issued = self.ledger.issue(NewAlias { domain, target, limits }, now).await?;
-        let location = format!("/aliases/{}", issued.alias.name);
-        let view = AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key);
+        let view = self.issuer.issue(request, client).await?;
+        let location = format!("/aliases/{}", view.aid);
         Ok(Created::Alias(Json(view), location))
     }
 
@@ -134,26 +136,6 @@ impl Api {
 }
 
 impl Api {
-    fn target(&self, text: &str) -> Result<Mailbox, Problem> {
-        let target: Mailbox = text.parse().map_err(Problem::invalid)?;
-        // Forwarding to ourselves would go round in circles.
-        if self.domains.iter().any(|ours| ours.as_str() == target.domain()) {
-            return Err(Problem::invalid("the address must be a real one, not one of this service"));
-        }
-        Ok(target)
-    }
-
-    fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
-        let Some(wanted) = wanted else {
-            return Ok(self.domains.first().expect("the configuration has at least one domain").clone());
-        };
-        let wanted = wanted.parse().ok();
-        self.domains.iter().find(|&ours| Some(ours) == wanted.as_ref()).cloned().ok_or_else(|| {
-            let ours: Vec<_> = self.domains.iter().map(Domain::as_str).collect();
-            Problem::invalid(format!("domain must be one of ours: {}", ours.join(", ")))
-        })
-    }
-
     /// The alias that `key` opens, if it has not ended. Whatever is wrong, the answer and the work
     /// are the same.
     fn held(&self, aid: &str, key: &HolderKey, now: Timestamp) -> Result<Alias, Problem> {

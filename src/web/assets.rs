@@ -1,76 +1,185 @@
-//! The page: static files inside the binary.
-//!
-//! A path is looked up as it was sent, never decoded and never joined to a directory, so there is
-//! nothing a tricky one could reach.
+//! A file as it is served: compressed once for each encoding, with an entity tag.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
+use data_encoding::HEXLOWER;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::{IntoResponse, Request, Response};
-use rust_embed::{Embed, EmbeddedFile};
+use poem::{Body, IntoResponse, Request, Response};
 
+use super::negotiation;
 use super::problem::Problem;
-
-const INDEX: &str = "index.html";
-const NOT_FOUND: &str = "404.html";
 
 /// Octets of the content's SHA-256 that make its entity tag.
 const TAG_LEN: usize = 16;
 
-#[derive(Embed)]
-#[folder = "assets/"]
-struct Files;
+/// Brotli's highest quality: it takes some milliseconds, once.
+const BROTLI_QUALITY: u32 = 11;
 
-/// A file of the page.
+/// Brotli's window, 2^22 octets: the largest that every decoder takes (RFC 7932 §9.1).
+const BROTLI_WINDOW: u32 = 22;
+
+/// How long a browser may use a file without asking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Its name changes with its content.
+    ForEver,
+    /// It is asked about each time: an upgrade shows at once.
+    AskAgain,
+}
+
+/// A file, ready to be sent.
 pub struct Asset {
-    name: String,
-    file: EmbeddedFile,
+    content_type: &'static str,
+    keep: Keep,
+    /// What the answer depends on beside its path.
+    vary: &'static str,
+    hash: String,
+    plain: Vec<u8>,
+    brotli: OnceLock<Vec<u8>>,
+    gzip: OnceLock<Vec<u8>>,
 }
 
-/// The file at `path`, if there is one.
-pub fn find(path: &str) -> Option<Asset> {
-    match path.strip_prefix('/')? {
-        "" => Asset::named(INDEX),
-        name => Asset::named(name),
-    }
-}
-
-/// What a browser sees where nothing is.
-pub fn not_found() -> Response {
-    let mut response = Asset::named(NOT_FOUND).expect("the page is embedded").whole();
-    response.set_status(StatusCode::NOT_FOUND);
-    response
+/// The form in which it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Brotli,
+    Gzip,
 }
 
 impl Asset {
-    fn named(name: &str) -> Option<Self> {
-        Files::get(name).map(|file| Asset { name: name.to_owned(), file })
+    /// A file called `name` with `content`.
+    pub fn new(name: &str, content: Vec<u8>, keep: Keep) -> Self {
+        let hash = HEXLOWER.encode(&sha256(&content)[..TAG_LEN]);
+        let content_type = content_type(name);
+        let vary = if is_text(content_type) { "Accept-Encoding" } else { "" };
+        Asset {
+            content_type,
+            keep,
+            vary,
+            hash,
+            plain: content,
+            brotli: OnceLock::new(),
+            gzip: OnceLock::new(),
+        }
     }
 
-    /// The answer to a GET of this file.
-    pub fn answer(self, request: &Request) -> Response {
-        if request.method() != Method::GET {
+    /// One of several that are at the same place, chosen by the client's language.
+    pub fn by_language(self) -> Self {
+        Asset { vary: "Accept-Encoding, Accept-Language", ..self }
+    }
+
+    /// The answer to `request` for this file.
+    pub fn answer(&self, request: &Request) -> Response {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Problem::method_not_allowed("GET, HEAD").into_response();
         }
-        let tag = self.tag();
+        let coding = self.coding(request.header(header::ACCEPT_ENCODING));
+        let tag = self.tag(coding);
         let mut response = match request.header(header::IF_NONE_MATCH) {
             Some(known) if is_among(&tag, known) => StatusCode::NOT_MODIFIED.into_response(),
-            _ => self.whole(),
+            _ => self.whole(coding),
         };
         let headers = response.headers_mut();
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
-        // Kept, but asked about each time: an upgrade shows at once.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.keep.directive()));
+        if !self.vary.is_empty() {
+            headers.insert(header::VARY, HeaderValue::from_static(self.vary));
+        }
         response
     }
 
-    fn whole(self) -> Response {
-        Response::builder().content_type(content_type(&self.name)).body(self.file.data.into_owned())
+    /// The file as the answer to something else that failed with `status`.
+    pub fn in_place_of(&self, status: StatusCode) -> Response {
+        let mut response = self.whole(Coding::Identity);
+        response.set_status(status);
+        response
     }
 
-    /// A strong entity tag (RFC 9110 §8.8.3).
-    fn tag(&self) -> String {
-        let hash = &self.file.metadata.sha256_hash()[..TAG_LEN];
-        format!("\"{}\"", data_encoding::HEXLOWER.encode(hash))
+    fn whole(&self, coding: Coding) -> Response {
+        let mut response = Response::builder().content_type(self.content_type);
+        if let Some(name) = coding.name() {
+            response = response.header(header::CONTENT_ENCODING, name);
+        }
+        response.body(Body::from(self.coded(coding).to_vec()))
     }
+
+    /// The best of what the client takes and what makes the file smaller.
+    fn coding(&self, accepted: Option<&str>) -> Coding {
+        let Some(accepted) = accepted.filter(|_| is_text(self.content_type)) else {
+            return Coding::Identity;
+        };
+        let weight = |coding: Coding| {
+            negotiation::weight(accepted, coding.name().unwrap_or("identity"))
+                .filter(|&weight| weight > 0.0)
+                .filter(|_| coding == Coding::Identity || self.coded(coding).len() < self.plain.len())
+        };
+        let (brotli, gzip) = (weight(Coding::Brotli), weight(Coding::Gzip));
+        match (brotli, gzip) {
+            (Some(brotli), gzip) if gzip.is_none_or(|gzip| brotli >= gzip) => Coding::Brotli,
+            (_, Some(_)) => Coding::Gzip,
+            _ => Coding::Identity,
+        }
+    }
+
+    fn coded(&self, coding: Coding) -> &[u8] {
+        match coding {
+            Coding::Identity => &self.plain,
+            Coding::Brotli => self.brotli.get_or_init(|| brotli(&self.plain)),
+            Coding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)),
+        }
+    }
+
+    /// A strong entity tag (RFC 9110 §8.8.3): another one for each form.
+    fn tag(&self, coding: Coding) -> String {
+        match coding.name() {
+            None => format!("\"{}\"", self.hash),
+            Some(name) => format!("\"{}-{name}\"", self.hash),
+        }
+    }
+}
+
+impl Keep {
+    fn directive(self) -> &'static str {
+        match self {
+            Keep::ForEver => "public, max-age=31536000, immutable",
+            Keep::AskAgain => "no-cache",
+        }
+    }
+}
+
+impl Coding {
+    /// As in `Content-Encoding`.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Coding::Identity => None,
+            Coding::Brotli => Some("br"),
+            Coding::Gzip => Some("gzip"),
+        }
+    }
+}
+
+/// SHA-256.
+pub fn sha256(content: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
+    hash
+}
+
+fn brotli(plain: &[u8]) -> Vec<u8> {
+    let mut coded = Vec::new();
+    let mut encoder = brotli::CompressorWriter::new(&mut coded, 4096, BROTLI_QUALITY, BROTLI_WINDOW);
+    encoder.write_all(plain).expect("writing to memory does not fail");
+    drop(encoder);
+    coded
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }
 
 /// `If-None-Match` compares weakly (RFC 9110 §13.1.2).
@@ -78,13 +187,20 @@ fn is_among(tag: &str, known: &str) -> bool {
     known.trim() == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)
 }
 
+fn is_text(content_type: &str) -> bool {
+    content_type != "image/png"
+}
+
 fn content_type(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
+        Some("json") => "application/json",
+        Some("webmanifest") => "application/manifest+json",
         Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
         Some("txt") => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
+        other => unreachable!("no type is known for .{other:?}; a test serves every file"),
     }
 }

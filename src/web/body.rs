@@ -1,4 +1,4 @@
-//! Request bodies: small JSON objects, read strictly.
+//! Request bodies: small JSON objects, and forms that say the same, read strictly.
 //!
 //! A misspelt or repeated field must not pass for a smaller wish, so unknown and duplicate fields
 //! are refused. The texts here name fields and never repeat values: a value may be somebody's
@@ -74,7 +74,8 @@ impl<T: FromFields> ParsePayload for Strict<T> {
 
 poem_openapi::impl_apirequest_for_payload!(Strict<T>, T: FromFields);
 
-async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
+/// The whole body, if it is small and comes in time.
+pub async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
     let headers = request.headers();
     match request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
         Some(length) if length > MAX_BODY as u64 => return Err(Problem::too_much(MAX_BODY)),
@@ -102,6 +103,23 @@ impl Fields {
                 cause.column()
             )),
         })?;
+        fields.check(known)?;
+        Ok(fields)
+    }
+
+    /// Reads what a form or a query says with no fields but `known`. Their values are all texts:
+    /// those of `numbers` are taken for numbers. A field that was left empty is not there.
+    pub fn from_pairs(encoded: &[u8], known: &[&str], numbers: &[&str]) -> Result<Self, Problem> {
+        let pairs = form_urlencoded::parse(encoded).filter(|(_, text)| !text.is_empty());
+        let fields = Fields(
+            pairs
+                .map(|(name, text)| {
+                    let number = text.parse::<i64>().ok().filter(|_| numbers.contains(&name.as_ref()));
+                    let value = number.map_or_else(|| Value::String(text.into_owned()), Value::from);
+                    (name.into_owned(), value)
+                })
+                .collect(),
+        );
         fields.check(known)?;
         Ok(fields)
     }

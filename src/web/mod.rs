@@ -1,28 +1,40 @@
 //! The web: page and API.
 //!
 //! `server` takes connections and bounds how long they may last; `Web` turns every request into
-//! an answer: `api` (what may be done with aliases, `schema` being its words and `body` its strict
-//! reader), then `assets` (the page), then a `problem`. Nothing is left unanswered, and every
-//! answer carries the same security headers.
+//! an answer: `pages` (what is in `assets/`, served by `assets`), then `form` and `jsonp`, then `api`
+//! (what may be done with aliases, `schema` being its words and `body` its strict reader), then a
+//! `problem`. Nothing is left unanswered, and every answer carries the same security headers.
 
 mod api;
 mod assets;
 mod body;
+mod client;
+mod form;
+mod issuer;
+mod jsonp;
+mod look;
+mod negotiation;
+mod pages;
 mod problem;
 mod schema;
 mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
-use crate::config::Config;
+use crate::config::{Config, Http};
 use crate::ledger::Ledger;
+use client::{Client, Way};
+use issuer::Issuer;
+use pages::Pages;
 use problem::Problem;
-pub use server::serve;
+pub use server::{Doors, serve};
 
 /// No answer takes longer than this, whatever the ledger does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -46,34 +58,52 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
+/// A year, as browsers want it before they believe it.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
+
 /// What all requests share.
 pub struct Web {
+    pages: Pages,
+    issuer: Arc<Issuer>,
     routes: BoxEndpoint<'static, Response>,
+    config: Http,
 }
 
 impl Web {
     /// The web side for `config`.
     pub fn new(config: &Config, ledger: Ledger) -> Self {
-        Web::over(api::routes(config, ledger))
+        let issuer = Arc::new(Issuer::new(config, ledger.clone()));
+        let routes = api::routes(config, ledger, issuer.clone());
+        Web::over(routes, config, issuer)
     }
 
     /// A panic in one of `routes` is answered like any other fault of ours.
-    fn over(routes: impl Endpoint<Output = Response> + 'static) -> Self {
+    fn over(
+        routes: impl Endpoint<Output = Response> + 'static,
+        config: &Config,
+        issuer: Arc<Issuer>,
+    ) -> Self {
         let panicked = CatchPanic::new().with_handler(|_| Problem::server_error());
-        Web { routes: routes.with(panicked).map_to_response().boxed() }
+        let routes = routes.with(panicked).map_to_response().boxed();
+        let pages = Pages::assemble(look::document(config));
+        Web { pages, issuer, routes, config: config.http.clone() }
     }
 
     /// The answer to `request`, whatever it is.
     async fn answer(&self, mut request: Request) -> Response {
         let asked = Asked::from(&request);
+        let way = Way::of(&request, &self.config.trusted_proxies);
+        let client = way.client();
+        let is_secure = *request.scheme() == Scheme::HTTPS || way.is_secure();
         if request.method() == Method::HEAD {
             request.set_method(Method::GET); // the server leaves the body out by itself
         }
-        let mut response = match assets::find(&asked.path) {
-            Some(asset) => asset.answer(&request),
+        request.set_data(client);
+        let mut response = match self.pages.find(&request) {
+            Some(response) => response,
             None if asked.is_preflight() => StatusCode::NO_CONTENT.into_response(),
-            None => match tokio::time::timeout(ANSWER_WITHIN, self.routes.get_response(request)).await {
-                Ok(response) => asked.in_our_words(response),
+            None => match tokio::time::timeout(ANSWER_WITHIN, self.work(request, client)).await {
+                Ok(response) => self.in_our_words(&asked, response),
                 Err(_) => {
                     tracing::warn!("a web request took too long and was given up");
                     Problem::unavailable().into_response()
@@ -85,10 +115,48 @@ impl Web {
             allow_other_sites(headers);
         }
         for (name, value) in SECURITY_HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if asked.is_opened_by_other_sites() {
+            let policy = HeaderName::from_static("cross-origin-opener-policy");
+            headers.insert(policy, HeaderValue::from_static("unsafe-none"));
+        }
+        if is_secure {
+            let strict = HeaderValue::from_static(STRICT_TRANSPORT);
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         response
+    }
+
+    /// What is not a file.
+    async fn work(&self, request: Request, client: Client) -> Response {
+        if form::is_form(&request) {
+            let ours = self.config.public_url.as_ref();
+            form::answer(request, client, &self.issuer, &self.pages, ours).await
+        } else if self.config.jsonp && jsonp::is_jsonp(&request) {
+            jsonp::answer(request, client, &self.issuer).await
+        } else {
+            self.routes.get_response(request).await
+        }
+    }
+
+    /// `response`, or what we say instead of one that poem made: no route, no such method.
+    fn in_our_words(&self, asked: &Asked, response: Response) -> Response {
+        let status = response.status();
+        let is_ours = response
+            .content_type()
+            .is_some_and(|kind| kind.starts_with("application/json") || kind.starts_with("text/html"));
+        if is_ours || !(status.is_client_error() || status.is_server_error()) {
+            return response;
+        }
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(asked.allowed()).into_response(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::request_type().into_response(),
+            _ if status.is_server_error() => Problem::server_error().into_response(),
+            _ if asked.prefers_html => self.pages.not_found(asked.language),
+            _ => Problem::not_found().into_response(),
+        }
     }
 }
 
@@ -96,6 +164,7 @@ impl Web {
 struct Asked {
     method: Method,
     path: String,
+    language: &'static str,
     prefers_html: bool,
 }
 
@@ -103,6 +172,12 @@ impl Asked {
     /// Anybody's page may create an alias: there is no session it could misuse.
     fn may_come_from_other_sites(&self) -> bool {
         self.path == "/aliases" && matches!(self.method, Method::POST | Method::OPTIONS)
+    }
+
+    /// The bookmarklet's window hands its alias back to the page that opened it, which a policy of
+    /// ours would cut off. It shows nothing without a click of the visitor's.
+    fn is_opened_by_other_sites(&self) -> bool {
+        self.path.rsplit('/').next() == Some("fill")
     }
 
     fn is_preflight(&self) -> bool {
@@ -117,23 +192,6 @@ impl Asked {
             None => "GET, HEAD",
         }
     }
-
-    /// `response`, or what we say instead of one that poem made: no route, no such method.
-    fn in_our_words(&self, response: Response) -> Response {
-        let status = response.status();
-        if response.header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
-            || !(status.is_client_error() || status.is_server_error())
-        {
-            return response;
-        }
-        match status {
-            StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(self.allowed()).into_response(),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::request_type().into_response(),
-            _ if status.is_server_error() => Problem::server_error().into_response(),
-            _ if self.prefers_html => assets::not_found(),
-            _ => Problem::not_found().into_response(),
-        }
-    }
 }
 
 impl From<&Request> for Asked {
@@ -141,6 +199,7 @@ impl From<&Request> for Asked {
         Asked {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            language: pages::language_of(request),
             prefers_html: request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
         }
     }
@@ -151,7 +210,7 @@ fn allow_other_sites(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key"),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, retry-after"),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ] {
@@ -165,7 +224,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_answered_in_json_with_all_headers() {
-        let web = Web::over(poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") }));
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::config::parse(
+            "test",
+            "hostname = 'mx.demo.test'\ndomains = ['demo.test']\npostmaster = 'a@b.example'\nsmarthost.host = 'relay'",
+            [],
+        );
+        let config = config.unwrap();
+        let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap()));
+        let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
+        let web = Web::over(panics, &config, issuer);
         let response = web.answer(Request::builder().uri_str("/aliases").finish()).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));

@@ -12,6 +12,7 @@ use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Enum, Object};
+use serde_json::Value;
 
 use crate::alias::LimitError;
 use crate::ledger::LedgerError;
@@ -38,7 +39,7 @@ struct ProblemBody {
     description: String,
 }
 
-/// The codes are the original's, `not-found` is new.
+/// The codes are the original's; `not-found` and `foreign-form` are new.
 #[derive(Clone, Copy, Debug, Enum)]
 #[oai(rename = "ProblemCode", rename_all = "kebab-case")]
 enum Code {
@@ -48,6 +49,7 @@ enum Code {
     TooMuchData,
     MethodNotAllowed,
     NotFound,
+    ForeignForm,
     ServerError,
 }
 
@@ -100,6 +102,12 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, Code::NotFound, why)
     }
 
+    /// The form was sent from somebody else's page.
+    pub fn foreign_form() -> Self {
+        let why = "this form can only be sent from our own page";
+        Problem::new(StatusCode::FORBIDDEN, Code::ForeignForm, why)
+    }
+
     /// It is our fault, and trying again will not help.
     pub fn server_error() -> Self {
         let why = "something went wrong on the server; it has been noted";
@@ -112,6 +120,21 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, why)
     }
 
+    /// The HTTP status that goes with it.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A sentence for people.
+    pub fn description(&self) -> &str {
+        &self.body.description
+    }
+
+    /// What is in the answer's body.
+    pub fn to_json(&self) -> Value {
+        self.body.to_json().unwrap_or_default()
+    }
+
     fn new(status: StatusCode, error: Code, why: impl ToString) -> Self {
         let body = ProblemBody { error, description: sentence(&why.to_string()) };
         Problem { status, body, allow: None }
@@ -120,7 +143,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Json(self.body.to_json()).into_response();
+        let mut response = Json(self.to_json()).into_response();
         response.set_status(self.status);
         let headers = response.headers_mut();
         if let Some(methods) = self.allow {

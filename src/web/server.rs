@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +15,18 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::Addr;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
-use tokio::io::{AsyncWriteExt, copy, sink};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Web;
+use crate::tls::Identity;
 
 /// For the head of a request, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -41,76 +44,142 @@ const CUT_AFTER: Duration = Duration::from_secs(120);
 /// a client that was still sending (a body too large) would lose our answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// For a TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
 /// Pause after a failed accept: out of descriptors, usually.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Answers requests on `listeners` until `shutdown`, and returns when the last answer is out.
+/// Where requests come in.
+#[derive(Default)]
+pub struct Doors {
+    /// From the network.
+    pub tcp: Vec<TcpListener>,
+    /// From a proxy on this host.
+    pub unix: Option<UnixListener>,
+    /// With one, TCP is HTTPS only.
+    pub identity: Option<Identity>,
+}
+
+/// What is known of a connection before its first request.
+#[derive(Clone)]
+struct Peer {
+    local: Addr,
+    remote: Addr,
+    scheme: Scheme,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct House {
+    web: Arc<Web>,
+    connections: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
 ///
 /// After `shutdown` requests that have begun are still answered; a client that dawdles over its
 /// request or answer is cut as always. The caller may bound it more tightly.
-pub async fn serve(listeners: Vec<TcpListener>, web: Arc<Web>, shutdown: CancellationToken) {
-    let connections = TaskTracker::new();
-    let mut doors = JoinSet::new();
-    for listener in listeners {
-        doors.spawn(accept(listener, web.clone(), connections.clone(), shutdown.clone()));
+pub async fn serve(doors: Doors, web: Arc<Web>, shutdown: CancellationToken) {
+    let house = House { web, connections: TaskTracker::new(), shutdown };
+    let mut open = JoinSet::new();
+    for listener in doors.tcp {
+        open.spawn(accept_tcp(listener, doors.identity.clone(), house.clone()));
     }
-    doors.join_all().await;
-    connections.close();
-    connections.wait().await;
+    if let Some(listener) = doors.unix {
+        open.spawn(accept_unix(listener, house.clone()));
+    }
+    open.join_all().await;
+    house.connections.close();
+    house.connections.wait().await;
 }
 
-async fn accept(listener: TcpListener, web: Arc<Web>, connections: TaskTracker, shutdown: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return,
+async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: House) {
+    while let Some((stream, peer)) = house.accepted(|| listener.accept()).await {
+        let (guests, identity) = (house.clone(), identity.clone());
+        let stay = async move { guests.welcome(stream, peer, identity).await };
+        house.connections.spawn(timeout(CUT_AFTER, stay));
+    }
+}
+
+async fn accept_unix(listener: UnixListener, house: House) {
+    while let Some((stream, _)) = house.accepted(|| listener.accept()).await {
+        let unnamed = || Addr::custom("unix", "");
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP };
+        let guests = house.clone();
+        let stay = async move { guests.converse(stream, peer).await };
+        house.connections.spawn(timeout(CUT_AFTER, stay));
+    }
+}
+
+impl House {
+    /// The next connection; none when it is time to close.
+    async fn accepted<T, F: Future<Output = io::Result<T>>>(&self, accept: impl Fn() -> F) -> Option<T> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept() => accepted,
+                () = self.shutdown.cancelled() => return None,
+            };
+            match accepted {
+                Ok(connection) => return Some(connection),
+                Err(cause) => {
+                    tracing::warn!(%cause, "a web connection could not be accepted");
+                    sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// A connection from the network: TLS first, if we have a certificate.
+    async fn welcome(&self, stream: TcpStream, peer: SocketAddr, identity: Option<Identity>) {
+        let Ok(local) = stream.local_addr() else { return }; // gone already
+        let peer = |scheme| Peer { local: local.into(), remote: peer.into(), scheme };
+        let Some(identity) = identity else { return self.converse(stream, peer(Scheme::HTTP)).await };
+        match timeout(HANDSHAKE_WITHIN, identity.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(stream, peer(Scheme::HTTPS)).await,
+            Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    /// One connection, from its first request to its end.
+    async fn converse<S>(&self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let web = self.web.clone();
+        let service = service_fn(move |request| {
+            let (web, peer) = (web.clone(), peer.clone());
+            let request = (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
+            Box::pin(async move { Ok::<_, Infallible>(web.answer(request).await.into()) })
+        });
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+
+        let ended = tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
+            () = self.shutdown.cancelled() => None,
+            () = sleep(KEEP_FOR) => None,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (web, shutdown) = (web.clone(), shutdown.clone());
-                connections.spawn(timeout(CUT_AFTER, converse(stream, peer, web, shutdown)));
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
-            Err(cause) => {
-                tracing::warn!(%cause, "a web connection could not be accepted");
-                sleep(ACCEPT_AGAIN_AFTER).await;
-            }
+        };
+        if let Err(cause) = ended {
+            tracing::debug!(%cause, "a web connection ended early");
         }
+        linger(connection.into_parts().io.into_inner()).await;
     }
 }
 
-/// One connection, from its first request to its end.
-async fn converse(stream: TcpStream, peer: SocketAddr, web: Arc<Web>, shutdown: CancellationToken) {
-    let Ok(local) = stream.local_addr() else { return }; // gone already
-    let service = service_fn(move |request| {
-        let web = web.clone();
-        let request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP).into();
-        Box::pin(async move { Ok::<_, Infallible>(web.answer(request).await.into()) })
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-
-    let ended = tokio::select! {
-        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-        () = shutdown.cancelled() => None,
-        () = sleep(KEEP_FOR) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
-        }
-    };
-    if let Err(cause) = ended {
-        tracing::debug!(%cause, "a web connection ended early");
-    }
-    linger(connection.into_parts().io.into_inner()).await;
-}
-
-async fn linger(mut stream: TcpStream) {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     // What goes wrong here has no consequence: everything has been said.
     if stream.shutdown().await.is_ok() {
         let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;

@@ -95,7 +95,7 @@ fn a_browser_may_ask_from_any_site_without_credentials() {
     for answer in [&preflight, &refused] {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
         assert_eq!(answer.header("access-control-allow-methods"), "POST");
-        assert_eq!(answer.header("access-control-allow-headers"), "content-type");
+        assert_eq!(answer.header("access-control-allow-headers"), "content-type, idempotency-key");
         assert!(answer.header("access-control-expose-headers").contains("location"));
         assert_eq!(answer.header("access-control-allow-credentials"), "");
     }

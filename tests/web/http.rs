@@ -18,7 +18,8 @@ fn other_methods_are_refused_with_those_that_are_possible() {
         ("/aliases/k7m2q1", "POST", "DELETE, GET, HEAD, PATCH"),
         ("/aliases/k7m2q1", "OPTIONS", "DELETE, GET, HEAD, PATCH"),
         ("/", "POST", "GET, HEAD"),
-        ("/style.css", "DELETE", "GET, HEAD"),
+        ("/de/about", "POST", "GET, HEAD"),
+        ("/robots.txt", "DELETE", "GET, HEAD"),
         ("/openapi.json", "POST", "GET, HEAD"),
         ("/healthz", "BREW", "GET, HEAD"),
     ] {
@@ -35,7 +36,10 @@ fn every_answer_carries_the_security_headers() {
     let site = Site::start();
     let answers = [
         site.get("/"),
-        site.get("/app.js"),
+        site.get(&site.parts("/")[1]),
+        site.get("/site.json"),
+        site.submit("target=hidden.person@mailbox.example&days=1", &[]),
+        site.submit("", &[]),
         site.request("GET", "/", &[("If-None-Match", "*")], None),
         site.request("GET", "/nothing", &[("Accept", "text/html")], None),
         site.get("/nothing"),

@@ -5,6 +5,7 @@
 mod bodies;
 mod create;
 mod document;
+mod form;
 mod http;
 mod manage;
 mod page;

@@ -12,7 +12,7 @@ use tempalias::alias::{AliasName, Limits};
 use tempalias::clock::{self, Timestamp};
 use tempalias::config::{Aliases, Config, Dns, Http, Smarthost, Smtp};
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
-use tempalias::web::{self, Web};
+use tempalias::web::{self, Doors, Web};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    pub octets: Vec<u8>,
 }
 
 fn config(data_dir: &Path) -> Config {
@@ -46,7 +47,7 @@ fn config(data_dir: &Path) -> Config {
         domains: vec!["demo.test".parse().unwrap(), "second.test".parse().unwrap()],
         postmaster: "admin@mailbox.example".parse().unwrap(),
         data_dir: data_dir.to_owned(),
-        http: Http { listen: vec![] },
+        http: Http::default(),
         smtp: Smtp::default(),
         smarthost: Smarthost::default(),
         aliases: Aliases::default(),
@@ -60,6 +61,15 @@ impl Site {
     }
 
     pub fn with_listeners(count: usize) -> Self {
+        Site::with(count, |_| {})
+    }
+
+    /// One whose operator has made changes to the configuration.
+    pub fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        Site::with(1, change)
+    }
+
+    fn with(count: usize, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -69,8 +79,11 @@ impl Site {
             .map(|_| runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap())
             .collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        let web = Arc::new(Web::new(&config(directory.path()), ledger.clone()));
-        let serving = runtime.spawn(web::serve(listeners, web, shutdown.clone()));
+        let mut config = config(directory.path());
+        change(&mut config);
+        let web = Arc::new(Web::new(&config, ledger.clone()));
+        let serving =
+            runtime.spawn(web::serve(Doors { tcp: listeners, ..Doors::default() }, web, shutdown.clone()));
         Site { runtime, addresses, ledger, shutdown, serving, _directory: directory }
     }
 
@@ -122,6 +135,32 @@ impl Site {
         self.request(method, &format!("/aliases/{aid}"), &headers, body.as_deref())
     }
 
+    /// The form without a script, as a browser sends it.
+    pub fn submit(&self, form: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut all = vec![
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+        ];
+        all.extend_from_slice(headers);
+        self.request("POST", "/aliases", &all, Some(form))
+    }
+
+    /// What the page at `path` refers to on this site, the page itself first.
+    pub fn parts(&self, path: &str) -> Vec<String> {
+        let mut parts = vec![path.to_owned()];
+        let mut seen = 0;
+        while seen < parts.len() {
+            let text = self.get(&parts[seen]).body;
+            seen += 1;
+            for quoted in text.split('"').filter(|quoted| quoted.starts_with('/') && quoted.contains('.')) {
+                if !parts.iter().any(|part| part == quoted) && !quoted.contains(char::is_whitespace) {
+                    parts.push(quoted.to_owned());
+                }
+            }
+        }
+        parts
+    }
+
     /// An alias past its end, that no purge has seen yet.
     pub fn expired(&self) -> Issued {
         let then: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
@@ -167,18 +206,21 @@ impl Answer {
     }
 }
 
-pub fn read_answer(stream: &mut TcpStream) -> Answer {
+pub fn read_answer(stream: &mut impl Read) -> Answer {
     let mut octets = Vec::new();
     stream.read_to_end(&mut octets).expect("an answer and an orderly end");
-    let text = String::from_utf8(octets).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let end = octets.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&octets)));
+    let head = str::from_utf8(&octets[..end]).unwrap();
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    Answer { status, headers, body: body.to_owned() }
+    let octets = octets[end + 4..].to_vec();
+    let body = String::from_utf8_lossy(&octets).into_owned();
+    Answer { status, headers, body, octets }
 }
 
 pub fn instant(value: &Value) -> Timestamp {

@@ -1,0 +1,165 @@
+//! Who asks: the peer itself, or whom a proxy that we trust says it speaks for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use poem::http::{HeaderMap, header};
+use poem::web::RemoteAddr;
+use poem::{Addr, FromRequest, Request, RequestBody};
+
+use crate::config::Network;
+
+/// The client of a request; no address when it came through a Unix socket from a proxy that does
+/// not say for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(pub Option<IpAddr>);
+
+/// What a request says of its way here.
+pub struct Way<'a> {
+    peer: &'a RemoteAddr,
+    headers: &'a HeaderMap,
+    trusted: &'a [Network],
+}
+
+impl<'a> Way<'a> {
+    /// The way of `request`, to whom the networks in `trusted` are proxies of ours.
+    pub fn of(request: &'a Request, trusted: &'a [Network]) -> Self {
+        Way { peer: request.remote_addr(), headers: request.headers(), trusted }
+    }
+
+    /// The right-most address that is not a proxy of ours: what stands further left may have been
+    /// written by anybody. From anybody but a proxy the header fields mean nothing.
+    ///
+    /// Proxies add to `X-Forwarded-For`; `Forwarded` (RFC 7239) counts when there is none.
+    pub fn client(&self) -> Client {
+        let mut nearest = self.peer_ip();
+        if !self.is_from_proxy() {
+            return Client(nearest);
+        }
+        for hop in self.hops().iter().rev() {
+            match address(hop) {
+                Some(ip) if self.is_trusted(ip) => nearest = Some(ip),
+                Some(ip) => return Client(Some(ip)),
+                // Hidden or nonsense: we know as far as here.
+                None => break,
+            }
+        }
+        Client(nearest)
+    }
+
+    /// Whether the client has used TLS towards a proxy of ours.
+    pub fn is_secure(&self) -> bool {
+        let scheme = self.headers.get("x-forwarded-proto");
+        self.is_from_proxy() && scheme.is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Who is at the other end of a Unix socket was let in by its file's permissions.
+    fn is_from_proxy(&self) -> bool {
+        self.peer_ip().is_none_or(|ip| self.is_trusted(ip))
+    }
+
+    fn peer_ip(&self) -> Option<IpAddr> {
+        match &self.peer.0 {
+            Addr::SocketAddr(peer) => Some(peer.ip().to_canonical()),
+            _ => None,
+        }
+    }
+
+    fn is_trusted(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(ip))
+    }
+
+    fn hops(&self) -> Vec<String> {
+        let lines = |name| self.headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default());
+        let hops: Vec<_> = lines("x-forwarded-for".parse().expect("a header name"))
+            .flat_map(|line: &str| line.split(','))
+            .map(|hop| hop.trim().to_owned())
+            .collect();
+        if !hops.is_empty() {
+            return hops;
+        }
+        lines(header::FORWARDED).flat_map(|line| line.split(',')).map(forwarded_for).collect()
+    }
+}
+
+/// Put there by [`super::Web`] for every request.
+impl<'a> FromRequest<'a> for Client {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(*request.data::<Client>().unwrap_or(&Client(None)))
+    }
+}
+
+/// The `for` of an element of `Forwarded`, without its quotes.
+fn forwarded_for(element: &str) -> String {
+    let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let node = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for")).map(|(_, node)| node).next();
+    node.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+fn address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.trim_start_matches('[').trim_end_matches(']');
+    let alone = bare.parse().ok();
+    let ip = alone.or_else(|| hop.parse().ok().map(|with_port: SocketAddr| with_port.ip()));
+    ip.map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, headers: &[(&'static str, &str)]) -> Option<String> {
+        let trusted = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap());
+        let peer = RemoteAddr(match peer.parse::<SocketAddr>() {
+            Ok(peer) => Addr::from(peer),
+            Err(_) => Addr::custom("unix", ""),
+        });
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let way = Way { peer: &peer, headers: &map, trusted: &trusted };
+        way.client().0.map(|ip| ip.to_string())
+    }
+
+    const XFF: &str = "x-forwarded-for";
+
+    #[test]
+    fn from_anybody_but_a_proxy_the_fields_mean_nothing() {
+        let found = client("192.0.2.7:1", &[(XFF, "198.51.100.1"), ("forwarded", "for=198.51.100.1")]);
+        assert_eq!(found.unwrap(), "192.0.2.7");
+    }
+
+    #[test]
+    fn the_right_most_address_that_is_no_proxy_counts() {
+        for (fields, found) in [
+            (&[(XFF, "198.51.100.1")][..], "198.51.100.1"),
+            (&[(XFF, "1.1.1.1, 198.51.100.1")], "198.51.100.1"),
+            (&[(XFF, "1.1.1.1, 198.51.100.1, 10.9.9.9")], "198.51.100.1"),
+            (&[(XFF, "1.1.1.1"), (XFF, "198.51.100.1, 10.9.9.9")], "198.51.100.1"),
+            (&[(XFF, "10.1.1.1, 10.2.2.2")], "10.1.1.1"),
+            (&[(XFF, "198.51.100.1:4711")], "198.51.100.1"),
+            (&[(XFF, "[2001:db8::1]:4711")], "2001:db8::1"),
+            (&[(XFF, "2001:db8::1")], "2001:db8::1"),
+            (&[(XFF, "::ffff:198.51.100.1")], "198.51.100.1"),
+            (&[(XFF, "198.51.100.1, unknown")], "10.0.0.1"),
+            (&[(XFF, "198.51.100.1, unknown, 10.3.3.3")], "10.3.3.3"),
+            (&[(XFF, "")], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+            (
+                &[("forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:80\";proto=https;by=10.0.0.1")],
+                "2001:db8::1",
+            ),
+            (&[("forwarded", "proto=https;For=198.51.100.1")], "198.51.100.1"),
+            (&[("forwarded", "for=_hidden")], "10.0.0.1"),
+            (&[("forwarded", "for=1.1.1.1"), (XFF, "198.51.100.1")], "198.51.100.1"),
+        ] {
+            assert_eq!(client("10.0.0.1:1", fields).unwrap(), found, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn behind_a_unix_socket_there_is_a_proxy() {
+        assert_eq!(client("unix", &[(XFF, "198.51.100.1")]).unwrap(), "198.51.100.1");
+        assert_eq!(client("unix", &[]), None);
+    }
+}

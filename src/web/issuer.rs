@@ -1,0 +1,54 @@
+//! Handing out aliases: what the API, the form without a script and JSONP have in common.
+
+use super::client::Client;
+use super::problem::Problem;
+use super::schema::{AliasRequest, AliasView};
+use crate::address::{Domain, Mailbox};
+use crate::alias::{Caps, Limits};
+use crate::clock;
+use crate::config::Config;
+use crate::ledger::{Ledger, NewAlias};
+
+/// Hands out aliases.
+pub struct Issuer {
+    ledger: Ledger,
+    domains: Vec<Domain>,
+    caps: Caps,
+}
+
+impl Issuer {
+    /// For the domains and within the limits of `config`.
+    pub fn new(config: &Config, ledger: Ledger) -> Self {
+        Issuer { ledger, domains: config.domains.clone(), caps: config.aliases.caps() }
+    }
+
+    /// The alias that `client` asks for, with its key.
+    pub async fn issue(&self, request: AliasRequest, _client: Client) -> Result<AliasView, Problem> {
+        let target = self.target(&request.target)?;
+        let domain = self.domain(request.domain.as_deref())?;
+        let now = clock::now();
+        let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
+        let issued = self.ledger.issue(NewAlias { domain, target, limits }, now).await?;
+        Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
+    }
+
+    fn target(&self, text: &str) -> Result<Mailbox, Problem> {
+        let target: Mailbox = text.parse().map_err(Problem::invalid)?;
+        // Forwarding to ourselves would go round in circles.
+        if self.domains.iter().any(|ours| ours.as_str() == target.domain()) {
+            return Err(Problem::invalid("the address must be a real one, not one of this service"));
+        }
+        Ok(target)
+    }
+
+    fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
+        let Some(wanted) = wanted else {
+            return Ok(self.domains.first().expect("the configuration has at least one domain").clone());
+        };
+        let wanted = wanted.parse().ok();
+        self.domains.iter().find(|&ours| Some(ours) == wanted.as_ref()).cloned().ok_or_else(|| {
+            let ours: Vec<_> = self.domains.iter().map(Domain::as_str).collect();
+            Problem::invalid(format!("domain must be one of ours: {}", ours.join(", ")))
+        })
+    }
+}
