@@ -5,13 +5,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -45,7 +48,7 @@ pub struct Daemon {
     /// The MX, the web and the purge timer: none of them ends before `shutdown`.
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
-    identity: Option<Identity>,
+    identities: Vec<Identity>,
     shutdown: CancellationToken,
 }
 
@@ -83,7 +86,9 @@ pub struct Files {
     /// With its authorities and password.
     pub smarthost: Smarthost,
     /// The MX's certificate, if it has one.
-    pub identity: Option<Identity>,
+    pub smtp: Option<Identity>,
+    /// The web's.
+    pub http: Option<Identity>,
 }
 
 /// Why a daemon did not start.
@@ -103,6 +108,14 @@ pub enum StartError {
         cause: io::Error,
         /// See [`Knobs`].
         knob: &'static str,
+    },
+    /// The Unix socket could not be had.
+    #[error("HTTP cannot listen on {}: {cause}; choose another path with http.socket", path.display())]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// The operating system's word.
+        cause: io::Error,
     },
     /// The ledger could not be opened.
     #[error("ledger: {0}")]
@@ -132,9 +145,10 @@ impl Daemon {
         descriptors::make_room(config.smtp.max_connections);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http)?;
-        let Files { smarthost, identity } = load_files(config)?;
+        let Files { smarthost, smtp: smtp_identity, http: http_identity } = load_files(config)?;
+        let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost, identity.clone()));
+        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost, smtp_identity.clone()));
         let web = Arc::new(Web::new(config, ledger.clone()));
 
         let mut daemon = Daemon {
@@ -142,16 +156,14 @@ impl Daemon {
             http: local_addresses(&http),
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            identity,
+            identities: [&smtp_identity, &http_identity].into_iter().flatten().cloned().collect(),
             shutdown: CancellationToken::new(),
             ledger: ledger.clone(),
         };
         let shutdown = daemon.shutdown.clone();
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
-        daemon.spawn(
-            "the web server",
-            web::serve(Doors { tcp: http, ..Doors::default() }, web, shutdown.clone()),
-        );
+        let doors = Doors { tcp: http, unix: socket, identity: http_identity };
+        daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
         daemon.spawn("the purge timer", purge(ledger, config.aliases.purge_interval, shutdown));
         Ok(daemon)
     }
@@ -200,12 +212,14 @@ impl Daemon {
         outcome
     }
 
-    /// Reads the certificate again if its files have changed.
+    /// Reads the certificates again whose files have changed.
     fn reload(&self) {
-        match self.identity.as_ref().map(Identity::reload) {
-            None | Some(Ok(false)) => {}
-            Some(Ok(true)) => info!("a new certificate is in use"),
-            Some(Err(cause)) => error!(%cause, "the new certificate is no good; the old one stays in use"),
+        for identity in &self.identities {
+            match identity.reload() {
+                Ok(false) => {}
+                Ok(true) => info!("a new certificate is in use"),
+                Err(cause) => error!(%cause, "the new certificate is no good; the old one stays in use"),
+            }
         }
     }
 
@@ -284,14 +298,20 @@ impl Stop {
 /// With the key and the file that is missing or no good.
 pub fn load_files(config: &Config) -> Result<Files, FileError> {
     let smarthost = Smarthost::new(&config.smarthost, &config.dns, config.hostname.as_str())?;
-    let identity = match (&config.smtp.tls_cert, &config.smtp.tls_key) {
-        (Some(cert), Some(key)) => Some(Identity::load(cert, key).map_err(|cause| {
-            let is_cert = cause.path == *cert;
-            cause.under(if is_cert { "smtp.tls_cert" } else { "smtp.tls_key" })
-        })?),
-        _ => None,
-    };
-    Ok(Files { smarthost, identity })
+    let Config { smtp, http, .. } = config;
+    let smtp = identity([("smtp.tls_cert", &smtp.tls_cert), ("smtp.tls_key", &smtp.tls_key)])?;
+    let http = identity([("http.tls_cert", &http.tls_cert), ("http.tls_key", &http.tls_key)])?;
+    Ok(Files { smarthost, smtp, http })
+}
+
+/// Certificate and key, each with its key in the configuration, if there are both.
+fn identity(files: [(&'static str, &Option<PathBuf>); 2]) -> Result<Option<Identity>, FileError> {
+    let [(cert_is, Some(cert)), (key_is, Some(key))] = files else { return Ok(None) };
+    let identity = Identity::load(cert, key);
+    identity.map(Some).map_err(|cause| {
+        let is_cert = cause.path == *cert;
+        cause.under(if is_cert { cert_is } else { key_is })
+    })
 }
 
 /// Deletes what is over, now and after every `interval`.
@@ -327,6 +347,19 @@ fn listen(
         }
     }
     Ok(listeners)
+}
+
+/// What a previous run has left at `path` is replaced, unless somebody still listens there.
+fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
+    let refused = |cause| StartError::Socket { path: path.to_owned(), cause };
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path).map_err(refused)?;
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    // Who may connect is said by the directory's permissions, as for other services.
+    std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(refused)?;
+    Ok(listener)
 }
 
 /// An IPv6 listener takes IPv6 only: so `[::]:25` and `0.0.0.0:25` can stand side by side,
@@ -384,7 +417,7 @@ mod tests {
             http: vec!["127.0.0.1:80".parse().unwrap()],
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            identity: None,
+            identities: vec![],
             shutdown: CancellationToken::new(),
         };
         daemon.spawn("the part", task);
