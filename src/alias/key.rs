@@ -37,6 +37,13 @@ impl ManageKey {
     }
 }
 
+impl From<[u8; 20]> for ManageKey {
+    /// As good a key as its bits are hard to guess.
+    fn from(bits: [u8; 20]) -> Self {
+        ManageKey(bits)
+    }
+}
+
 impl fmt::Display for ManageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())

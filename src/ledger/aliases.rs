@@ -62,9 +62,19 @@ pub enum AmendOutcome {
 }
 
 pub(super) fn issue(connection: &Connection, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
+    let key = ManageKey::random().map_err(|cause| LedgerError::Random(cause.to_string()))?;
+    issue_with_key(connection, new, key, now)
+}
+
+/// With a manage key that was not just made.
+pub(super) fn issue_with_key(
+    connection: &Connection,
+    new: NewAlias,
+    key: ManageKey,
+    now: Timestamp,
+) -> Result<Issued, LedgerError> {
     let NewAlias { domain, target, limits } = new;
     let limits = in_seconds(limits);
-    let key = ManageKey::random().map_err(|cause| LedgerError::Random(cause.to_string()))?;
     let name = names::reserve(connection)?;
     let slot = targets::store(connection, &target)?;
     connection

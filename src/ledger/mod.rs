@@ -13,6 +13,7 @@
 //! | [`writer`] | the thread that writes: groups, commits, answers |
 //! | [`aliases`] | one alias: handed out, read, changed, revoked |
 //! | [`names`], [`targets`] | its name, never used again; its target, never left behind |
+//! | [`repeats`] | requests that may come twice and give one alias |
 //! | [`uses`] | spend and refund |
 //! | [`purge`] | the end of what is over |
 
@@ -21,6 +22,7 @@ mod error;
 mod names;
 mod open;
 mod purge;
+mod repeats;
 mod targets;
 mod uses;
 mod writer;
@@ -28,6 +30,7 @@ mod writer;
 pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
 pub use error::{LedgerError, OpenError};
 pub use purge::Purged;
+pub use repeats::{Repeatable, Repeated};
 pub use uses::{SpendOutcome, Usage};
 
 use std::path::Path;
@@ -39,6 +42,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use crate::alias::{Alias, AliasName, Caps, ManageKey};
 use crate::bounce::BounceKey;
 use crate::clock::Timestamp;
+use repeats::RepeatKey;
 use writer::Writer;
 
 /// The file's name inside the data directory.
@@ -54,6 +58,7 @@ pub struct Ledger {
     /// SQLite fold the write-ahead log into the database and delete it.
     readers: Arc<RwLock<Option<Pool<SqliteConnectionManager>>>>,
     bounce_key: BounceKey,
+    repeat_key: RepeatKey,
 }
 
 impl Ledger {
@@ -69,12 +74,29 @@ impl Ledger {
             writer: Arc::new(Writer::start(opened.write)),
             readers: Arc::new(RwLock::new(Some(opened.readers))),
             bounce_key: BounceKey::new(&opened.bounce_secret),
+            repeat_key: RepeatKey::new(&opened.bounce_secret),
         })
     }
 
     /// Hands out a new alias under a name that was never used before.
     pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
         self.writer.run(move |connection| aliases::issue(connection, new, now)).await
+    }
+
+    /// How to know again, for a day, what came with the client's `key`: the `request`, in any
+    /// form that is the same each time.
+    pub fn repeatable(&self, key: &str, request: &str) -> Repeatable {
+        self.repeat_key.repeatable(key, request)
+    }
+
+    /// As [`Ledger::issue`], or the alias that the same request has given before.
+    pub async fn issue_once(
+        &self,
+        new: NewAlias,
+        repeatable: Repeatable,
+        now: Timestamp,
+    ) -> Result<Repeated, LedgerError> {
+        self.writer.run(move |connection| repeats::issue(connection, new, repeatable, now)).await
     }
 
     /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
@@ -158,6 +180,7 @@ impl Ledger {
             }
             purged += portion;
         }
+        while self.writer.run(move |connection| purge::repeats(connection, now)).await? > 0 {}
         self.writer.checkpoint().await?;
         Ok(purged)
     }

@@ -291,6 +291,7 @@ mod tests {
             uses::REFUND,
             purge::EXPIRED,
             purge::USED_UP,
+            purge::REPEATS,
             crate::ledger::targets::REUSE,
         ] {
             let plan = plan(&opened.write, statement);

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use rusqlite::Connection;
 
 use super::LedgerError;
+use super::repeats::KNOWN_FOR;
 use crate::clock::Timestamp;
 
 /// A used-up alias stays for an hour (in seconds): its last message may still be in flight and
@@ -21,6 +22,10 @@ pub(super) const EXPIRED: &str = "
 pub(super) const USED_UP: &str = "
     DELETE FROM aliases WHERE name IN
     (SELECT name FROM aliases WHERE used >= max_usage AND last_spent <= ?1 LIMIT ?2)";
+
+pub(super) const REPEATS: &str = "
+    DELETE FROM repeats WHERE id IN
+    (SELECT id FROM repeats WHERE made <= ?1 LIMIT ?2)";
 
 /// How many aliases a purge deleted, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,4 +57,10 @@ pub(super) fn portion(connection: &Connection, now: Timestamp) -> Result<Purged,
         expired: delete(EXPIRED, now.as_second())?,
         used_up: delete(USED_UP, now.as_second().saturating_sub(REFUND_WINDOW))?,
     })
+}
+
+/// Forgets a portion of the repeated requests whose day is over; how many.
+pub(super) fn repeats(connection: &Connection, now: Timestamp) -> Result<usize, LedgerError> {
+    let until = now.as_second().saturating_sub(KNOWN_FOR);
+    Ok(connection.prepare_cached(REPEATS)?.execute((until, PORTION))?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::http::header;
 use poem::{Endpoint, EndpointExt, Request, RequestBody, Response, Route};
-use poem_openapi::param::Path;
+use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{
@@ -57,10 +57,20 @@ impl Api {
     /// Create an alias
     ///
     /// Any site may ask for one from a browser (CORS, without credentials).
+    ///
+    /// With an `Idempotency-Key` the same request gives the same alias for 24 hours, so that it can
+    /// be repeated when its answer was lost. Use a random one for each alias, like a UUID.
     #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
-    async fn create(&self, client: Client, body: Strict<AliasRequest>) -> Result<Created, Refused<Creating>> {
+    async fn create(
+        &self,
+        client: Client,
+        /// The client's own name for this request; 1 to 255 visible ASCII characters.
+        #[oai(name = "Idempotency-Key")]
+        once: Header<Option<String>>,
+        body: Strict<AliasRequest>,
+    ) -> Result<Created, Refused<Creating>> {
         let Strict(request) = body;
-        let view = self.issuer.issue(request, client).await?;
+        let view = self.issuer.issue(request, client, once.as_deref()).await?;
         let location = format!("/aliases/{}", view.aid);
         Ok(Created::Alias(Json(view), location))
     }
@@ -217,6 +227,8 @@ const INVALID: (u16, &str) =
 const SLOW: (u16, &str) = (408, "`invalid-content-length`: the body did not arrive in time.");
 const NO_LENGTH: (u16, &str) = (411, "`invalid-content-length`: there is no body.");
 const LARGE: (u16, &str) = (413, "`too-much-data`: the body is larger than 1 KiB.");
+const OTHER_REQUEST: (u16, &str) =
+    (422, "`invalid-data`: the `Idempotency-Key` has been used for another request.");
 const NOT_JSON: (u16, &str) = (415, "`invalid-request-type`: the body is not `application/json`.");
 
 /// Needs nothing from the client.
@@ -237,7 +249,8 @@ impl Statuses for Looking {
 struct Creating;
 
 impl Statuses for Creating {
-    const LIST: &'static [(u16, &'static str)] = &[INVALID, SLOW, NO_LENGTH, LARGE, NOT_JSON, BROKEN, BUSY];
+    const LIST: &'static [(u16, &'static str)] =
+        &[INVALID, SLOW, NO_LENGTH, LARGE, NOT_JSON, OTHER_REQUEST, BROKEN, BUSY];
 }
 
 /// Needs a key and a body.

@@ -68,7 +68,7 @@ async fn submit(
         return Err(Problem::request_type()); // JSON, from a client that forgot to say so
     }
     let mut fields = Fields::from_pairs(&octets, AliasRequest::NAMES, &NUMBERS)?;
-    issuer.issue(AliasRequest::from_fields(&mut fields)?, client).await
+    issuer.issue(AliasRequest::from_fields(&mut fields)?, client, None).await
 }
 
 /// Browsers say where a form comes from: in `Sec-Fetch-Site`, the older ones in `Origin`. Who says

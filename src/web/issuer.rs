@@ -7,7 +7,10 @@ use crate::address::{Domain, Mailbox};
 use crate::alias::{Caps, Limits};
 use crate::clock;
 use crate::config::Config;
-use crate::ledger::{Ledger, NewAlias};
+use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
+
+/// Characters of an `Idempotency-Key`. A UUID has 36.
+const MAX_ONCE: usize = 255;
 
 /// Hands out aliases.
 pub struct Issuer {
@@ -22,14 +25,37 @@ impl Issuer {
         Issuer { ledger, domains: config.domains.clone(), caps: config.aliases.caps() }
     }
 
-    /// The alias that `client` asks for, with its key.
-    pub async fn issue(&self, request: AliasRequest, _client: Client) -> Result<AliasView, Problem> {
+    /// The alias that `client` asks for, with its key. With `once`, a key of the client's own, the
+    /// same request gives the same alias for a day.
+    pub async fn issue(
+        &self,
+        request: AliasRequest,
+        _client: Client,
+        once: Option<&str>,
+    ) -> Result<AliasView, Problem> {
+        let repeatable = once.map(|key| self.repeatable(key, &request)).transpose()?;
         let target = self.target(&request.target)?;
         let domain = self.domain(request.domain.as_deref())?;
         let now = clock::now();
         let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
-        let issued = self.ledger.issue(NewAlias { domain, target, limits }, now).await?;
+        let new = NewAlias { domain, target, limits };
+        let issued = match repeatable {
+            None => self.ledger.issue(new, now).await?,
+            Some(repeatable) => match self.ledger.issue_once(new, repeatable, now).await? {
+                Repeated::Issued(issued) => issued,
+                Repeated::Differs => return Err(Problem::other_request()),
+            },
+        };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
+    }
+
+    fn repeatable(&self, key: &str, request: &AliasRequest) -> Result<Repeatable, Problem> {
+        if !(1..=MAX_ONCE).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Problem::invalid(format!(
+                "Idempotency-Key must be 1 to {MAX_ONCE} visible ASCII characters"
+            )));
+        }
+        Ok(self.ledger.repeatable(key, &request.fingerprint()))
     }
 
     fn target(&self, text: &str) -> Result<Mailbox, Problem> {

@@ -49,7 +49,7 @@ async fn create(query: &str, client: Client, issuer: &Issuer) -> Result<Value, P
     let rest = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "callback" && name != "_");
     let rest: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
     let mut fields = Fields::from_pairs(rest.as_bytes(), AliasRequest::NAMES, &NUMBERS)?;
-    let alias = issuer.issue(AliasRequest::from_fields(&mut fields)?, client).await?;
+    let alias = issuer.issue(AliasRequest::from_fields(&mut fields)?, client, None).await?;
     Ok(alias.to_json().unwrap_or_default())
 }
 

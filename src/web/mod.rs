@@ -153,6 +153,9 @@ impl Web {
         match status {
             StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(asked.allowed()).into_response(),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::request_type().into_response(),
+            StatusCode::BAD_REQUEST if asked.path == "/aliases" => {
+                Problem::invalid("the request is malformed").into_response()
+            }
             _ if status.is_server_error() => Problem::server_error().into_response(),
             _ if asked.prefers_html => self.pages.not_found(asked.language),
             _ => Problem::not_found().into_response(),

@@ -102,6 +102,12 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, Code::NotFound, why)
     }
 
+    /// The client's key for repeated requests has come with another one.
+    pub fn other_request() -> Self {
+        let why = "this Idempotency-Key has been used for another request";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidData, why)
+    }
+
     /// The form was sent from somebody else's page.
     pub fn foreign_form() -> Self {
         let why = "this form can only be sent from our own page";

@@ -118,6 +118,15 @@ impl AliasRequest {
     }
 }
 
+impl AliasRequest {
+    /// All that is asked for: the same for the same request, and another for any other.
+    pub fn fingerprint(&self) -> String {
+        let AliasRequest { target, days, max_usage, valid_from, valid_until, domain } = self;
+        let instants = [valid_from, valid_until].map(|instant| instant.map(|instant| instant.0));
+        format!("{target:?} {domain:?} {days:?} {max_usage:?} {instants:?}")
+    }
+}
+
 impl FromFields for AliasRequest {
     const NAMES: &'static [&'static str] =
         &["target", "days", "max-usage", "valid-from", "valid-until", "domain"];

@@ -8,5 +8,6 @@ mod manage;
 mod model;
 mod open;
 mod purge;
+mod repeats;
 mod spend;
 mod support;

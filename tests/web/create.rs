@@ -202,3 +202,58 @@ fn what_is_not_exactly_one_object_of_known_fields_is_refused() {
         assert!(!answer.body.contains("hidden"), "{answer:?}");
     }
 }
+
+#[test]
+fn a_repeated_request_gives_the_same_alias_with_its_key() {
+    let site = Site::start();
+    let ask = |once: &str, body: &Value| {
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", once)];
+        site.request("POST", "/aliases", &headers, Some(&body.to_string()))
+    };
+    let wish = json!({"target": TARGET, "days": 3, "max-usage": 5});
+    let (first, second) = (ask("2f1c-first", &wish), ask("2f1c-first", &wish));
+    assert_eq!((first.status, second.status), (201, 201), "{second:?}");
+    let (first, second) = (first.json(), second.json());
+    for field in ["aid", "email", "updatekey", "valid_until", "max_usage", "clamped"] {
+        assert_eq!(first[field], second[field], "{field}");
+    }
+    assert_eq!(
+        site.manage("GET", first["aid"].as_str().unwrap(), first["updatekey"].as_str().unwrap(), None).status,
+        200
+    );
+    assert_ne!(ask("2f1c-other", &wish).json()["aid"], first["aid"]);
+
+    let another = json!({"target": TARGET, "days": 4, "max-usage": 5});
+    let why = ask("2f1c-first", &another).problem(422, "invalid-data");
+    assert_eq!(why, "This Idempotency-Key has been used for another request.");
+    for malformed in ["two words", &"x".repeat(256)] {
+        let answer = ask(malformed, &wish);
+        assert_eq!(answer.status, 400, "{malformed}");
+        answer.problem(400, "invalid-data");
+    }
+}
+
+#[test]
+fn a_double_click_makes_one_alias() {
+    let site = Site::start();
+    let body = json!({"target": TARGET, "days": 3}).to_string();
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "9c77a1e0")];
+    let names: Vec<String> = std::thread::scope(|scope| {
+        let click = || site.request("POST", "/aliases", &headers, Some(&body));
+        let clicks: Vec<_> = (0..16).map(|_| scope.spawn(click)).collect();
+        clicks.into_iter().map(|click| click.join().unwrap().json()["aid"].to_string()).collect()
+    });
+    assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+}
+
+#[test]
+fn after_its_alias_was_revoked_a_repeated_request_gives_a_new_one() {
+    let site = Site::start();
+    let body = json!({"target": TARGET, "days": 3}).to_string();
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "77e1")];
+    let ask = || site.request("POST", "/aliases", &headers, Some(&body)).json();
+    let first = ask();
+    let (aid, key) = (first["aid"].as_str().unwrap(), first["updatekey"].as_str().unwrap());
+    assert_eq!(site.manage("DELETE", aid, key, None).status, 204);
+    assert_ne!(ask()["aid"], first["aid"]);
+}
