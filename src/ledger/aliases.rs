@@ -140,7 +140,7 @@ pub(super) fn amend(
         return Ok(AmendOutcome::Missing);
     };
     let (limits, clamped) = match alias.limits.amend(amendment.limits, caps, now) {
-        Ok(granted) => granted,
+        Ok((limits, clamped)) => (in_seconds(limits), clamped),
         Err(why) => return Ok(AmendOutcome::Refused(why)),
     };
     let paused = amendment.paused.unwrap_or(alias.paused);

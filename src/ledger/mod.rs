@@ -196,7 +196,7 @@ impl Ledger {
         &self.bounce_key
     }
 
-    /// Answers what is queued, then closes the database. Later changes fail with
+    /// Answers what is queued, then closes the database. Later calls fail with
     /// [`LedgerError::Closed`].
     pub async fn close(&self) {
         self.readers.write().expect(UNPOISONED).take();

@@ -146,7 +146,7 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
             queue.close();
         }
     }
-    // While readers are open, closing alone would leave the log as it is.
+    // While another process reads, closing alone would leave the log as it is.
     let closed = checkpoint(&connection).and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
     if let Err(cause) = closed {
         tracing::error!(%cause, "the ledger could not be closed cleanly");

@@ -1,6 +1,7 @@
 //! What was answered is on the disk, whatever happens to the process in the next instant.
 
-use tempalias::ledger::Ledger;
+use rusqlite::{Connection, OpenFlags};
+use tempalias::ledger::{FILE_NAME, Ledger};
 
 use crate::support::*;
 
@@ -66,4 +67,17 @@ async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
     assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
     drop(ledger);
     assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &name), 200);
+}
+
+#[tokio::test]
+async fn closing_empties_the_log_even_while_another_process_has_the_file_open() {
+    let (dir, ledger) = fresh();
+    let other =
+        Connection::open_with_flags(dir.path().join(FILE_NAME), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let aliases = || other.query_row("SELECT count(*) FROM aliases", [], |row| row.get::<_, i64>(0));
+    assert_eq!(aliases(), Ok(0));
+    with_uses(&ledger, 1).await;
+    ledger.close().await;
+    assert_eq!(std::fs::metadata(dir.path().join(format!("{FILE_NAME}-wal"))).unwrap().len(), 0);
+    assert_eq!(aliases(), Ok(1));
 }

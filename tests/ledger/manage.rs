@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use tempalias::alias::LimitError;
+use tempalias::alias::{LimitError, LimitRequest};
 use tempalias::ledger::{AmendOutcome, LedgerError};
 
 use crate::support::*;
@@ -21,6 +21,19 @@ async fn amending_the_limits_leaves_what_was_used_and_the_switch_alone() {
     assert_eq!(ledger.lookup(&name).unwrap(), Some(alias));
     assert!(spent(&ledger, &name, at(1)).await);
     assert!(!spent(&ledger, &name, at(1)).await);
+}
+
+#[tokio::test]
+async fn a_fraction_of_a_second_is_cut_off_an_amended_end_too() {
+    let (_dir, ledger) = fresh();
+    let name = with_uses(&ledger, 2).await;
+    let end = at(100) + std::time::Duration::from_millis(500);
+    let wish = LimitRequest { valid_until: Some(end), ..Default::default() };
+    let AmendOutcome::Amended(alias, _) = amend(&ledger, &name, wish).await else {
+        panic!("the alias exists");
+    };
+    assert_eq!(alias.limits, limits(0, Some(100), Some(2)));
+    assert_eq!(ledger.lookup(&name).unwrap(), Some(alias));
 }
 
 #[tokio::test]

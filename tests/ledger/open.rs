@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Barrier};
 
 use rusqlite::Connection;
 use tempalias::bounce::BounceOf;
@@ -255,18 +256,28 @@ async fn reopening_finds_the_aliases_and_the_bounce_secret() {
     assert_eq!(again.lookup(&name).unwrap(), before);
     let (local, _) = bounce.split_once('@').unwrap();
     assert_eq!(again.bounce_key().verify(local, &domain), Some(BounceOf::Alias(name)));
+    let rows = Connection::open(dir.path().join(FILE_NAME)).unwrap().query_row(
+        "SELECT count(*) FROM state",
+        [],
+        |row| row.get::<_, i64>(0),
+    );
+    assert_eq!(rows, Ok(1));
     let other = fresh().1;
     assert_eq!(other.bounce_key().verify(local, &domain), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_ledger_may_be_opened_by_several_at_once() {
-    for _ in 0..10 {
+    for _ in 0..40 {
         let dir = TempDir::new().unwrap();
-        let openers: Vec<_> = (0..4)
+        let start = Arc::new(Barrier::new(8));
+        let openers: Vec<_> = (0..8)
             .map(|_| {
-                let path = dir.path().to_owned();
-                std::thread::spawn(move || Ledger::open(&path, 6))
+                let (path, start) = (dir.path().to_owned(), start.clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    Ledger::open(&path, 6)
+                })
             })
             .collect();
         let ledgers: Vec<_> = openers.into_iter().map(|opener| opener.join().unwrap().unwrap()).collect();
