@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +46,7 @@ pub struct Alias {
 
 struct Process {
     child: Child,
+    /// Empty when its log goes elsewhere.
     stderr: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -63,31 +64,29 @@ impl Appliance {
     /// When it does not get ready in time; says what it wrote.
     #[track_caller]
     pub fn start_with(smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
-        let dir = TempDir::new().expect("a temporary directory can be made");
-        let mut data_dir = dir.path().join("data");
-        let mut all = vec![
-            ("hostname", "\"mx.alias.test\"".to_owned()),
-            ("domains", "[\"alias.test\", \"second.test\"]".to_owned()),
-            ("postmaster", format!("\"admin@{TARGET_DOMAIN}\"")),
-            ("data_dir", format!("{data_dir:?}")),
-            ("http.listen", "[\"127.0.0.1:0\"]".to_owned()),
-            ("smtp.listen", "[\"127.0.0.1:0\"]".to_owned()),
-            ("smarthost.host", format!("\"{}\"", smarthost.ip())),
-            ("smarthost.port", smarthost.port().to_string()),
-            ("smarthost.tls", "\"none\"".to_owned()),
-        ];
-        for &(key, value) in settings {
-            all.retain(|(known, _)| *known != key);
-            all.push((key, value.to_owned()));
-            if key == "data_dir" {
-                data_dir = PathBuf::from(value.trim_matches('"'));
-            }
-        }
-        fs::create_dir_all(&data_dir).expect("the data directory can be made");
-        let lines = all.iter().map(|(key, value)| format!("{key} = {value}\n"));
-        fs::write(config_file(&dir), lines.collect::<String>()).expect("the configuration can be written");
-
+        let (dir, data_dir) = prepare(smarthost, settings);
         let (process, smtp, http) = Process::start(&config_file(&dir), &[]);
+        Appliance { smtp, http, process, dir, data_dir }
+    }
+
+    /// As [`Appliance::start_with`], with `log` for its standard error, where nobody reads that it is
+    /// ready: it listens on ports that were free a moment ago.
+    ///
+    /// # Panics
+    /// When it does not get ready in time.
+    #[track_caller]
+    pub fn start_logging_to(log: impl Into<Stdio>, smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
+        let [smtp, http] = free_addresses();
+        let listen = [smtp, http].map(|address| format!("[\"{address}\"]"));
+        let listen = [("smtp.listen", listen[0].as_str()), ("http.listen", listen[1].as_str())];
+        let (dir, data_dir) = prepare(smarthost, &[settings, &listen].concat());
+        let child = serve(&config_file(&dir)).stderr(log).spawn().expect("the program starts");
+        let mut process = Process { child, stderr: Arc::default(), reader: None };
+        wait::until("the appliance listens", || {
+            let ended = process.child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "it ended with {ended:?}");
+            [smtp, http].into_iter().all(|address| TcpStream::connect(address).is_ok()).then_some(())
+        });
         Appliance { smtp, http, process, dir, data_dir }
     }
 
@@ -199,6 +198,11 @@ impl Appliance {
         figure.trim().parse().expect("memory is a number")
     }
 
+    /// SIGTERM, without waiting for what becomes of it.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
     /// SIGHUP.
     pub fn hang_up(&self) {
         self.process.signal(Signal::HUP);
@@ -217,10 +221,19 @@ impl Appliance {
     /// SIGTERM, and how it ended.
     ///
     /// # Panics
-    /// When it does not end in time, or has logged what it must not.
+    /// As [`Appliance::end`].
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
-        self.process.signal(Signal::TERM);
+        self.terminate();
+        self.end()
+    }
+
+    /// Waits for its end; how it ended.
+    ///
+    /// # Panics
+    /// When it does not end in time, or has logged what it must not.
+    #[track_caller]
+    pub fn end(&mut self) -> ExitStatus {
         let status = self.process.wait();
         for line in self.stderr() {
             assert_no_leak("the log", &line);
@@ -240,9 +253,8 @@ impl Process {
     /// Starts the program, and waits for its ready line: where SMTP is, where HTTP is.
     #[track_caller]
     fn start(config: &Path, environment: &[(&str, &str)]) -> (Self, SocketAddr, SocketAddr) {
-        let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--config"]).arg(config).envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut command = serve(config);
+        command.envs(environment.iter().copied()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("standard error is a pipe");
         let lines = Arc::default();
@@ -294,6 +306,46 @@ impl Drop for Process {
         }
         self.end();
     }
+}
+
+/// A directory with a configuration and a data directory in it, unless `settings` has another.
+fn prepare(smarthost: SocketAddr, settings: &[(&str, &str)]) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let mut data_dir = dir.path().join("data");
+    let mut all = vec![
+        ("hostname", "\"mx.alias.test\"".to_owned()),
+        ("domains", "[\"alias.test\", \"second.test\"]".to_owned()),
+        ("postmaster", format!("\"admin@{TARGET_DOMAIN}\"")),
+        ("data_dir", format!("{data_dir:?}")),
+        ("http.listen", "[\"127.0.0.1:0\"]".to_owned()),
+        ("smtp.listen", "[\"127.0.0.1:0\"]".to_owned()),
+        ("smarthost.host", format!("\"{}\"", smarthost.ip())),
+        ("smarthost.port", smarthost.port().to_string()),
+        ("smarthost.tls", "\"none\"".to_owned()),
+    ];
+    for &(key, value) in settings {
+        all.retain(|(known, _)| *known != key);
+        all.push((key, value.to_owned()));
+        if key == "data_dir" {
+            data_dir = PathBuf::from(value.trim_matches('"'));
+        }
+    }
+    fs::create_dir_all(&data_dir).expect("the data directory can be made");
+    let lines = all.iter().map(|(key, value)| format!("{key} = {value}\n"));
+    fs::write(config_file(&dir), lines.collect::<String>()).expect("the configuration can be written");
+    (dir, data_dir)
+}
+
+fn serve(config: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["serve", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Two different addresses that nobody listens at.
+fn free_addresses() -> [SocketAddr; 2] {
+    let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    [0, 1].map(listen).map(|listener| listener.local_addr().expect("a bound listener has an address"))
 }
 
 fn config_file(dir: &TempDir) -> PathBuf {
