@@ -19,6 +19,9 @@
 //! | [`descriptors`] | the limit of open files |
 //! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
 
+// `eprintln!` panics when nobody can read it any more.
+#![warn(clippy::print_stderr)]
+
 pub mod address;
 pub mod alias;
 pub mod bounce;

@@ -1,7 +1,8 @@
 //! What the program says about its own work: records of `tracing`, on standard error.
 //!
 //! Records made with the `log` crate (mailin, r2d2) are not collected: mailin writes addresses
-//! and message text there. At the default level no record holds the target of an alias.
+//! and message text there. At the default level no record holds the target of an alias. A record
+//! that cannot be written, for a full disk or a closed pipe, is lost, and nothing else is.
 
 use std::io::IsTerminal;
 
@@ -33,6 +34,9 @@ pub fn start(filter: &str) -> Result<(), FilterError> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Otherwise a record that cannot be written is reported by `eprintln!`, which panics when that
+        // cannot be written either: in the middle of a message, or in the ledger's writer thread.
+        .log_internal_errors(false)
         .finish();
     // `init` would also collect the records of the `log` crate.
     let _ = tracing::subscriber::set_global_default(subscriber);

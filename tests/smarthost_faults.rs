@@ -6,8 +6,8 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
-use std::{fs, thread};
+use std::process::{Command, Stdio};
+use std::{fs, io, thread};
 
 use tempfile::TempDir;
 
@@ -306,6 +306,26 @@ fn a_hundred_messages_of_a_megabyte_need_little_memory() {
     assert!(grown < LITTLE, "it took {grown} KiB more");
 }
 
+/// Whoever reads the log may go away, and the disk it goes to may be full: mail goes on.
+#[test]
+fn a_log_that_cannot_be_written_costs_nothing() {
+    let (reader, gone) = io::pipe().expect("a pipe can be made");
+    drop(reader);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    for log in [Stdio::from(gone), Stdio::from(full)] {
+        let smarthost = Smarthost::start();
+        let mut appliance = Appliance::start_logging_to(log, smarthost.address(), &[]);
+        let alias = appliance.alias("target@mailbox.test", 3);
+        for left in [2, 1, 0] {
+            assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+            assert_eq!(appliance.uses_left(&alias), left);
+        }
+        assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 550);
+        assert_eq!(smarthost.accepted(), 3);
+        assert_eq!(appliance.stop().code(), Some(0));
+    }
+}
+
 /// A small file system of its own; unmounted when dropped.
 struct TinyDisk(TempDir);
 
@@ -349,9 +369,15 @@ fn a_full_disk_is_survived_and_costs_nothing() {
     };
     let smarthost = Smarthost::start();
     let data_dir = format!("{:?}", disk.path());
-    let appliance = Appliance::start_with(smarthost.address(), &[("data_dir", &data_dir)]);
+    let log = disk.path().join("log");
+    let appliance = Appliance::start_logging_to(
+        fs::File::create(&log).expect("there is room"),
+        smarthost.address(),
+        &[("data_dir", &data_dir)],
+    );
     let alias = appliance.alias("target@mailbox.test", 5);
     let order = serde_json::json!({"target": "other@mailbox.test", "max-usage": 1});
+    let logged = || fs::metadata(&log).expect("the log is there").len();
     let create = || {
         let request = ureq::post(format!("http://{}/aliases", appliance.http)).config();
         let response = request.http_status_as_error(false).build().send_json(&order);
@@ -359,8 +385,13 @@ fn a_full_disk_is_survived_and_costs_nothing() {
     };
 
     let make_room = disk.fill();
-    let reply = Client::hello(appliance.smtp).deliver(&alias.email);
-    assert!(reply.text.starts_with("452 4.3.1"), "{reply:?}");
+    // Until the log has filled what was left of its last page, and more would have been written.
+    wait::until("there is no room for the log", || {
+        let before = logged();
+        let reply = Client::hello(appliance.smtp).deliver(&alias.email);
+        assert!(reply.text.starts_with("452 4.3.1"), "{reply:?}");
+        (logged() == before).then_some(())
+    });
     assert_eq!(create(), 503);
     assert_eq!(appliance.uses_left(&alias), 5);
     assert_eq!(smarthost.count(|record| record.messages.len()), 0);

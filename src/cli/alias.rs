@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure, block_on};
+use super::{ConfigFile, Failure, block_on, tell};
 use crate::address::{Domain, Mailbox};
 use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
 use crate::clock::{self, Timestamp};
@@ -165,7 +165,7 @@ impl Add {
             Err(cause) => return refuse(cause.to_string()),
         };
         for what in clamped {
-            eprintln!("tempalias: {} was cut to the largest value the configuration allows", what.field());
+            tell(format_args!("{} was cut to the largest value the configuration allows", what.field()));
         }
         Ok(NewAlias { domain: domain.clone(), target: self.target.clone(), limits })
     }

@@ -11,7 +11,7 @@ use anstream::stdout;
 use anstyle::{AnsiColor, Style};
 use tempfile::TempDir;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, tell};
 use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
 use crate::daemon::{Daemon, Hangup, Knobs, Stop};
 use crate::ledger::Ledger;
@@ -59,7 +59,7 @@ impl Demo {
             start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;
             write_tour(&mut stdout().lock(), daemon.smtp()[0], daemon.http()[0], &mail)
                 .map_err(Failure::Output)?;
-            eprintln!("tempalias: ready, {daemon}");
+            tell(format_args!("ready, {daemon}"));
             daemon.run(stop).await?;
             writeln!(stdout(), "\nBye. The messages stay in {}", mail.display()).map_err(Failure::Output)
         })

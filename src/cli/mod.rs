@@ -5,7 +5,8 @@ mod check;
 mod demo;
 mod serve;
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -85,7 +86,7 @@ pub fn main() -> ExitCode {
         // `tempalias alias list | head`: nobody wants the rest.
         Err(Failure::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("tempalias: {}", failure.to_string().replace('\n', " "));
+            tell(failure.to_string().replace('\n', " "));
             failure.exit_code()
         }
     }
@@ -123,6 +124,11 @@ impl Failure {
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+/// Says something on standard error. That it cannot be written there is no reason to end.
+fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "tempalias: {what}");
 }
 
 /// Runs `work` to its end on a runtime of its own.

@@ -1,6 +1,6 @@
 //! `tempalias serve`: the service itself.
 
-use super::{ConfigFile, Failure, block_on};
+use super::{ConfigFile, Failure, block_on, tell};
 use crate::daemon::{Daemon, Hangup, Knobs, StartError, Stop};
 
 const KNOBS: Knobs = Knobs { smtp: "smtp.listen", http: "http.listen" };
@@ -22,7 +22,7 @@ impl Serve {
                 StartError::File(cause) => self.config.blame(cause),
                 other => other.into(),
             })?;
-            eprintln!("tempalias: ready, {daemon}");
+            tell(format_args!("ready, {daemon}"));
             Ok(daemon.run(stop).await?)
         })
     }
