@@ -40,6 +40,9 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
 
+/// How a part ended that did not panic.
+const BY_ITSELF: &str = "ended by itself";
+
 /// A running tempalias.
 pub struct Daemon {
     ledger: Ledger,
@@ -191,15 +194,19 @@ impl Daemon {
     /// mail, so the others are stopped as well.
     pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
         let mut timer = tokio::time::interval(CERTIFICATE_INTERVAL);
+        let ledger = self.ledger.clone();
         let outcome = loop {
             tokio::select! {
                 () = stop.orderly.cancelled() => break Ok(()),
                 died = self.next_end() => break Err(died),
+                () = ledger.closed() => break Err(Died { part: "the ledger", how: BY_ITSELF.into() }),
                 () = stop.reload.notified() => self.reload(),
                 _ = timer.tick() => self.reload(),
             }
         };
-        info!("stopping: messages in flight are finished, nothing new is taken");
+        info!(
+            "stopping: messages in flight are finished, nothing new is taken; a second signal ends at once"
+        );
         self.shutdown.cancel();
         let deadline = tokio::time::sleep(GRACE);
         tokio::select! {
@@ -231,7 +238,7 @@ impl Daemon {
     async fn next_end(&mut self) -> Died {
         let ended = self.tasks.join_next_with_id().await.expect("there are tasks before the stop");
         let (id, how) = match &ended {
-            Ok((id, ())) => (*id, "ended by itself".to_owned()),
+            Ok((id, ())) => (*id, BY_ITSELF.to_owned()),
             Err(cause) => (cause.id(), describe(cause)),
         };
         Died { part: self.names.get(&id).copied().unwrap_or("a task"), how }
@@ -436,6 +443,16 @@ mod tests {
         let (daemon, _dir) = daemon(async { panic!("for the test's sake") });
         let died = daemon.run(Stop::default()).await.unwrap_err();
         assert_eq!(died.to_string(), "the part panicked; stopped");
+    }
+
+    #[tokio::test]
+    async fn it_does_not_go_on_without_its_ledger() {
+        let (daemon, _dir) = daemon(std::future::pending());
+        daemon.ledger.close().await;
+        let stop = Stop::default();
+        stop.at_once.cancel();
+        let died = daemon.run(stop).await.unwrap_err();
+        assert_eq!(died.to_string(), "the ledger ended by itself; stopped");
     }
 
     #[tokio::test]

@@ -196,6 +196,12 @@ impl Ledger {
         &self.bounce_key
     }
 
+    /// Waits until nothing can be changed any more: after [`Ledger::close`], or when the writer thread
+    /// has died, which only a new process can mend.
+    pub async fn closed(&self) {
+        self.writer.closed().await;
+    }
+
     /// Answers what is queued, then closes the database. Later calls fail with
     /// [`LedgerError::Closed`].
     pub async fn close(&self) {

@@ -96,6 +96,11 @@ impl Writer {
         answer.await.unwrap_or(Err(LedgerError::Closed))
     }
 
+    /// Waits until no request will be carried out any more: the writer was closed, or its thread is gone.
+    pub(super) async fn closed(&self) {
+        self.queue.closed().await;
+    }
+
     /// Moves the write-ahead log into the database and empties it.
     pub(super) async fn checkpoint(&self) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
@@ -286,6 +291,30 @@ mod tests {
             tokio::join!(held, writer.run(insert(5)), writer.run(loses), writer.run(insert(6)), release);
         assert!(one.is_err() && two.is_err() && three.is_err(), "{one:?} {two:?} {three:?}");
         assert_eq!(writer.run(insert(7)).await.unwrap(), 7);
+    }
+
+    /// Not a request of the program's: nothing catches its panic.
+    struct Fatal;
+
+    impl Request for Fatal {
+        fn run(&mut self, _: &Connection) -> Result<(), LedgerError> {
+            Ok(())
+        }
+
+        fn fail(&mut self, _: &LedgerError) {}
+
+        fn answer(self: Box<Self>) {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_thread_is_noticed() {
+        let writer = writer();
+        assert!(tokio::time::timeout(Duration::ZERO, writer.closed()).await.is_err());
+        writer.send(Message::Write(Box::new(Fatal))).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), writer.closed()).await.unwrap();
+        assert!(matches!(writer.run(insert(1)).await, Err(LedgerError::Closed)));
     }
 
     #[tokio::test]
