@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -249,7 +249,7 @@ fn serve_says_where_it_listens_and_a_signal_ends_it_with_the_ledger_closed() {
         let running = Running::start(&mut setup.command(&["serve"]));
         let (smtp, http) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
         for address in [smtp, http] {
-            std::net::TcpStream::connect(address).unwrap();
+            TcpStream::connect(address).unwrap();
         }
         running.signal(signal);
         let (code, rest) = running.end();
@@ -360,7 +360,7 @@ fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
     let running = Running::start(setup.command(&["serve"]).env("TEMPALIAS_SMTP__LISTEN", &listen));
     assert!(running.ready.contains(&format!("SMTP on 0.0.0.0:{port} and [::]:{port},")), "{}", running.ready);
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
-        std::net::TcpStream::connect(address).unwrap();
+        TcpStream::connect(address).unwrap();
     }
 }
 
@@ -381,6 +381,33 @@ fn the_demo_needs_nothing_and_says_what_to_do() {
     assert!(shown.contains(&format!("curl -sS smtp://{smtp} ")), "{shown}");
     assert!(!shown.contains('\u{1b}'), "colours are for terminals");
     assert!(shown.trim_end().ends_with(&format!("stay in {}", mail(&dir.path().join("new")))), "{shown}");
+}
+
+#[test]
+fn a_demo_that_cannot_end_at_once_says_why_and_ends_at_the_second_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
+    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::null()));
+    let (smtp, _) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
+    let mut client = BufReader::new(TcpStream::connect(smtp).unwrap());
+    for (command, reply) in [
+        ("", "220"),
+        ("HELO client.test\r\n", "250"),
+        ("MAIL FROM:<a@client.test>\r\n", "250"),
+        ("RCPT TO:<postmaster>\r\n", "250"),
+        ("DATA\r\n", "354"),
+    ] {
+        client.get_mut().write_all(command.as_bytes()).unwrap();
+        let mut line = String::new();
+        client.read_line(&mut line).unwrap();
+        assert!(line.starts_with(reply), "{command}: {line}");
+    }
+    running.signal("INT");
+    let mut said = String::new();
+    running.stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "tempalias: finishing what is in flight; Ctrl-C again ends at once\n");
+    running.signal("INT");
+    assert_eq!(running.end().0, Some(0));
 }
 
 /// The first two commands of a newcomer, as printed.

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anstream::stdout;
 use anstyle::{AnsiColor, Style};
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{Failure, block_on, tell};
 use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
-use crate::daemon::{Daemon, Hangup, Knobs, Stop};
+use crate::daemon::{Daemon, Died, Hangup, Knobs, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
 
@@ -23,6 +24,9 @@ const HOSTNAME: &str = "mx.demo.test";
 const DOMAIN: &str = "demo.test";
 const SMARTHOST: &str = "the built-in smarthost";
 const POSTMASTER: &str = "postmaster@example.com";
+
+/// With nothing in flight a stop takes less.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Emphasis.
 const BOLD: Style = Style::new().bold();
@@ -60,7 +64,7 @@ impl Demo {
             write_tour(&mut stdout().lock(), daemon.smtp()[0], daemon.http()[0], &mail)
                 .map_err(Failure::Output)?;
             tell(format_args!("ready, {daemon}"));
-            daemon.run(stop).await?;
+            run(daemon, stop).await?;
             writeln!(stdout(), "\nBye. The messages stay in {}", mail.display()).map_err(Failure::Output)
         })
     }
@@ -93,6 +97,21 @@ impl Demo {
             dns: Dns::default(),
         }
     }
+}
+
+/// Serves until `stop`. Without an end soon after it, the person at the keyboard is told why.
+async fn run(daemon: Daemon, stop: Stop) -> Result<(), Died> {
+    let work = daemon.run(stop.clone());
+    tokio::pin!(work);
+    let patience = async {
+        stop.orderly.cancelled().await;
+        tokio::time::sleep(MOMENT).await;
+    };
+    tokio::select! {
+        ended = &mut work => return ended,
+        () = patience => tell("finishing what is in flight; Ctrl-C again ends at once"),
+    }
+    work.await
 }
 
 fn start_sink(listener: TcpListener, dir: PathBuf, config: &Config, ledger: Ledger) -> Result<(), Failure> {
