@@ -14,6 +14,7 @@ use super::command::{Command, Mail, Utf8};
 use super::conversation::{Conversation, Verb};
 use super::reply::{self, Extensions, Reply};
 use super::transaction::Transaction;
+use super::verdict::Verdict;
 use super::wire::{LineError, Wire};
 use crate::dnsbl::Listing;
 use crate::throttle::{ClientNet, is_reached};
@@ -293,25 +294,21 @@ impl<'a> Session<'a> {
                 Ok(reply::RECIPIENT_OK)
             }
             Err(verdict) => {
-                let network = network(self.peer);
-                tracing::info!(
-                    reason = verdict.reason,
-                    code = verdict.reply.code,
-                    client = network,
-                    "recipient refused"
-                );
-                Err(if verdict.reply == reply::NO_ALIAS { self.unknown_recipient() } else { verdict.reply })
+                let Verdict { reply, reason } = self.count_unknown(verdict);
+                tracing::info!(reason, code = reply.code, client = network(self.peer), "recipient refused");
+                Err(reply)
             }
         }
     }
 
     /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
     /// and so is every other of this client's at its next guess.
-    fn unknown_recipient(&self) -> Reply {
-        match self.mx.unknown_recipients.count(ClientNet::from(self.peer)) {
-            Ok(()) => reply::NO_ALIAS,
-            Err(_) => reply::TOO_MANY_UNKNOWN,
+    fn count_unknown(&self, verdict: Verdict) -> Verdict {
+        let client = ClientNet::from(self.peer);
+        if verdict.reply == reply::NO_ALIAS && self.mx.unknown_recipients.count(client).is_err() {
+            return Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting");
         }
+        verdict
     }
 
     pub(super) fn in_order(&mut self, verb: Verb) -> Result<(), Reply> {
