@@ -85,7 +85,7 @@ impl Demo {
             domains: vec![DOMAIN.parse().expect("a valid domain")],
             postmaster: POSTMASTER.parse().expect("a valid address"),
             data_dir,
-            http: Http { listen: vec![self.http], ..Default::default() },
+            http: Http { listen: vec![self.http], create_interval: Duration::ZERO, ..Default::default() },
             smtp: Smtp { listen: vec![self.smtp], ..Default::default() },
             smarthost: Smarthost {
                 host: smarthost.ip().to_string(),

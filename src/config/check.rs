@@ -114,6 +114,9 @@ fn http(http: &Http) -> Verdict {
         (None, Some(_)) => return refuse("http.tls_key", "needs http.tls_cert"),
         _ => {}
     }
+    if http.create_interval > DAY {
+        return refuse("http.create_interval", "must be 24h at most");
+    }
     if http.socket.as_ref().is_some_and(|path| !path.is_absolute()) {
         return refuse("http.socket", "must be an absolute path, beginning with /");
     }

@@ -75,6 +75,12 @@ pub struct Http {
     /// Proxies whose word on who the client is we take. Default: none.
     #[serde(deserialize_with = "values::list")]
     pub trusted_proxies: Vec<Network>,
+    /// How often a client may have an alias; after a rest a few at once. Default: 30 s. 0: no limit.
+    #[serde(deserialize_with = "values::duration")]
+    pub create_interval: Duration,
+    /// DNS lists whose clients get no alias. Default: none.
+    #[serde(deserialize_with = "values::list")]
+    pub rbls: Vec<Domain>,
     /// Whether aliases can be had with GET, as a script (JSONP). Default: no.
     pub jsonp: bool,
     /// What the site is called. Default: tempalias.
@@ -96,6 +102,8 @@ impl Default for Http {
             tls_key: None,
             public_url: None,
             trusted_proxies: vec![],
+            create_interval: Duration::from_secs(30),
+            rbls: vec![],
             jsonp: false,
             name: "tempalias".into(),
             accent: None,

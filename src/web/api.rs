@@ -229,6 +229,9 @@ const NO_LENGTH: (u16, &str) = (411, "`invalid-content-length`: there is no body
 const LARGE: (u16, &str) = (413, "`too-much-data`: the body is larger than 1 KiB.");
 const OTHER_REQUEST: (u16, &str) =
     (422, "`invalid-data`: the `Idempotency-Key` has been used for another request.");
+const LISTED: (u16, &str) = (403, "`rbl-check-failed`: the client is on a list of abused addresses.");
+const TOO_OFTEN: (u16, &str) =
+    (429, "`rate-limited`: the client has had its share; `Retry-After` says when to come back.");
 const NOT_JSON: (u16, &str) = (415, "`invalid-request-type`: the body is not `application/json`.");
 
 /// Needs nothing from the client.
@@ -250,7 +253,7 @@ struct Creating;
 
 impl Statuses for Creating {
     const LIST: &'static [(u16, &'static str)] =
-        &[INVALID, SLOW, NO_LENGTH, LARGE, NOT_JSON, OTHER_REQUEST, BROKEN, BUSY];
+        &[INVALID, LISTED, SLOW, NO_LENGTH, LARGE, NOT_JSON, OTHER_REQUEST, TOO_OFTEN, BROKEN, BUSY];
 }
 
 /// Needs a key and a body.

@@ -1,17 +1,25 @@
 //! Who asks: the peer itself, or whom a proxy that we trust says it speaks for.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use poem::http::{HeaderMap, header};
 use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
 
 use crate::config::Network;
+use crate::throttle::ClientNet;
 
 /// The client of a request; no address when it came through a Unix socket from a proxy that does
 /// not say for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client(pub Option<IpAddr>);
+
+impl Client {
+    /// Whose measure its requests are counted by: clients without an address share one.
+    pub fn net(self) -> ClientNet {
+        self.0.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).into()
+    }
+}
 
 /// What a request says of its way here.
 pub struct Way<'a> {

@@ -7,7 +7,12 @@ use crate::address::{Domain, Mailbox};
 use crate::alias::{Caps, Limits};
 use crate::clock;
 use crate::config::Config;
+use crate::dnsbl::Lists;
 use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
+use crate::throttle::Rate;
+
+/// Aliases that a client gets at once, after a rest: one was mistyped, one for a friend.
+const BURST: u32 = 3;
 
 /// Characters of an `Idempotency-Key`. A UUID has 36.
 const MAX_ONCE: usize = 255;
@@ -17,12 +22,26 @@ pub struct Issuer {
     ledger: Ledger,
     domains: Vec<Domain>,
     caps: Caps,
+    rate: Rate,
+    lists: Lists,
 }
 
 impl Issuer {
     /// For the domains and within the limits of `config`.
     pub fn new(config: &Config, ledger: Ledger) -> Self {
-        Issuer { ledger, domains: config.domains.clone(), caps: config.aliases.caps() }
+        let http = &config.http;
+        Issuer {
+            ledger,
+            domains: config.domains.clone(),
+            caps: config.aliases.caps(),
+            rate: Rate::every(http.create_interval, BURST),
+            lists: Lists::new(&http.rbls, &config.dns),
+        }
+    }
+
+    /// The lists of abused addresses, to be watched.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
     }
 
     /// The alias that `client` asks for, with its key. With `once`, a key of the client's own, the
@@ -30,7 +49,7 @@ impl Issuer {
     pub async fn issue(
         &self,
         request: AliasRequest,
-        _client: Client,
+        client: Client,
         once: Option<&str>,
     ) -> Result<AliasView, Problem> {
         let repeatable = once.map(|key| self.repeatable(key, &request)).transpose()?;
@@ -38,6 +57,7 @@ impl Issuer {
         let domain = self.domain(request.domain.as_deref())?;
         let now = clock::now();
         let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
+        self.admit(client).await?;
         let new = NewAlias { domain, target, limits };
         let issued = match repeatable {
             None => self.ledger.issue(new, now).await?,
@@ -47,6 +67,16 @@ impl Issuer {
             },
         };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
+    }
+
+    /// Whether `client` may have another alias. Asked last, so that a typing mistake costs nothing.
+    async fn admit(&self, client: Client) -> Result<(), Problem> {
+        self.rate.count(client.net()).map_err(Problem::rate_limited)?;
+        let listed_by = match client.0 {
+            Some(ip) => self.lists.find(ip).await,
+            None => None,
+        };
+        listed_by.map_or(Ok(()), |list| Err(Problem::listed(&list)))
     }
 
     fn repeatable(&self, key: &str, request: &AliasRequest) -> Result<Repeatable, Problem> {

@@ -4,6 +4,7 @@
 //! to say than the client may know, goes to the log. Neither ever holds what was sent.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header};
@@ -18,7 +19,7 @@ use crate::alias::LimitError;
 use crate::ledger::LedgerError;
 
 /// What the client may expect a transient failure to last, in seconds.
-const RETRY_AFTER: u32 = 30;
+const RETRY_AFTER: u64 = 30;
 
 /// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub struct Problem {
     status: StatusCode,
     body: ProblemBody,
     allow: Option<&'static str>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 /// Every error is answered with this.
@@ -49,6 +52,8 @@ enum Code {
     TooMuchData,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
+    RblCheckFailed,
     ForeignForm,
     ServerError,
 }
@@ -108,6 +113,20 @@ impl Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidData, why)
     }
 
+    /// The client had its share, and gets the next alias after `wait`.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let why = format!("you have had an alias just now; the next one is possible in {seconds} s");
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, why);
+        Problem { retry_after: Some(seconds), ..problem }
+    }
+
+    /// The client is on the DNS list `list`.
+    pub fn listed(list: &str) -> Self {
+        let why = format!("your network is on {list}, a list of abused addresses");
+        Problem::new(StatusCode::FORBIDDEN, Code::RblCheckFailed, why)
+    }
+
     /// The form was sent from somebody else's page.
     pub fn foreign_form() -> Self {
         let why = "this form can only be sent from our own page";
@@ -123,7 +142,8 @@ impl Problem {
     /// It is our fault, and will pass.
     pub fn unavailable() -> Self {
         let why = "the server cannot do this right now; please try again in a moment";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, why)
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, why);
+        Problem { retry_after: Some(RETRY_AFTER), ..problem }
     }
 
     /// The HTTP status that goes with it.
@@ -143,7 +163,7 @@ impl Problem {
 
     fn new(status: StatusCode, error: Code, why: impl ToString) -> Self {
         let body = ProblemBody { error, description: sentence(&why.to_string()) };
-        Problem { status, body, allow: None }
+        Problem { status, body, allow: None, retry_after: None }
     }
 }
 
@@ -155,8 +175,8 @@ impl IntoResponse for Problem {
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -84,6 +84,7 @@ struct House {
 pub async fn serve(doors: Doors, web: Arc<Web>, shutdown: CancellationToken) {
     let house = House { web, connections: TaskTracker::new(), shutdown };
     let mut open = JoinSet::new();
+    open.spawn(house.web.issuer.lists().clone().watch(house.shutdown.clone()));
     for listener in doors.tcp {
         open.spawn(accept_tcp(listener, doors.identity.clone(), house.clone()));
     }

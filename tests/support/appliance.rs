@@ -318,6 +318,7 @@ fn prepare(smarthost: SocketAddr, settings: &[(&str, &str)]) -> (TempDir, PathBu
         ("postmaster", format!("\"admin@{TARGET_DOMAIN}\"")),
         ("data_dir", format!("{data_dir:?}")),
         ("http.listen", "[\"127.0.0.1:0\"]".to_owned()),
+        ("http.create_interval", "\"0s\"".to_owned()),
         ("smtp.listen", "[\"127.0.0.1:0\"]".to_owned()),
         ("smarthost.host", format!("\"{}\"", smarthost.ip())),
         ("smarthost.port", smarthost.port().to_string()),

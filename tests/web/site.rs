@@ -47,7 +47,7 @@ fn config(data_dir: &Path) -> Config {
         domains: vec!["demo.test".parse().unwrap(), "second.test".parse().unwrap()],
         postmaster: "admin@mailbox.example".parse().unwrap(),
         data_dir: data_dir.to_owned(),
-        http: Http::default(),
+        http: Http { create_interval: Duration::ZERO, ..Default::default() },
         smtp: Smtp::default(),
         smarthost: Smarthost::default(),
         aliases: Aliases::default(),
@@ -61,15 +61,20 @@ impl Site {
     }
 
     pub fn with_listeners(count: usize) -> Self {
-        Site::with(count, |_| {})
+        Site::with(count, |_| {}, |_| {})
     }
 
     /// One whose operator has made changes to the configuration.
     pub fn configured(change: impl FnOnce(&mut Config)) -> Self {
-        Site::with(1, change)
+        Site::with(1, change, |_| {})
     }
 
-    fn with(count: usize, change: impl FnOnce(&mut Config)) -> Self {
+    /// One with other doors than plain TCP.
+    pub fn behind(build: impl FnOnce(&mut Doors)) -> Self {
+        Site::with(1, |_| {}, build)
+    }
+
+    fn with(count: usize, change: impl FnOnce(&mut Config), build: impl FnOnce(&mut Doors)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -82,8 +87,12 @@ impl Site {
         let mut config = config(directory.path());
         change(&mut config);
         let web = Arc::new(Web::new(&config, ledger.clone()));
-        let serving =
-            runtime.spawn(web::serve(Doors { tcp: listeners, ..Doors::default() }, web, shutdown.clone()));
+        let mut doors = Doors { tcp: listeners, ..Doors::default() };
+        {
+            let _inside = runtime.enter();
+            build(&mut doors);
+        }
+        let serving = runtime.spawn(web::serve(doors, web, shutdown.clone()));
         Site { runtime, addresses, ledger, shutdown, serving, _directory: directory }
     }
 

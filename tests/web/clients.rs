@@ -1,0 +1,112 @@
+//! Who asks, and how often: the rate of creations, proxies, DNS lists.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::json;
+use tempalias::config::Dns;
+
+use crate::dns::{Answer as Record, NameServer};
+use crate::site::{Answer, Site, TARGET};
+
+const PROXY: &str = "127.0.0.1";
+
+/// As a proxy in front of us sends it on for a client at `address`.
+fn create_for(site: &Site, address: &str) -> Answer {
+    let body = json!({"target": TARGET, "days": 1}).to_string();
+    let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", address)];
+    site.request("POST", "/aliases", &headers, Some(&body))
+}
+
+fn limited(trusted: &[&str]) -> Site {
+    let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+    Site::configured(move |config| {
+        config.http.create_interval = Duration::from_secs(3600);
+        config.http.trusted_proxies = trusted;
+    })
+}
+
+#[test]
+fn a_client_gets_some_aliases_at_once_and_then_has_to_wait() {
+    let site = limited(&[PROXY]);
+    let statuses: Vec<_> = (0..4).map(|_| create_for(&site, "192.0.2.1").status).collect();
+    assert_eq!(statuses, [201, 201, 201, 429]);
+    let refused = create_for(&site, "192.0.2.1");
+    let why = refused.problem(429, "rate-limited");
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((3500..=3600).contains(&seconds), "{seconds}");
+    assert!(why.contains(&format!("{seconds} s")), "{why}");
+    assert_eq!(create_for(&site, "192.0.2.2").status, 201, "another client");
+}
+
+#[test]
+fn an_ipv6_network_of_64_bits_is_one_client() {
+    let site = limited(&[PROXY]);
+    for n in 0..3 {
+        assert_eq!(create_for(&site, &format!("2001:db8::{n}")).status, 201);
+    }
+    assert_eq!(create_for(&site, "2001:db8::ffff:1").status, 429);
+    assert_eq!(create_for(&site, "2001:db8:0:1::1").status, 201);
+}
+
+#[test]
+fn without_a_trusted_proxy_nobody_can_say_to_be_somebody_else() {
+    let site = limited(&["10.0.0.0/8"]);
+    for n in 0..3 {
+        assert_eq!(create_for(&site, &format!("192.0.2.{n}")).status, 201);
+    }
+    assert_eq!(create_for(&site, "192.0.2.200").status, 429);
+}
+
+#[test]
+fn what_is_refused_for_its_content_costs_nothing() {
+    let site = limited(&[]);
+    for _ in 0..10 {
+        site.post("{}").problem(400, "invalid-data");
+    }
+    assert_eq!(site.post(&json!({"target": TARGET, "days": 1}).to_string()).status, 201);
+}
+
+#[test]
+fn the_form_and_jsonp_are_limited_too() {
+    let site = Site::configured(|config| {
+        config.http.create_interval = Duration::from_secs(3600);
+        config.http.jsonp = true;
+    });
+    let form = "target=hidden.person%40mailbox.example&days=1";
+    let script = format!("/aliases?callback=f&{form}");
+    let page = site.submit(form, &[]);
+    assert_eq!(page.status, 201);
+    assert!(site.get(&script).body.contains("updatekey"));
+    assert_eq!(site.submit(form, &[]).status, 201);
+    let page = site.submit(form, &[("Accept-Language", "de")]);
+    assert_eq!((page.status, page.header("content-type")), (429, "text/html; charset=utf-8"));
+    assert!(page.header("retry-after").parse::<u64>().is_ok());
+    let refused = site.get(&script);
+    assert_eq!(refused.status, 200);
+    assert!(refused.body.contains("rate-limited"), "{refused:?}");
+}
+
+#[test]
+fn a_client_on_a_list_gets_no_alias() {
+    let server = NameServer::start();
+    server.list("list.test");
+    server.set("99.2.0.192.list.test", Record::A(Ipv4Addr::new(127, 0, 0, 4), 300));
+    let site = Site::configured(|config| {
+        config.dns = Dns { servers: vec![server.address()] };
+        config.http.rbls = vec!["list.test".parse().unwrap()];
+        config.http.trusted_proxies = vec![PROXY.parse().unwrap()];
+    });
+    // The list counts once it has passed its test.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        let answer = create_for(&site, "192.0.2.99");
+        if answer.status != 201 {
+            break answer;
+        }
+        assert!(std::time::Instant::now() < deadline, "the list is never used");
+    };
+    let why = refused.problem(403, "rbl-check-failed");
+    assert_eq!(why, "Your network is on list.test, a list of abused addresses.");
+    assert_eq!(create_for(&site, "192.0.2.98").status, 201);
+}
