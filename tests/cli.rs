@@ -346,16 +346,21 @@ fn a_demo_that_does_not_start_leaves_no_directory_behind() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+/// A free port below those that the kernel hands out by itself (from 32768 on), so that no
+/// neighbour gets it before we do.
+fn quiet_port() -> u16 {
+    let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    (start..start + 1000).find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).unwrap()
+}
+
 #[test]
 fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
-    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = probe.local_addr().unwrap().port();
-    drop(probe);
     if TcpListener::bind("[::1]:0").is_err() {
         eprintln!("skipped: no IPv6 on this machine");
         return;
     }
     let setup = Setup::new();
+    let port = quiet_port();
     let listen = format!("0.0.0.0:{port},[::]:{port}");
     let running = Running::start(setup.command(&["serve"]).env("TEMPALIAS_SMTP__LISTEN", &listen));
     assert!(running.ready.contains(&format!("SMTP on 0.0.0.0:{port} and [::]:{port},")), "{}", running.ready);
