@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use tempalias::clock;
 use tempalias::ledger::{Ledger, LedgerError};
 
 /// A configuration on free ports with a directory of its own.
@@ -181,6 +182,39 @@ fn an_alias_is_added_shown_listed_and_revoked() {
     assert_eq!(setup.failed(&["alias", "show", name]), format!("tempalias: there is no alias {name}"));
     assert_eq!(setup.failed(&["alias", "revoke", name]), format!("tempalias: there is no alias {name}"));
     assert_eq!(setup.json(&["alias", "list"]).len(), 1);
+}
+
+#[test]
+fn an_alias_of_another_domain_is_another_alias() {
+    let setup = Setup::new();
+    let added = &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "1"])[0];
+    let elsewhere = format!("{}@example.org", added["aid"].as_str().unwrap());
+    for action in ["show", "revoke"] {
+        let said = setup.failed(&["alias", action, &elsewhere]);
+        assert_eq!(said, format!("tempalias: there is no alias {elsewhere}"));
+    }
+    setup.done(&["alias", "revoke", added["email"].as_str().unwrap()]);
+}
+
+#[test]
+fn an_alias_may_have_a_start_and_an_end() {
+    let setup = Setup::new();
+    let instant = |days: u64| (clock::now() + Duration::from_secs(days * 24 * 3600)).to_string();
+    let (start, end) = (instant(2), instant(5));
+    let add = ["alias", "add", "--target", "me@target.example"];
+    let limits = ["--valid-from", &start, "--valid-until", &end];
+    let added = &setup.json(&[&add[..], &limits].concat())[0];
+    assert_eq!((&added["valid_from"], &added["valid_until"]), (&json!(start), &json!(end)));
+    assert_eq!((&added["days"], &added["state"]), (&json!(3), &json!("pending")));
+
+    let refused = |limits: &[&str]| setup.failed(&[&add[..], limits].concat());
+    assert_eq!(
+        refused(&["--days", "1", "--valid-until", &end]),
+        "tempalias: give either days or valid-until, not both"
+    );
+    assert!(refused(&["--valid-until", "2020-01-01T00:00:00Z"]).contains("past"));
+    let output = setup.command(&[&add[..], &["--valid-until", "tomorrow"]].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, block_on, tell};
-use crate::address::{Domain, Mailbox};
+use crate::address::{AddressError, Domain, Mailbox};
 use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -44,7 +44,7 @@ enum Action {
     },
 }
 
-/// Hand out an alias; at least one of --days and --max-usage is needed
+/// Hand out an alias; at least one of --days, --valid-until and --max-usage is needed
 #[derive(clap::Args)]
 struct Add {
     /// The real mailbox
@@ -56,6 +56,12 @@ struct Add {
     /// Forward for so many days
     #[arg(long)]
     days: Option<u32>,
+    /// Forward from this instant on (RFC 3339, like 2026-06-12T14:00:00Z) [default: now]
+    #[arg(long, value_name = "INSTANT")]
+    valid_from: Option<Timestamp>,
+    /// Forward until this instant, instead of --days
+    #[arg(long, value_name = "INSTANT")]
+    valid_until: Option<Timestamp>,
     /// Forward so many messages
     #[arg(long, value_name = "N")]
     max_usage: Option<u32>,
@@ -64,8 +70,15 @@ struct Add {
 #[derive(clap::Args)]
 struct Named {
     /// The alias, with or without its domain
-    #[arg(value_name = "NAME", value_parser = parse_name)]
+    #[arg(value_name = "NAME", value_parser = parse_alias)]
+    alias: Address,
+}
+
+/// How a person names an alias.
+#[derive(Clone, Debug, PartialEq)]
+struct Address {
     name: AliasName,
+    domain: Option<Domain>,
 }
 
 impl Alias {
@@ -89,14 +102,12 @@ impl Alias {
                 let issued = ledger.issue(add.granted(config, now)?, now).await?;
                 self.render_one(&issued.alias, Some(&issued.key), now)
             }
-            Action::Show { alias: Named { name } } => {
-                let alias = ledger.lookup(name)?.ok_or_else(|| unknown(name))?;
-                self.render_one(&alias, None, now)
-            }
+            Action::Show { alias } => self.render_one(&alias.find(ledger)?, None, now),
             Action::List => return self.list(ledger, out, now),
-            Action::Revoke { alias: Named { name } } => {
+            Action::Revoke { alias } => {
+                let name = &alias.find(ledger)?.name;
                 if !ledger.revoke(name.clone()).await? {
-                    return Err(unknown(name));
+                    return Err(alias.unknown());
                 }
                 match self.json {
                     true => line(&json!({ "aid": name.as_str(), "revoked": true })),
@@ -159,7 +170,8 @@ impl Add {
         if config.domains.iter().any(|ours| ours.as_str() == self.target.domain()) {
             return refuse("the address must be a real one, not one of this service".into());
         }
-        let request = LimitRequest { days: self.days, max_usage: self.max_usage, ..Default::default() };
+        let &Add { days, valid_from, valid_until, max_usage, .. } = self;
+        let request = LimitRequest { days, valid_from, valid_until, max_usage };
         let (limits, clamped) = match Limits::grant(request, config.aliases.caps(), now) {
             Ok(granted) => granted,
             Err(cause) => return refuse(cause.to_string()),
@@ -168,6 +180,23 @@ impl Add {
             tell(format_args!("{} was cut to the largest value the configuration allows", what.field()));
         }
         Ok(NewAlias { domain: domain.clone(), target: self.target.clone(), limits })
+    }
+}
+
+impl Named {
+    /// The alias of this name, in this domain if one was given.
+    fn find(&self, ledger: &Ledger) -> Result<Entry, Failure> {
+        let Address { name, domain } = &self.alias;
+        let found = ledger.lookup(name)?;
+        found
+            .filter(|alias| domain.as_ref().is_none_or(|domain| alias.domain == *domain))
+            .ok_or_else(|| self.unknown())
+    }
+
+    fn unknown(&self) -> Failure {
+        let Address { name, domain } = &self.alias;
+        let domain = domain.as_ref().map_or_else(String::new, |domain| format!("@{domain}"));
+        Failure::Refused(format!("there is no alias {name}{domain}"))
     }
 }
 
@@ -183,13 +212,11 @@ fn existing_ledger(config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn parse_name(text: &str) -> Result<AliasName, String> {
-    let local = text.split_once('@').map_or(text, |(local, _)| local);
-    local.parse().map_err(|_| "not the name of any alias".to_owned())
-}
-
-fn unknown(name: &AliasName) -> Failure {
-    Failure::Refused(format!("there is no alias {name}"))
+fn parse_alias(text: &str) -> Result<Address, String> {
+    let (local, domain) = text.split_once('@').map_or((text, None), |(local, domain)| (local, Some(domain)));
+    let name = local.parse().map_err(|_| "not the name of any alias".to_owned())?;
+    let domain = domain.map(str::parse).transpose().map_err(|cause: AddressError| cause.to_string())?;
+    Ok(Address { name, domain })
 }
 
 fn uses(alias: &Entry) -> String {
@@ -241,7 +268,11 @@ mod tests {
 
     #[test]
     fn an_alias_is_named_with_or_without_its_domain() {
-        assert_eq!(parse_name("k7m2q1@example.com"), parse_name("K7M2Q1"));
-        assert!(parse_name("@example.com").is_err());
+        let name: AliasName = "k7m2q1".parse().unwrap();
+        assert_eq!(parse_alias("K7M2Q1"), Ok(Address { name: name.clone(), domain: None }));
+        let domain = Some("example.com".parse().unwrap());
+        assert_eq!(parse_alias("k7m2q1@Example.com."), Ok(Address { name, domain }));
+        assert!(parse_alias("@example.com").is_err());
+        assert!(parse_alias("k7m2q1@").is_err());
     }
 }
