@@ -128,7 +128,7 @@ impl Handler for Collector {
                 OK
             }
             Err(cause) => {
-                tracing::error!(%cause, "a message could not be kept");
+                tracing::error!(dir = %self.sink.dir.display(), %cause, "a message could not be kept");
                 let full = cause.kind() == io::ErrorKind::StorageFull;
                 refusal(if full { OUT_OF_SPACE } else { INTERNAL_ERROR })
             }

@@ -370,6 +370,22 @@ fn a_taken_port_of_the_demo_is_named_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_used_is_named_with_the_option_that_changes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "not a directory").unwrap();
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("tempalias.db"), "not a database").unwrap();
+    for (taken, messages) in [(&file, mail(&file)), (&foreign, foreign.display().to_string())] {
+        let ports = ["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"];
+        let said = failure(&tempalias(&ports).arg(taken).output().unwrap(), 1);
+        assert!(said.starts_with(&format!("tempalias: cannot keep messages in {messages}: ")), "{said}");
+        assert!(said.ends_with("; choose another directory with --dir"), "{said}");
+    }
+}
+
+#[test]
 fn a_demo_that_does_not_start_leaves_no_directory_behind() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -404,6 +420,16 @@ fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
 }
 
 #[test]
+fn the_demo_says_in_its_help_where_it_listens() {
+    let help = String::from_utf8(tempalias(&["demo", "--help"]).output().unwrap().stdout).unwrap();
+    for (option, default) in [("--http", "127.0.0.1:8080"), ("--smtp", "127.0.0.1:2525")] {
+        let (_, about) = help.split_once(option).unwrap();
+        let about: String = about.split("--").next().unwrap().into();
+        assert!(about.contains(&format!("[default: {default}]")), "{help}");
+    }
+}
+
+#[test]
 fn the_demo_needs_nothing_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
@@ -427,7 +453,30 @@ fn a_demo_that_cannot_end_at_once_says_why_and_ends_at_the_second_signal() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
     let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::null()));
-    let (smtp, _) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
+    let _in_data = begin_message(&running);
+    running.signal("INT");
+    let mut said = String::new();
+    running.stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "tempalias: finishing what is in flight; Ctrl-C again ends at once\n");
+    running.signal("INT");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn a_message_that_the_demo_cannot_keep_is_reported_with_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
+    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::null()));
+    std::fs::remove_dir(mail(dir.path())).unwrap();
+    begin_message(&running).get_mut().write_all(b".\r\n").unwrap();
+    let mut said = String::new();
+    running.stderr.read_line(&mut said).unwrap();
+    assert!(said.contains("could not be kept") && said.contains(&mail(dir.path())), "{said}");
+}
+
+/// A client of the demo's, up to the 354.
+fn begin_message(demo: &Running) -> BufReader<TcpStream> {
+    let (smtp, _) = demo.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
     let mut client = BufReader::new(TcpStream::connect(smtp).unwrap());
     for (command, reply) in [
         ("", "220"),
@@ -441,12 +490,7 @@ fn a_demo_that_cannot_end_at_once_says_why_and_ends_at_the_second_signal() {
         client.read_line(&mut line).unwrap();
         assert!(line.starts_with(reply), "{command}: {line}");
     }
-    running.signal("INT");
-    let mut said = String::new();
-    running.stderr.read_line(&mut said).unwrap();
-    assert_eq!(said, "tempalias: finishing what is in flight; Ctrl-C again ends at once\n");
-    running.signal("INT");
-    assert_eq!(running.end().0, Some(0));
+    client
 }
 
 /// The first two commands of a newcomer, as printed.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{Failure, block_on, tell};
 use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
-use crate::daemon::{Daemon, Died, Hangup, Knobs, Stop};
+use crate::daemon::{Daemon, Died, Hangup, Knobs, StartError, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
 
@@ -51,13 +51,16 @@ impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (dir, fresh) = self.directory()?;
         let mail = dir.join("mail");
-        std::fs::create_dir_all(&mail).map_err(refused(mail.display()))?;
+        std::fs::create_dir_all(&mail).map_err(|cause| elsewhere(&mail, cause))?;
         let smarthost = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(refused(SMARTHOST))?;
         let config = self.config(dir, smarthost.local_addr().map_err(refused(SMARTHOST))?);
 
         block_on(async {
             let stop = Stop::on_signals(Hangup::Ends).map_err(refused("signals"))?;
-            let daemon = Daemon::start(&config, KNOBS)?;
+            let daemon = Daemon::start(&config, KNOBS).map_err(|cause| match cause {
+                StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
+                other => other.into(),
+            })?;
             // From here on there may be messages in it.
             fresh.map(TempDir::keep);
             start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;
@@ -72,10 +75,10 @@ impl Demo {
     /// The demo's directory, and its guard when it is a fresh one: without a demo it shall not stay.
     fn directory(&self) -> Result<(PathBuf, Option<TempDir>), Failure> {
         if let Some(dir) = &self.dir {
-            return Ok((std::path::absolute(dir).map_err(refused(dir.display()))?, None));
+            return Ok((std::path::absolute(dir).map_err(|cause| elsewhere(dir, cause))?, None));
         }
         let fresh = tempfile::Builder::new().prefix("tempalias-demo-").tempdir();
-        let fresh = fresh.map_err(refused(std::env::temp_dir().display()))?;
+        let fresh = fresh.map_err(|cause| elsewhere(&std::env::temp_dir(), cause))?;
         Ok((fresh.path().to_owned(), Some(fresh)))
     }
 
@@ -122,6 +125,12 @@ fn start_sink(listener: TcpListener, dir: PathBuf, config: &Config, ledger: Ledg
         let _ = delivery::show(&mut stdout().lock(), delivered, &ledger);
     };
     Sink::new(dir, max_size, show).start("smarthost.demo.test", listener).map_err(refused(SMARTHOST))
+}
+
+/// Ledger and messages cannot be kept in `dir`.
+fn elsewhere(dir: &Path, cause: impl Display) -> Failure {
+    let dir = dir.display();
+    Failure::Refused(format!("cannot keep messages in {dir}: {cause}; choose another directory with --dir"))
 }
 
 /// The operating system did not let us have `what`.
@@ -186,4 +195,45 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        demo: Demo,
+    }
+
+    /// Where it listens unless told otherwise.
+    fn defaults() -> Demo {
+        Cli::parse_from(["tempalias demo"]).demo
+    }
+
+    #[test]
+    fn it_listens_on_this_machine_alone() {
+        let Demo { http, smtp, dir } = defaults();
+        assert_eq!((http, smtp), (([127, 0, 0, 1], 8080).into(), ([127, 0, 0, 1], 2525).into()));
+        assert_eq!(dir, None);
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_are_those_that_it_prints() {
+        let readme = include_str!("../../README.md");
+        let commands: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+        let Demo { http, smtp, .. } = defaults();
+        assert_eq!(commands, [create_command(http), send_command(smtp)]);
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_the_loopback_interface() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:25"), "127.0.0.1:25");
+        assert_eq!(reached("[::]:25"), "[::1]:25");
+        assert_eq!(reached("192.0.2.1:25"), "192.0.2.1:25");
+    }
 }

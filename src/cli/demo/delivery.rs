@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use bytesize::ByteSize;
-use mail_parser::{Address, HeaderValue, Message, MessageParser};
+use mail_parser::{Address, Message, MessageParser};
 
 use crate::alias::AliasName;
 use crate::ledger::Ledger;
@@ -23,7 +23,7 @@ const DIM: Style = Style::new().dimmed();
 pub(super) fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledger) -> io::Result<()> {
     let message = MessageParser::default().parse_headers(delivery.message);
     let headers = message.as_ref();
-    let alias = headers.and_then(delivered_to);
+    let alias = sole_alias(delivery.message);
     let from = headers.and_then(sender).unwrap_or_else(|| NONE.into());
     let subject = headers.and_then(Message::subject).unwrap_or(NONE);
     let to = delivery.recipients.join(", ");
@@ -31,7 +31,7 @@ pub(super) fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledge
         Some(alias) => format!("{alias} -> {to}"),
         None => to,
     };
-    let uses = alias.and_then(|alias| uses(&alias, ledger)).unwrap_or_default();
+    let uses = alias.and_then(|alias| uses(alias, ledger)).unwrap_or_default();
     let size = ByteSize::b(delivery.message.len() as u64).display();
     writeln!(out, "{GOOD}Delivered{GOOD:#}  {}{uses}", harmless(&to))?;
     writeln!(out, "  {DIM}From{DIM:#}     {}", harmless(&from))?;
@@ -41,14 +41,11 @@ pub(super) fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledge
     out.flush()
 }
 
-/// The alias, which the MX writes on top when there is exactly one.
-fn delivered_to(headers: &Message<'_>) -> Option<String> {
-    let field = headers.headers().iter().find(|field| field.name().eq_ignore_ascii_case("Delivered-To"))?;
-    match field.value() {
-        HeaderValue::Text(text) => Some(text.trim().to_owned()),
-        HeaderValue::Address(address) => Some(address.first()?.address()?.to_owned()),
-        _ => None,
-    }
+/// The alias, when it was the only recipient: then the MX writes it into the very first line. What
+/// stands below may be of the sender's making.
+fn sole_alias(message: &[u8]) -> Option<&str> {
+    let line = message.split(|&octet| octet == b'\n').next()?;
+    Some(str::from_utf8(line).ok()?.strip_prefix("Delivered-To:")?.trim())
 }
 
 /// `, use 2 of 3`. The number is the ledger's present one: of messages that arrive at the same
@@ -136,6 +133,18 @@ mod tests {
                 message.len()
             )
         );
+    }
+
+    #[tokio::test]
+    async fn a_field_that_the_sender_may_have_written_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, alias) = ledger(dir.path()).await;
+        let message = format!(
+            "Received: from client.test ([127.0.0.1])\r\n\tby mx.demo.test; date\r\n\
+             Delivered-To: {alias}\r\n\r\nHello\r\n"
+        );
+        let shown = shown(&message, &ledger);
+        assert!(shown.starts_with("Delivered  you@example.com\n"), "{shown}");
     }
 
     #[tokio::test]
