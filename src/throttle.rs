@@ -326,7 +326,7 @@ mod tests {
         assert!(wait > Duration::from_secs(25) && wait <= Duration::from_secs(30), "{wait:?}");
     }
 
-    /// docs/smtp.md, Limits: a million distinct clients must not exhaust the memory.
+    /// docs/smtp.md §2: a million distinct clients must not exhaust the memory.
     #[test]
     fn of_a_million_clients_the_last_are_known_and_the_table_stays_short() {
         let rate = Rate::with_clock(1, MINUTE, FakeRelativeClock::default());

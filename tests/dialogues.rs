@@ -95,6 +95,10 @@ impl Dialogue {
                 let alias = self.alias(label).clone();
                 self.appliance().revoke(&alias);
             }
+            ("pause", label) => {
+                let alias = self.alias(label).clone();
+                self.appliance().pause(&alias);
+            }
             ("client", label) => self.speaking = label.to_owned(),
             ("smarthost", orders) => self.instruct(orders),
             ("c", action) => self.client_does(action),
@@ -111,13 +115,18 @@ impl Dialogue {
         self.settings.push((key.to_owned(), value.to_owned()));
     }
 
-    /// `LABEL uses=N` or `LABEL expired`.
+    /// `LABEL uses=N`, `LABEL expired` or `LABEL later`.
     fn make_alias(&mut self, alias: &str) {
         let (label, kind) = alias.split_once(' ').expect("alias: LABEL uses=N");
         let target = format!("{label}@{TARGET_DOMAIN}");
-        let alias = if kind == "expired" {
-            let valid_from = "2020-01-01T00:00:00Z".parse().expect("this is an instant");
-            let valid_until = Some("2020-01-02T00:00:00Z".parse().expect("this is an instant"));
+        let year = match kind {
+            "expired" => Some("2020"),
+            "later" => Some("9000"),
+            _ => None,
+        };
+        let alias = if let Some(year) = year {
+            let instant = |day| format!("{year}-01-{day}T00:00:00Z").parse().expect("this is an instant");
+            let (valid_from, valid_until) = (instant("01"), Some(instant("02")));
             let limits = Limits { valid_from, valid_until, max_usage: None };
             self.appliance().alias_issued_at(valid_from, &target, limits)
         } else {

@@ -1,4 +1,4 @@
-//! The DNS: docs/smtp.md, DNS lists (what they are asked, which answers count, and what follows at
+//! The DNS: docs/smtp.md §9 (what they are asked, which answers count, and what follows at
 //! RCPT), and the smarthost's name.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]

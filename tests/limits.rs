@@ -1,4 +1,4 @@
-//! docs/smtp.md, Limits: how much one client may ask of us, and what remains for the others.
+//! docs/smtp.md §2: how much one client may ask of us, and what remains for the others.
 //!
 //! The whole of 127.0.0.0/8 is this machine, so one test can be many clients.
 

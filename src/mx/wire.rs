@@ -344,7 +344,7 @@ mod tests {
         drip.await.unwrap();
     }
 
-    /// docs/smtp.md, Limits: 500 octets a second on average, counted from the start.
+    /// docs/smtp.md §2: 500 octets a second on average, counted from the start.
     #[tokio::test(start_paused = true)]
     async fn a_message_may_be_slow_for_as_long_as_it_was_fast_before() {
         assert_eq!(patience_with(100 * 500, 500).await, 100);

@@ -135,6 +135,14 @@ impl Appliance {
         assert!(output.status.success(), "not revoked: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Switches an alias off, by the API.
+    #[track_caller]
+    pub fn pause(&self, alias: &Alias) {
+        let request = ureq::patch(format!("http://{}/aliases/{}", self.http, alias.name()))
+            .header("Authorization", format!("Bearer {}", alias.key));
+        request.send_json(serde_json::json!({"paused": true})).expect("the API switches it off");
+    }
+
     /// The uses an alias has left, by the API.
     #[track_caller]
     pub fn uses_left(&self, alias: &Alias) -> u64 {
