@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempalias::config::{Smarthost as Upstream, Smtp};
 use tempfile::TempDir;
 
 use support::appliance::Appliance;
@@ -39,6 +40,78 @@ fn connect(n: u16, appliance: &Appliance) -> Client {
 fn is_turned_away(mut client: Client) {
     client.expect("421 4.7.0");
     client.expect_close();
+}
+
+/// docs/smtp.md §2: what holds when nothing is configured; that the page says the same.
+#[test]
+fn the_limits_are_those_of_the_page() {
+    let seconds = Duration::from_secs;
+    let limits = Smtp::default();
+    assert_eq!((limits.idle_timeout, limits.stress_timeout), (seconds(300), seconds(10)));
+    assert_eq!((limits.min_data_rate, limits.max_size), (500, 25 * 1024 * 1024));
+    assert_eq!((limits.max_recipients, limits.max_messages), (100, 100));
+    assert_eq!((limits.max_errors, limits.max_unknown_recipients), (10, 10));
+    assert_eq!((limits.unknown_recipients_per_hour, limits.connections_per_minute), (300, 300));
+    assert_eq!((limits.max_connections, limits.max_connections_per_ip), (10_000, 50));
+    let upstream = Upstream::default();
+    assert_eq!((upstream.connect_timeout, upstream.command_timeout), (seconds(30), seconds(60)));
+    assert_eq!((upstream.write_timeout, upstream.final_timeout), (seconds(180), seconds(270)));
+    let page = include_str!("../docs/smtp.md");
+    for figure in [
+        "`smtp.idle_timeout`, 300 s",
+        "`smtp.stress_timeout`, 10 s",
+        "`smtp.min_data_rate`, 500 octets",
+        "`smtp.max_size`, 25 MiB",
+        "`smtp.max_recipients`, 100",
+        "`smtp.max_messages`, 100",
+        "`smtp.max_errors`, 10",
+        "`smtp.max_unknown_recipients`, 10",
+        "`smtp.unknown_recipients_per_hour`, 300",
+        "`smtp.connections_per_minute`, 300",
+        "`smtp.max_connections`, 10,000",
+        "`smtp.max_connections_per_ip`, 50",
+        "`smarthost.connect_timeout`, 30 s",
+        "`smarthost.command_timeout`, 60 s",
+        "`smarthost.write_timeout`, 180 s",
+        "`smarthost.final_timeout`, 270 s",
+    ] {
+        assert!(page.contains(&format!("{figure} ")) || page.contains(&format!("{figure},")), "{figure}");
+    }
+}
+
+/// docs/smtp.md §2 §8: 16 MiB without a line feed.
+#[test]
+fn a_line_without_an_end_is_cut_off_and_takes_no_memory() {
+    let appliance = appliance(&[]);
+    connect(1, &appliance).expect("220");
+    let before = appliance.peak_memory();
+    for _ in 0..4 {
+        let mut client = connect(1, &appliance);
+        client.expect("220");
+        client.send(vec![b'x'; 16 << 20]);
+        // That much unread may cost it our last word, too: then there is only the end.
+        if let Some(reply) = client.reply_or_end() {
+            assert!(reply.text.starts_with("500 5.5.2"), "{reply:?}");
+            client.expect_close();
+        }
+    }
+    let grown = appliance.peak_memory() - before;
+    assert!(grown < 2 * 1024, "it took {grown} KiB more");
+}
+
+/// docs/smtp.md §2 §3: who speaks before the greeting does not listen, so it is not listened to.
+#[test]
+fn whoever_speaks_before_the_greeting_is_sent_away() {
+    let appliance = appliance(&[]);
+    // It is held, so that the client is certainly the first to speak.
+    appliance.hold();
+    let mut early = connect(1, &appliance);
+    early.send("EHLO client.test\r\nMAIL FROM:<sender@client.test>\r\n");
+    let mut polite = connect(2, &appliance);
+    appliance.release();
+    early.expect("554 5.5.0");
+    early.expect_close();
+    polite.expect("220");
 }
 
 #[test]
@@ -81,6 +154,7 @@ fn a_client_that_was_turned_away_holds_no_descriptor() {
     let before = appliance.descriptors();
     let mut stayers: Vec<_> = (0..200).map(|_| connect(1, &appliance)).collect();
     stayers.iter_mut().for_each(|stayer| drop(stayer.expect("421")));
+    // The last was heard before it was closed.
     wait::until_equal("descriptors", before, || appliance.descriptors());
 }
 

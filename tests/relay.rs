@@ -1,4 +1,4 @@
-//! The relay's idle connections: used again only when both sides are in step, and never trusted.
+//! docs/smtp.md §2 §10: the relay's idle connections: used again only when both sides are in step, and never trusted.
 //!
 //! Each test is the smarthost itself, line by line.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempalias::address::Mailbox;
 use tempalias::config;
-use tempalias::relay::{Envelope, Outcome, Smarthost};
+use tempalias::relay::{Envelope, Outcome, RelayError, Smarthost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -56,21 +56,29 @@ impl Peer {
 }
 
 async fn scene() -> (TcpListener, Smarthost) {
+    scene_with(config::Smarthost::default()).await
+}
+
+/// A smarthost to be, and the client of it, with the timeouts of `config`.
+async fn scene_with(config: config::Smarthost) -> (TcpListener, Smarthost) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = config::Smarthost {
         host: address.ip().to_string(),
         port: address.port(),
         tls: config::Tls::None,
-        ..Default::default()
+        ..config
     };
     (listener, Smarthost::new(&config, &config::Dns::default(), "mx.example.com").unwrap())
 }
 
+fn envelope() -> Envelope {
+    Envelope { sender: "b.0.x@example.com".into(), size: None, is_8bit: false, utf8: false }
+}
+
 async fn deliver(smarthost: &Smarthost) -> Outcome {
-    let envelope = Envelope { sender: "b.0.x@example.com".into(), size: None, is_8bit: false, utf8: false };
     let target: Mailbox = "target@mailbox.test".parse().unwrap();
-    let mut connection = smarthost.begin(&envelope).await.unwrap();
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
     connection.rcpt(&target).await.unwrap();
     let mut body = connection.data().await.unwrap();
     body.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
@@ -158,4 +166,35 @@ async fn an_idle_connection_ends_with_quit_after_a_while() {
     });
     assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
     far.await.unwrap();
+}
+
+/// docs/smtp.md §2: a smarthost that takes no more of the text is given up after `write_timeout`.
+#[tokio::test]
+async fn a_smarthost_that_reads_no_further_is_given_up() {
+    let limit = Duration::from_millis(300);
+    let (listener, smarthost) =
+        scene_with(config::Smarthost { write_timeout: limit, ..Default::default() }).await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.answer("MAIL", "250 ok\r\n").await;
+        peer.answer("RCPT", "250 ok\r\n").await;
+        peer.answer("DATA", "354 go\r\n").await;
+        peer // deaf, but there
+    });
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let mut body = connection.data().await.unwrap();
+    let peer = far.await.unwrap();
+    // More than the buffers on the way can hold.
+    let piece = vec![b'x'; 1 << 20];
+    let writing = timeout(SOON, async {
+        loop {
+            if let Err(error) = body.write(&piece).await {
+                break error;
+            }
+        }
+    });
+    let error = writing.await.expect("it does not wait for ever");
+    assert!(matches!(error, RelayError::Failed(_)), "{error}");
+    drop(peer);
 }

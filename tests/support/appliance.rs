@@ -216,6 +216,20 @@ impl Appliance {
         self.process.signal(Signal::HUP);
     }
 
+    /// SIGSTOP: it does nothing until [`Appliance::release`].
+    pub fn hold(&self) {
+        self.process.signal(Signal::STOP);
+        let status = format!("/proc/{}/status", self.process.child.id());
+        wait::until("the appliance is held", || {
+            fs::read_to_string(&status).expect("/proc shows the process").contains("State:\tT").then_some(())
+        });
+    }
+
+    /// SIGCONT.
+    pub fn release(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Lines on standard error that hold `words`.
     pub fn logged(&self, words: &str) -> usize {
         self.stderr().iter().filter(|line| line.contains(words)).count()
