@@ -1,0 +1,174 @@
+//! docs/smtp.md §11 §3: real programs as smarthosts: Postfix's `smtp-sink` with its switches for faults,
+//! and aiosmtpd.
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use support::appliance::{Alias, Appliance, CROWD};
+use support::client::Client;
+use support::postfix::free_address;
+use support::wait;
+
+const USES: u64 = 100;
+
+/// A program that listens; stopped when it is dropped.
+struct Running(Child);
+
+impl Running {
+    /// Starts `program`, and waits until it listens at `address`.
+    #[track_caller]
+    fn start(address: SocketAddr, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{program} does not run: {error}"));
+        let running = Running(child);
+        wait::until("it listens", || TcpStream::connect(address).ok());
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// An appliance before a smarthost that is still to be started, and an alias.
+fn scene() -> (SocketAddr, Appliance, Alias) {
+    let address = free_address();
+    let appliance = Appliance::start_with(address, CROWD);
+    let alias = appliance.alias("target@mailbox.test", USES as u32);
+    (address, appliance, alias)
+}
+
+/// `smtp-sink` at `address`, with `switches`.
+#[track_caller]
+fn smtp_sink(address: SocketAddr, switches: &[&str]) -> Running {
+    let place = address.to_string();
+    // As root it must be told for whom to work.
+    Running::start(address, "smtp-sink", &[&["-u", "root"], switches, &[&place, "10"]].concat())
+}
+
+/// docs/smtp.md §3 §4: each fault at each command, and what it costs.
+#[test]
+fn every_fault_of_smtp_sink_is_answered_as_it_should_be() {
+    let (address, appliance, alias) = scene();
+    let mut left = USES;
+    for (switch, command, answer, cost) in [
+        ("-q", "CONNECT", "451 4.4.1", 0),
+        ("-Q", "CONNECT", "451 4.4.1", 0),
+        ("-r", "CONNECT", "451 4.4.1", 0),
+        ("-f", "CONNECT", "451 4.4.1", 0),
+        ("-q", "EHLO", "451 4.4.1", 0),
+        ("-Q", "EHLO", "451 4.4.1", 0),
+        ("-r", "EHLO", "451 4.4.1", 0),
+        ("-f", "EHLO", "451 4.4.1", 0),
+        ("-q", "MAIL", "451 4.4.1", 0),
+        ("-Q", "MAIL", "451 4.4.1", 0),
+        ("-r", "MAIL", "451 4.4.1", 0),
+        ("-f", "MAIL", "451 4.4.1", 0),
+        ("-q", "RCPT", "451 4.4.1", 0),
+        ("-Q", "RCPT", "451 4.2.0", 0),
+        ("-r", "RCPT", "451 4.2.0", 0),
+        ("-f", "RCPT", "550 5.2.1", 0),
+        ("-q", "DATA", "451 4.4.1", 0),
+        ("-Q", "DATA", "451 4.3.0", 0),
+        ("-r", "DATA", "451 4.3.0", 0),
+        ("-f", "DATA", "554 5.0.0", 0),
+        ("-q", ".", "451 4.4.2", 1), // in doubt
+        ("-Q", ".", "451 4.3.0", 0),
+        ("-r", ".", "451 4.3.0", 0),
+        ("-f", ".", "554 5.0.0", 0),
+    ] {
+        let sink = smtp_sink(address, &[switch, command]);
+        let reply = Client::hello(appliance.smtp).deliver(&alias.email);
+        assert!(reply.text.starts_with(answer), "{switch} {command}: {reply:?}");
+        left -= cost;
+        assert_eq!(appliance.uses_left(&alias), left, "{switch} {command}");
+        drop(sink);
+    }
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let dump = dir.path().join("dump").to_string_lossy().into_owned();
+    // With all it has, and with little.
+    for switches in [&["-D", &dump][..], &["-8", "-p", "-E", "-N", "-D", &dump]] {
+        let _sink = smtp_sink(address, switches);
+        let reply = Client::hello(appliance.smtp).deliver(&alias.email);
+        assert_eq!(reply.code(), 250, "{switches:?}: {reply:?}");
+        left -= 1;
+        assert_eq!(appliance.uses_left(&alias), left);
+    }
+    let dumped = std::fs::read_to_string(&dump).expect("it has dumped what it took");
+    assert!(dumped.contains(&format!("Delivered-To: {}\n", alias.email)), "{dumped}");
+    assert!(!dumped.contains("sender@client.test"), "the sender goes no further: {dumped}");
+}
+
+/// aiosmtpd, strict about lines, with SMTPUTF8: says what it got in its answer's code.
+const AIOSMTPD: &str = r#"
+import asyncio, sys
+from aiosmtpd.controller import Controller
+
+class Handler:
+    async def handle_exception(self, error):
+        return "554 5.3.0 LEAK-MARKER"
+
+    async def handle_DATA(self, server, session, envelope):
+        text = envelope.original_content
+        if b"Subject: busy" in text:
+            return "451 4.3.0 LEAK-MARKER"
+        if b"Subject: spam" in text:
+            return "554 5.7.1 LEAK-MARKER"
+        if b"Subject: crash" in text:
+            raise RuntimeError("LEAK-MARKER")
+        with open(sys.argv[2], "wb") as file:
+            file.write(text)
+        return "250 2.0.0 LEAK-MARKER"
+
+controller = Controller(Handler(), hostname="127.0.0.1", port=int(sys.argv[1]), enable_SMTPUTF8=True)
+controller.start()
+asyncio.new_event_loop().run_forever()
+"#;
+
+#[test]
+fn aiosmtpd_takes_texts_as_they_are_and_its_refusals_cost_nothing() {
+    let (address, appliance, alias) = scene();
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let (port, file) = (address.port().to_string(), dir.path().join("message"));
+    let arguments = ["-c", AIOSMTPD, &port, &file.to_string_lossy()];
+    // Debian's Python: the module is Debian's, too.
+    let _aiosmtpd = Running::start(address, "/usr/bin/python3", &arguments);
+    let deliver = |from: &str, text: &str, answer: &str| {
+        let mut client = Client::hello(appliance.smtp);
+        client.command(&format!("MAIL FROM:{from}"), "250");
+        client.command(&format!("RCPT TO:<{}>", alias.email), "250");
+        client.command("DATA", "354");
+        client.send(text);
+        client.expect(answer);
+    };
+    let text = "Subject: dots\r\n\r\n..\r\n..two\r\nfür alle\r\n \r\n\r\n.\r\n";
+    deliver("<sender@client.test> BODY=8BITMIME", text, "250 2.0.0");
+    let got = std::fs::read(&file).expect("it has kept what it took");
+    let whole = "Subject: dots\r\n\r\n.\r\n.two\r\nfür alle\r\n \r\n\r\n";
+    assert!(got.ends_with(whole.as_bytes()), "{:?}", String::from_utf8_lossy(&got));
+    assert_eq!(appliance.uses_left(&alias), USES - 1);
+
+    // What it can do we have learned.
+    deliver(
+        "<jürgen@client.test> SMTPUTF8 BODY=8BITMIME",
+        "Subject: grüße\r\n\r\nhello\r\n.\r\n",
+        "250 2.0.0",
+    );
+    let got = String::from_utf8(std::fs::read(&file).expect("it has kept what it took")).expect("UTF-8");
+    assert!(got.contains("with UTF8SMTP id ") && got.contains("Subject: grüße\r\n"), "{got}");
+    assert!(!got.contains("jürgen"), "{got}");
+
+    for (subject, answer) in [("busy", "451 4.3.0"), ("spam", "554 5.0.0"), ("crash", "554 5.0.0")] {
+        deliver("<sender@client.test>", &format!("Subject: {subject}\r\n\r\nhello\r\n.\r\n"), answer);
+        assert_eq!(appliance.uses_left(&alias), USES - 2, "{subject}");
+    }
+}
