@@ -1,6 +1,6 @@
 //! Combinations: values that are each well-formed, and yet cannot work together.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{Config, Http, Smarthost, Smtp, Tls};
@@ -188,6 +188,9 @@ fn smarthost(smarthost: &Smarthost) -> Verdict {
     match (&smarthost.username, &smarthost.password_file) {
         (Some(_), None) => return refuse("smarthost.username", "needs smarthost.password_file"),
         (None, Some(_)) => return refuse("smarthost.password_file", "needs smarthost.username"),
+        (Some(username), _) if username.is_empty() => {
+            return refuse("smarthost.username", "must not be empty");
+        }
         _ => {}
     }
     let is_verified = matches!(smarthost.tls, Tls::Starttls | Tls::Implicit);
@@ -223,12 +226,16 @@ fn is_host(host: &str) -> bool {
 fn smarthost_is_somebody_else(config: &Config) -> Verdict {
     let Smarthost { host, port, .. } = &config.smarthost;
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let ip: Option<IpAddr> =
-        if host == "localhost" { Some([127, 0, 0, 1].into()) } else { host.parse().ok() };
+    let ips: Vec<IpAddr> = match host.as_str() {
+        "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        host => host.parse().map(|ip: IpAddr| ip.to_canonical()).into_iter().collect(),
+    };
     let is_us = |listener: &&SocketAddr| {
-        let at_listener =
-            |ip: IpAddr| ip == listener.ip() || (listener.ip().is_unspecified() && ip.is_loopback());
-        listener.port() == *port && (host == config.hostname.as_str() || ip.is_some_and(at_listener))
+        let at_listener = |ip: &IpAddr| {
+            let is_everywhere = listener.ip().is_unspecified() && listener.is_ipv4() == ip.is_ipv4();
+            *ip == listener.ip() || is_everywhere && ip.is_loopback()
+        };
+        listener.port() == *port && (host == config.hostname.as_str() || ips.iter().any(at_listener))
     };
     match config.smtp.listen.iter().find(is_us) {
         Some(listener) => refuse(

@@ -13,6 +13,7 @@ mod stream;
 pub use body::{Body, Outcome};
 pub use connection::{Capabilities, Connection, Envelope, Unfit};
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,16 +187,23 @@ impl From<std::io::Error> for RelayError {
     }
 }
 
-/// User name and password; the password file's last line end is not part of it.
+/// User name and password: the one line of the password file, without its end.
 fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>, FileError> {
     let (Some(username), Some(path)) = (&config.username, &config.password_file) else {
         return Ok(None);
     };
-    let secret = std::fs::read_to_string(path).map_err(|cause| FileError {
+    let refuse = |cause: &dyn Display| FileError {
         key: "smarthost.password_file",
         path: path.clone(),
         cause: cause.to_string(),
-    })?;
+    };
+    let secret = std::fs::read_to_string(path).map_err(|cause| refuse(&cause))?;
     let secret = secret.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(refuse(&"holds no password"));
+    }
+    if secret.contains(['\r', '\n']) {
+        return Err(refuse(&"holds more than one line"));
+    }
     Ok(Some(Credentials::new(username.clone(), secret.to_owned())))
 }
