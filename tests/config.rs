@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tempalias::config::{self, Config, ConfigError};
+use tempalias::config::{self, Config, ConfigError, Smarthost};
 
 const MINIMAL: &str = "
     hostname = 'mx.example.com'
@@ -191,6 +191,10 @@ fn an_error_in_the_environment_names_the_variable() {
             ("TEMPALIAS_ALIASES__HARMFUL", "true"),
             "no such key; known here: max_days, max_usage, purge_interval, initial_length",
         ),
+        (("TEMPALIAS_SMTP__MAX_RECIPIENTS", "-1"), "-1 is out of range"),
+        (("TEMPALIAS_SMTP__MAX_ERRORS", "1.5"), "expected a whole number"),
+        (("TEMPALIAS_SMTP", "1"), "expected a section"),
+        (("TEMPALIAS_HTTP__JSONP", "yes"), "expected true or false"),
     ] {
         assert_eq!(refused(MINIMAL, &[variable]), format!("environment: {}: {reason}", variable.0));
     }
@@ -206,6 +210,38 @@ fn an_error_in_the_environment_names_the_variable() {
     assert!(
         refused("smtp = 1", &[("TEMPALIAS_SMTP__LISTEN", "1")])
             .starts_with("environment: TEMPALIAS_SMTP__LISTEN: ")
+    );
+}
+
+#[test]
+fn text_in_the_environment_needs_no_quotes_whatever_it_looks_like() {
+    let variables = [
+        ("TEMPALIAS_DATA_DIR", "/srv"),
+        ("TEMPALIAS_SMARTHOST__TLS", "starttls"),
+        ("TEMPALIAS_SMARTHOST__USERNAME", "12345"),
+        ("TEMPALIAS_SMARTHOST__PASSWORD_FILE", "2026-06-12"),
+        ("TEMPALIAS_SMARTHOST__CA_FILE", "true"),
+        ("TEMPALIAS_SMTP__TLS_CERT", "\"quoted\""),
+        ("TEMPALIAS_SMTP__TLS_KEY", "[1]"),
+    ];
+    let config = parse(MINIMAL, &variables).unwrap();
+    let Smarthost { username, password_file, ca_file, .. } = config.smarthost;
+    assert_eq!(username.as_deref(), Some("12345"));
+    assert_eq!([password_file, ca_file], [Some("2026-06-12".into()), Some("true".into())]);
+    assert_eq!([config.smtp.tls_cert, config.smtp.tls_key], [Some("quoted".into()), Some("[1]".into())]);
+}
+
+#[test]
+fn a_file_named_in_the_environment_is_blamed_on_its_variable() {
+    let output = check(
+        Path::new("tests/config/good/password-under-tls.toml"),
+        &[("TEMPALIAS_SMARTHOST__PASSWORD_FILE", "/nowhere/password")],
+    );
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "tempalias: environment: TEMPALIAS_SMARTHOST__PASSWORD_FILE: /nowhere/password: \
+         No such file or directory (os error 2)\n"
     );
 }
 

@@ -83,7 +83,7 @@ struct Address {
 
 impl Alias {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.config.load()?;
+        let (config, _) = self.config.load()?;
         if !matches!(self.action, Action::Add(_)) {
             existing_ledger(&config)?;
         }

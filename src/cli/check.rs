@@ -14,8 +14,8 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.config.load()?;
-        daemon::load_files(&config).map_err(|cause| self.config.blame(cause))?;
+        let (config, places) = self.config.load()?;
+        daemon::load_files(&config).map_err(|cause| places.blame(&cause))?;
         writeln!(stdout(), "{}: the configuration is good", self.config.path.display())
             .map_err(Failure::Output)
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError, FileError};
+use crate::config::{self, Config, ConfigError, Places};
 use crate::daemon::{Died, StartError};
 use crate::ledger::{LedgerError, OpenError};
 use crate::telemetry::{self, FilterError};
@@ -54,9 +54,6 @@ struct ConfigFile {
 enum Failure {
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// The configuration file, and what is wrong with another that it names.
-    #[error("{0}: {1}")]
-    Files(String, FileError),
     #[error("{0}")]
     Log(#[from] FilterError),
     #[error("{0}")]
@@ -107,20 +104,15 @@ impl Command {
 }
 
 impl ConfigFile {
-    fn load(&self) -> Result<Config, ConfigError> {
+    fn load(&self) -> Result<(Config, Places), ConfigError> {
         config::load(&self.path, std::env::vars_os())
-    }
-
-    /// A file that the configuration names cannot be used.
-    fn blame(&self, cause: FileError) -> Failure {
-        Failure::Files(self.path.display().to_string(), cause)
     }
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Failure::Config(_) | Failure::Files(..) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
+            Failure::Config(_) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
             _ => ExitCode::FAILURE,
         }
     }

@@ -14,12 +14,12 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.config.load()?;
+        let (config, places) = self.config.load()?;
         block_on(async {
             let stop = Stop::on_signals(Hangup::Reloads)
                 .map_err(|cause| Failure::System("signals".into(), cause))?;
             let daemon = Daemon::start(&config, KNOBS).map_err(|cause| match cause {
-                StartError::File(cause) => self.config.blame(cause),
+                StartError::File(cause) => Failure::Config(places.blame(&cause)),
                 other => other.into(),
             })?;
             tell(format_args!("ready, {daemon}"));

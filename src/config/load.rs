@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, check};
+use super::{Config, FileError, check};
 
 /// What the name of an overriding variable begins with.
 const PREFIX: &str = "TEMPALIAS_";
@@ -27,31 +27,36 @@ pub struct ConfigError {
 }
 
 /// Where each key was written, sections included.
-struct Origins<'a> {
-    file: &'a str,
-    of: BTreeMap<String, Origin>,
+#[derive(Debug)]
+pub struct Places {
+    file: String,
+    of: BTreeMap<String, Place>,
 }
 
-enum Origin {
+#[derive(Debug)]
+enum Place {
     Line(usize),
     Variable(String),
 }
 
-/// Reads the configuration in the file at `path`. `variables` is the environment: what begins
-/// with `TEMPALIAS_` overrides the file.
+/// What variables hold, as text, by the key they override.
+type Texts<'a> = BTreeMap<String, &'a str>;
+
+/// Reads the configuration in the file at `path`, and where it says what. `variables` is the
+/// environment: what begins with `TEMPALIAS_` overrides the file.
 ///
 /// # Errors
 /// When the file cannot be read or understood, or asks for what cannot work.
 pub fn load(
     path: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Config, ConfigError> {
+) -> Result<(Config, Places), ConfigError> {
     let file = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => {
-            let (config, origins) = read(&file, &text, variables)?;
-            check::surroundings(&config).map_err(|problem| origins.error(problem.key, problem.reason))?;
-            Ok(config)
+            let (config, places) = read(&file, &text, variables)?;
+            check::surroundings(&config).map_err(|problem| places.error(problem.key, problem.reason))?;
+            Ok((config, places))
         }
         Err(cause) => Err(ConfigError { place: file, key: None, reason: cause.to_string() }),
     }
@@ -70,37 +75,68 @@ pub fn parse(
     read(file, text, variables).map(|(config, _)| config)
 }
 
-fn read<'a>(
-    file: &'a str,
+fn read(
+    file: &str,
     text: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Config, Origins<'a>), ConfigError> {
+) -> Result<(Config, Places), ConfigError> {
     // In the order of their names, so that a section comes before its keys.
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
-    let mut origins = Origins { file, of: BTreeMap::new() };
+    let mut places = Places { file: file.to_owned(), of: BTreeMap::new() };
+    let mut texts = Texts::new();
     let mut root = DeTable::parse(text).map_err(|cause| {
         let line = cause.span().map(|span| line_at(text, span.start));
         let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
         ConfigError { place, key: None, reason: format!("not TOML: {}", one_line(cause.message())) }
     })?;
-    origins.note_file(text, root.get_ref());
+    places.note_file(text, root.get_ref());
     for (name, value) in &variables {
         if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && name != LOG_VARIABLE {
-            lay_over(root.get_mut(), &mut origins, name, value)?;
+            lay_over(root.get_mut(), &mut places, &mut texts, name, value)?;
         }
     }
-    let config = serde_path_to_error::deserialize(toml::Deserializer::from(root)).map_err(|cause| {
+    let config = deserialize(root, &places, texts)?;
+    check::combinations(&config).map_err(|problem| places.error(problem.key, problem.reason))?;
+    Ok((config, places))
+}
+
+/// The tree of values as a configuration. A variable has been read as TOML; where its key wants
+/// something else, like a user name that is all digits, its text is taken as it stands.
+fn deserialize(
+    mut root: Spanned<DeTable<'_>>,
+    places: &Places,
+    mut texts: Texts<'_>,
+) -> Result<Config, ConfigError> {
+    let mut refused: Option<(String, ConfigError)> = None;
+    loop {
+        let deserializer = toml::Deserializer::from(root.clone());
+        let cause = match serde_path_to_error::deserialize(deserializer) {
+            Ok(config) => return Ok(config),
+            Err(cause) => cause,
+        };
         let path = cause.path().to_string();
-        origins.explain(&path, cause.inner().message())
-    })?;
-    check::combinations(&config).map_err(|problem| origins.error(problem.key, problem.reason))?;
-    Ok((config, origins))
+        let error = places.explain(&path, cause.inner().message());
+        match refused {
+            // The text will not do either: what was wrong at first is said.
+            Some((key, first)) if key == path => return Err(first),
+            _ => {}
+        }
+        let Some(text) = texts.remove(&path) else { return Err(error) };
+        let (table, key) = match path.split_once('.') {
+            None => (Some(root.get_mut()), path.as_str()),
+            Some((section, key)) => (section_in(root.get_mut(), section), key),
+        };
+        let Some(table) = table else { return Err(error) };
+        table.insert(unplaced(key.to_owned().into()), unplaced(DeValue::String(text.to_owned().into())));
+        refused = Some((path, error));
+    }
 }
 
 /// Puts the value of one variable where its name says.
 fn lay_over<'a>(
     root: &mut DeTable<'a>,
-    origins: &mut Origins<'_>,
+    places: &mut Places,
+    texts: &mut Texts<'a>,
     name: &OsStr,
     value: &'a OsStr,
 ) -> Result<(), ConfigError> {
@@ -113,6 +149,7 @@ fn lay_over<'a>(
         return Err(refuse("not UTF-8"));
     };
     let path = variable[PREFIX.len()..].to_ascii_lowercase();
+    texts.insert(path.replace("__", "."), value);
     let value = match DeValue::parse(value) {
         Ok(value) => value,
         Err(_) => unplaced(DeValue::String(value.into())),
@@ -120,19 +157,25 @@ fn lay_over<'a>(
     let (table, key) = match path.split_once("__") {
         None => (root, path.as_str()),
         Some((section, key)) => {
-            origins.of.entry(section.into()).or_insert_with(|| Origin::Variable(variable.into()));
-            let entry = root
-                .entry(unplaced(section.to_owned().into()))
-                .or_insert_with(|| unplaced(DeValue::Table(DeTable::new())));
-            match entry.get_mut() {
-                DeValue::Table(table) => (table, key),
-                _ => return Err(refuse(&format!("{section} is no section in {}", origins.file))),
-            }
+            places.of.entry(section.into()).or_insert_with(|| Place::Variable(variable.into()));
+            let table = section_in(root, section);
+            (table.ok_or_else(|| refuse(&format!("{section} is not a section in {}", places.file)))?, key)
         }
     };
     table.insert(unplaced(key.to_owned().into()), value);
-    origins.of.insert(path.replace("__", "."), Origin::Variable(variable.into()));
+    places.of.insert(path.replace("__", "."), Place::Variable(variable.into()));
     Ok(())
+}
+
+/// The section of this name, made if need be; `None` when the name stands for a single value.
+fn section_in<'t, 'a>(root: &'t mut DeTable<'a>, name: &str) -> Option<&'t mut DeTable<'a>> {
+    let entry = root
+        .entry(unplaced(name.to_owned().into()))
+        .or_insert_with(|| unplaced(DeValue::Table(DeTable::new())));
+    match entry.get_mut() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    }
 }
 
 /// Without a place in the file's text.
@@ -140,13 +183,18 @@ fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 
-impl Origins<'_> {
+impl Places {
+    /// The error that a file named by the configuration is, at the place that names it.
+    pub fn blame(&self, cause: &FileError) -> ConfigError {
+        self.error(cause.key, format!("{}: {}", cause.path.display(), cause.cause))
+    }
+
     fn note_file(&mut self, text: &str, table: &DeTable<'_>) {
         for (key, value) in table {
-            self.of.insert(key.get_ref().to_string(), Origin::Line(line_at(text, key.span().start)));
+            self.of.insert(key.get_ref().to_string(), Place::Line(line_at(text, key.span().start)));
             for (inner, _) in value.get_ref().as_table().into_iter().flatten() {
                 let path = format!("{}.{}", key.get_ref(), inner.get_ref());
-                self.of.insert(path, Origin::Line(line_at(text, inner.span().start)));
+                self.of.insert(path, Place::Line(line_at(text, inner.span().start)));
             }
         }
     }
@@ -167,13 +215,23 @@ impl Origins<'_> {
             let known = rest.trim_start_matches(", expected ").trim_start_matches("one of ");
             return self.error(&below(&key), format!("no such key; known here: {}", known.replace('`', "")));
         }
+        if message.starts_with("invalid type: ")
+            && let Some((_, expected)) = message.rsplit_once(", expected ")
+        {
+            let kind = match expected {
+                "a string" | "path string" => "text",
+                "a boolean" => "true or false",
+                other => other,
+            };
+            return self.error(section, format!("expected {kind}"));
+        }
         self.error(section, one_line(message))
     }
 
     fn error(&self, key: &str, reason: String) -> ConfigError {
         let (place, key) = match self.of.get(key) {
-            Some(Origin::Variable(name)) => ("environment".to_owned(), name.clone()),
-            Some(Origin::Line(line)) => (format!("{}:{line}", self.file), key.to_owned()),
+            Some(Place::Variable(name)) => ("environment".to_owned(), name.clone()),
+            Some(Place::Line(line)) => (format!("{}:{line}", self.file), key.to_owned()),
             None => (self.file.to_owned(), key.to_owned()),
         };
         ConfigError { place, key: Some(key).filter(|key| !key.is_empty()), reason }

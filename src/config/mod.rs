@@ -9,11 +9,12 @@ mod load;
 mod values;
 mod web;
 
-pub use load::{ConfigError, load, parse};
+pub use load::{ConfigError, Places, load, parse};
 pub use web::{Colour, Link, Network, Origin};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -38,18 +39,19 @@ pub struct Config {
     #[serde(default = "default_data_dir")]
     pub data_dir: PathBuf,
     /// `[http]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::section")]
     pub http: Http,
     /// `[smtp]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::section")]
     pub smtp: Smtp,
     /// `[smarthost]`; required.
+    #[serde(deserialize_with = "values::section")]
     pub smarthost: Smarthost,
     /// `[aliases]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::section")]
     pub aliases: Aliases,
     /// `[dns]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::section")]
     pub dns: Dns,
 }
 
@@ -198,6 +200,7 @@ pub struct Smarthost {
     #[serde(deserialize_with = "values::whole")]
     pub port: u16,
     /// Default: [`Tls::Opportunistic`].
+    #[serde(deserialize_with = "values::parsed")]
     pub tls: Tls,
     /// User name for AUTH; none: no AUTH.
     pub username: Option<String>,
@@ -237,8 +240,7 @@ impl Default for Smarthost {
 }
 
 /// How the connection to the smarthost is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// Not at all.
     None,
@@ -248,6 +250,20 @@ pub enum Tls {
     Starttls,
     /// TLS from the first octet.
     Implicit,
+}
+
+impl FromStr for Tls {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "none" => Ok(Tls::None),
+            "opportunistic" => Ok(Tls::Opportunistic),
+            "starttls" => Ok(Tls::Starttls),
+            "implicit" => Ok(Tls::Implicit),
+            _ => Err(format!("{word:?}: must be \"none\", \"opportunistic\", \"starttls\" or \"implicit\"")),
+        }
+    }
 }
 
 /// `[aliases]`: what people may ask for.

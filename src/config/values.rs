@@ -1,13 +1,15 @@
 //! How single values are written: `"30s"`, `"25 MiB"`, lists of addresses.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use jiff::SignedDuration;
-use serde::de::Error;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// RFC 1035 §4.2.
@@ -15,17 +17,49 @@ const DNS_PORT: u16 = 53;
 
 /// A list; one string with commas does too, for the environment's sake.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a list of strings")]
+#[serde(untagged)]
 enum Listed {
     Text(String),
     List(Vec<String>),
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a size like \"25 MiB\" or a number of octets")]
-enum Size {
-    Octets(u64),
-    Text(String),
+/// Octets, as a number or in words.
+struct Size;
+
+impl Visitor<'_> for Size {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size like \"25 MiB\" or a number of octets")
+    }
+
+    fn visit_i64<E: Error>(self, octets: i64) -> Result<u64, E> {
+        in_range(octets)
+    }
+
+    fn visit_i128<E: Error>(self, octets: i128) -> Result<u64, E> {
+        in_range(octets)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        let size = text.parse::<ByteSize>().map(|size| size.as_u64());
+        size.map_err(|_| E::custom(format!("{text:?}: not a size like \"25 MiB\" or a number of octets")))
+    }
+}
+
+/// The keys of one table, and nothing else: a list would be taken for the values in their order.
+struct Section<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a section")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 /// Anything that is written as one string.
@@ -64,25 +98,24 @@ pub(super) fn dns_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// A number of octets.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match Size::deserialize(deserializer)? {
-        Size::Octets(octets) => Ok(octets),
-        Size::Text(text) => match text.parse::<ByteSize>() {
-            Ok(size) => Ok(size.as_u64()),
-            Err(_) => {
-                Err(D::Error::custom(format!("{text:?}: not a size like \"25 MiB\" or a number of octets")))
-            }
-        },
-    }
+    deserializer.deserialize_any(Size)
+}
+
+/// A section.
+pub(super) fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_map(Section(PhantomData))
 }
 
 /// A count.
 pub(super) fn whole<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: TryFrom<i64>,
+    T: TryFrom<i128>,
 {
-    let number = i64::deserialize(deserializer).map_err(|_| D::Error::custom("expected a whole number"))?;
-    T::try_from(number).map_err(|_| D::Error::custom(format!("{number} is out of range")))
+    let number = i128::deserialize(deserializer).map_err(|_| D::Error::custom("expected a whole number"))?;
+    in_range(number)
 }
 
 /// A span of time, always with its unit: a bare number would leave open which.
@@ -93,11 +126,16 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     duration.ok_or_else(|| D::Error::custom(format!("{text:?}: {hint}")))
 }
 
+fn in_range<N: Copy + Display, T: TryFrom<N>, E: Error>(number: N) -> Result<T, E> {
+    T::try_from(number).map_err(|_| E::custom(format!("{number} is out of range")))
+}
+
 fn each<'de, D, T>(deserializer: D, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    let items = match Listed::deserialize(deserializer)? {
+    let listed = Listed::deserialize(deserializer);
+    let items = match listed.map_err(|_| D::Error::custom("expected a list of strings"))? {
         Listed::List(items) => items,
         Listed::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
     };
