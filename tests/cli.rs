@@ -267,7 +267,7 @@ fn looking_for_aliases_makes_no_ledger() {
 }
 
 #[test]
-fn a_ledger_that_is_none_is_left_alone() {
+fn a_file_that_is_not_a_ledger_is_left_alone() {
     let setup = Setup::new();
     let path = setup.dir.path().join("tempalias.db");
     std::fs::write(&path, "this is not a database, but something dear to somebody").unwrap();

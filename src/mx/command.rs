@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_is_none_is_refused() {
+    fn a_size_that_is_not_a_number_is_refused() {
         assert_eq!(parse("MAIL FROM:<a@b.example> SIZE"), Err(reply::SYNTAX));
         for size in ["-1", "x", "", "99999999999999999999", "184467440737095516160", "1 SIZE=2"] {
             assert_eq!(parse(&format!("MAIL FROM:<a@b.example> SIZE={size}")), Err(reply::SYNTAX), "{size}");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn a_malformed_path_is_refused() {
         for line in [
             "RCPT TO:<>",
             "RCPT TO:a@b.example",

@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
             }
         }
         if let Some(violation) = data.violation() {
-            tracing::debug!(what = violation.as_str(), "a line of the message is none");
+            tracing::debug!(what = violation.as_str(), "the message is not made of lines");
             return Ok(Verdict::new(reply::BAD_TEXT, "bad-line"));
         }
         match so_far {

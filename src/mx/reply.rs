@@ -167,6 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn every_reply_is_in_the_documents() {
+        let documents = include_str!("../../docs/smtp.md");
+        let (table, _) = include_str!("reply.rs").split_once("mod tests").unwrap();
+        let replies: Vec<_> = table.split("Reply::new(").skip(1).collect();
+        assert!(replies.len() > 40, "{}", replies.len());
+        for reply in replies {
+            let (code, rest) = reply.trim_start().split_once(", \"").unwrap();
+            let (enhanced, _) = rest.split_once('"').unwrap();
+            let codes = format!("{code} {enhanced}");
+            assert!(documents.contains(codes.trim_end()), "docs/smtp.md lacks {codes}");
+        }
+    }
+
+    #[test]
     fn several_lines_are_joined_by_hyphens() {
         let all = Extensions { max_size: 10, max_recipients: 100, is_8bit: true, utf8: true, starttls: true };
         assert_eq!(

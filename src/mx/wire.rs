@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_is_none_is_malformed() {
+    async fn a_line_with_bare_cr_lf_or_nul_is_malformed() {
         for octets in [&b"NOOP\n"[..], b"NO\rOP\r\n", b"NO\0OP\r\n", b"NOOP\r\r\n", b"\n"] {
             assert!(matches!(line_of(octets).await, Err(LineError::Malformed)), "{octets:?}");
         }
