@@ -17,7 +17,9 @@
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | the limit of open files |
-//! | [`alias`], [`address`], [`bounce`], [`clock`], [`config`], [`telemetry`] | plain data and pure functions, no I/O |
+//! | [`config`] | what the operator can set: read from a file and the environment, and checked |
+//! | [`telemetry`] | the log, on standard error |
+//! | [`alias`], [`address`], [`bounce`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
 
 // `eprintln!` panics when nobody can read it any more.
 #![warn(clippy::print_stderr)]

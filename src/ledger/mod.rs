@@ -16,6 +16,7 @@
 //! | [`repeats`] | requests that may come twice and give one alias |
 //! | [`uses`] | spend and refund |
 //! | [`purge`] | the end of what is over |
+//! | [`error`] | what can go wrong, in the ledger's own words |
 
 mod aliases;
 mod error;

@@ -1,7 +1,18 @@
 //! The MX: what arrives for our aliases, and goes on to the smarthost.
 //!
-//! [`listener`] → [`wire`] → [`session`] → [`message`] → [`transaction`] → [`settlement`]. The order of commands is mailin's
-//! ([`conversation`]), the parsing smtp-proto's ([`command`]), the texts are all in [`reply`].
+//! [`listener`] → [`wire`] → [`session`] → [`message`] → [`transaction`] → [`settlement`].
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`listener`] | accept, count, hand over |
+//! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
+//! | [`session`], [`message`] | one client, from the banner to the last word; DATA, from 354 to the answer |
+//! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
+//! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
+//! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
+//! | [`dsn`] | what a bounce reports |
+//! | [`verdict`], [`reply`] | what becomes of a recipient or a message; every text we say |
+//!
 //! `docs/design.md` says why mailin's own server is not used here.
 
 mod command;
