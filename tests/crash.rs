@@ -1,4 +1,4 @@
-//! `kill -9` at any moment: an alias never delivers more than it was granted, what was answered with
+//! docs/smtp.md §4: `kill -9` at any moment: an alias never delivers more than it was granted, what was answered with
 //! 250 was delivered, and a crash costs at most the uses of the messages in flight.
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]

@@ -1,5 +1,5 @@
-//! The programs that mail really comes from and goes to: Postfix on both sides, swaks, curl, and
-//! Python's smtplib. Messages are counted at the far end.
+//! docs/smtp.md §11: the programs that mail really comes from and goes to: Postfix on both sides, swaks,
+//! curl, and Python's smtplib. Messages are counted at the far end.
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
@@ -215,6 +215,7 @@ fn postfix_as_smarthost_delivers_with_our_sender() {
     }
 }
 
+/// docs/smtp.md §3.
 #[test]
 fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
     if !postfix_may_run() {
@@ -228,14 +229,36 @@ fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
         format!("relayhost = {mx}\ntransport_maps = inline:{{{{gone@mailbox.test = smtp:{beyond}}}}}\n")
     });
     let alias = appliance.alias("gone@mailbox.test", 100);
-    for _ in 0..5 {
-        assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
-        // Its notice goes to our bounce address, and we take it.
-        wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
-    }
+    let deliver = |times: u32| {
+        for _ in 0..times {
+            assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+            // Its notice, if any, goes to our bounce address, and we take it.
+            wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+        }
+    };
+    let is_seen_by_its_holder = |bounces: u64, state: &str| {
+        let seen = appliance.look_at(&alias).1;
+        assert_eq!(
+            (seen["bounces"].as_u64(), seen["state"].as_str()),
+            (Some(bounces), Some(state)),
+            "{seen}"
+        );
+    };
+    deliver(4);
+    is_seen_by_its_holder(4, "active");
+    // The mailbox is back for a while: what comes after is a new row.
+    mailbox_host.set(Stage::Rcpt, Behaviour::Accept);
+    deliver(3);
+    mailbox_host.set(Stage::Rcpt, Behaviour::Answer(550));
+    deliver(1);
+    is_seen_by_its_holder(1, "active");
+    deliver(4);
+    is_seen_by_its_holder(5, "suspended");
     let refused = Client::hello(appliance.smtp).deliver(&alias.email);
     assert!(refused.text.starts_with("550 5.1.1"), "{refused:?}");
-    assert_eq!(appliance.uses_left(&alias), 95);
+    assert_eq!((appliance.uses_left(&alias), mailbox_host.accepted()), (88, 3));
+    // Nobody but us has had a notice.
+    assert!(mailbox_host.record().messages.iter().all(|message| !message.sender.is_empty()));
     postfix.mailbox(0);
 }
 

@@ -1,4 +1,4 @@
-//! Bad days: the smarthost fails at every stage, clients vanish, the disk is full, everybody comes at
+//! docs/smtp.md §3 §4 §10: bad days: the smarthost fails at every stage, clients vanish, the disk is full, everybody comes at
 //! once. The invariant: per alias, delivered ≤ granted, and delivered + left + in doubt = granted.
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]

@@ -1,4 +1,4 @@
-//! TLS with those who bring mail (RFC 3207): offered, spoken, abused, and its certificate renewed.
+//! docs/smtp.md §6: TLS with those who bring mail (RFC 3207): offered, spoken, abused, and its certificate renewed.
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each test program uses its part of the kit")]

@@ -29,10 +29,23 @@ fn a_dialogue_may_come_octet_by_octet_or_all_at_once() {
     assert_eq!(scene.appliance.uses_left(&scene.alias), USES - 3);
 }
 
+/// docs/smtp.md §5.
 #[test]
 fn a_false_end_ends_no_message_under_tls() {
-    const FALSE_ENDS: [&str; 7] =
-        ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\0\r\n", "\r\n.\r\r\n", "\r\r\n.\r\r\n"];
+    const FALSE_ENDS: [&str; 12] = [
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r.\r",
+        "\r.\n",
+        "\n.\r",
+        "\r.\r\n",
+        "\r\n.\r",
+        "\r\n\0.\r\n",
+        "\r\n.\0\r\n",
+        "\r\n.\r\r\n",
+        "\r\r\n.\r\r\n",
+    ];
     const BEHIND: &str =
         "MAIL FROM:<evil@client.test>\r\nRCPT TO:<postmaster>\r\nDATA\r\n\r\nsmuggled\r\n.\r\n";
     let scene = Scene::new();

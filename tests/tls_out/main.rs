@@ -1,4 +1,4 @@
-//! TLS and AUTH towards the smarthost: what each setting does, whom it trusts, and what it costs when
+//! docs/smtp.md §6: TLS and AUTH towards the smarthost: what each setting does, whom it trusts, and what it costs when
 //! there is no agreement. A password is shown to nobody but the smarthost that was proven to be it.
 
 #[path = "../support/mod.rs"]
