@@ -209,7 +209,7 @@ fn deliveries_and_refusals_give_nothing_away() {
         format!("RCPT TO:<{TARGET}>"),
         format!("RCPT TO:<{TARGET}> NOTIFY={TARGET}"),
         format!("RCPT TO:{TARGET}"),
-        format!("{TARGET}"),
+        TARGET.to_owned(),
         format!("VRFY {TARGET}"),
         format!("EXPN {TARGET}"),
         format!("MAIL FROM:<{TARGET}>"),
