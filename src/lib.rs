@@ -33,6 +33,8 @@ pub mod config;
 pub mod daemon;
 pub mod descriptors;
 pub mod dnsbl;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ledger;
 pub mod mx;
 pub mod relay;

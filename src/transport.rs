@@ -14,6 +14,9 @@ pub enum Transport {
     Plain(TcpStream),
     /// Encrypted. Boxed: a TLS connection is large, and most are idle without it.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Nothing: what is said is made up.
+    #[cfg(any(test, fuzzing))]
+    Script(crate::fuzzing::Script),
 }
 
 impl AsyncRead for Transport {
@@ -21,6 +24,8 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, out),
             Transport::Tls(tls) => Pin::new(tls).poll_read(cx, out),
+            #[cfg(any(test, fuzzing))]
+            Transport::Script(script) => Pin::new(script).poll_read(cx, out),
         }
     }
 }
@@ -30,6 +35,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
             Transport::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+            #[cfg(any(test, fuzzing))]
+            Transport::Script(script) => Pin::new(script).poll_write(cx, data),
         }
     }
 
@@ -37,6 +44,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            #[cfg(any(test, fuzzing))]
+            Transport::Script(script) => Pin::new(script).poll_flush(cx),
         }
     }
 
@@ -44,6 +53,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            #[cfg(any(test, fuzzing))]
+            Transport::Script(script) => Pin::new(script).poll_shutdown(cx),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::reply::{self, Reply};
 use super::{Mx, session};
 use crate::throttle::{ClientNet, Full, Slot};
+use crate::transport::Transport;
 
 /// Rest after an `accept` that failed for want of descriptors: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +68,7 @@ async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signa
                     // Not `run_until_cancelled`, which would keep room for two sessions.
                     tokio::select! {
                         () = abort.cancelled() => {}
-                        () = session::run(mx, stream, peer, shutdown) => {}
+                        () = session::run(mx, Transport::Plain(stream), peer, shutdown) => {}
                     }
                     drop(slot);
                 });

@@ -19,6 +19,8 @@ mod command;
 mod conversation;
 mod data;
 mod dsn;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod listener;
 mod message;
 mod recipient;

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -73,11 +72,11 @@ pub(super) enum Next {
     StartTls,
 }
 
-/// Holds the whole conversation over `tcp`; ends when the client, we or `shutdown` end it.
-pub(super) async fn run(mx: Arc<Mx>, tcp: TcpStream, peer: IpAddr, shutdown: CancellationToken) {
+/// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
+pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
     let mut session = Session {
         mx: &mx,
-        wire: Wire::new(Transport::Plain(tcp), mx.limits.idle_timeout),
+        wire: Wire::new(stream, mx.limits.idle_timeout),
         peer,
         listing: mx.lists.ask(peer),
         conversation: Conversation::new(peer),

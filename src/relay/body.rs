@@ -55,7 +55,7 @@ impl Body {
     /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
     /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
-        let dot: &[u8] = if self.stuffing.at_line_start { b".\r\n" } else { b"\r\n.\r\n" };
+        let dot = self.stuffing.end();
         if !self.connection.is_in_step() {
             return Outcome::NotSent; // an answer that came before the dot would be taken for the dot's
         }
@@ -128,23 +128,31 @@ impl Stuffing {
             self.at_line_start = last == b'\n';
         }
     }
+
+    /// The final dot, on a line of its own.
+    fn end(&self) -> &'static [u8] {
+        if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" }
+    }
+}
+
+/// A text that is written in `pieces` as the smarthost reads it, the final dot included.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn stuffed(pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut stuffing, mut out) = (Stuffing::new(), Vec::new());
+    for piece in pieces {
+        stuffing.stuff(piece, &mut out);
+    }
+    out.extend_from_slice(stuffing.end());
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn stuffed(pieces: &[&[u8]]) -> Vec<u8> {
-        let (mut stuffing, mut out) = (Stuffing::new(), Vec::new());
-        for piece in pieces {
-            stuffing.stuff(piece, &mut out);
-        }
-        out
-    }
-
     #[test]
     fn every_line_that_starts_with_a_dot_gets_another() {
-        assert_eq!(stuffed(&[b".\r\n..\r\n.a\r\nb.\r\n\r\n."]), b"..\r\n...\r\n..a\r\nb.\r\n\r\n..");
+        assert_eq!(stuffed(&[b".\r\n..\r\n.a\r\nb.\r\n\r\n."]), b"..\r\n...\r\n..a\r\nb.\r\n\r\n..\r\n.\r\n");
     }
 
     #[test]

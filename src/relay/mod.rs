@@ -10,6 +10,8 @@ mod connection;
 mod pool;
 mod stream;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
 pub use connection::{Capabilities, Connection, Envelope, Unfit};
 
