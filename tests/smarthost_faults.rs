@@ -188,6 +188,20 @@ fn an_answer_too_many_never_settles_a_message() {
 }
 
 #[test]
+fn a_refusal_that_was_not_the_dots_leaves_the_message_in_doubt() {
+    let scene = Scene::new();
+    for (spent, code) in (1..).zip([451, 554]) {
+        // Said in the middle of the text, it may arrive only when the dot is on its way.
+        scene.smarthost.set(Stage::Dot, Behaviour::TakenBack(code));
+        let reply = scene.attempt();
+        assert!(reply.text.starts_with("451 4.4.2"), "{code}: {reply:?}");
+        assert_eq!(scene.smarthost.accepted(), spent, "delivered all the same");
+        assert_eq!(scene.appliance.uses_left(&scene.alias), u64::from(USES) - spent as u64);
+        wait::until_equal("open connections", 0, || scene.smarthost.count(|record| record.open));
+    }
+}
+
+#[test]
 fn a_smarthost_that_is_down_means_try_again() {
     let appliance = Appliance::start_with(nowhere(), IMPATIENT);
     let alias = appliance.alias("target@mailbox.test", 1);

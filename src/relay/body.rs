@@ -65,7 +65,7 @@ impl Body {
                 Outcome::Accepted
             }
             // An answer too many: which of them was the dot's?
-            Outcome::Refused(_) if self.connection.has_more_to_say() => Outcome::Unknown,
+            Outcome::Refused(_) if !self.connection.ends_in_step().await => Outcome::Unknown,
             outcome => outcome,
         }
     }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::pool::QUIT_TIMEOUT;
 use super::stream::Lines;
 use super::{Body, Inner, RelayError};
 use crate::address::Mailbox;
@@ -164,9 +165,16 @@ impl Connection {
         self.client.stream.is_in_step()
     }
 
-    /// Whether the smarthost has said more than was asked for, and not hung up.
-    pub(super) fn has_more_to_say(&mut self) -> bool {
-        self.client.stream.has_more()
+    /// Whether all that was asked has been answered, and nothing else was said: after QUIT comes its
+    /// own answer, or the end. A reply that came unasked would make each later one look like the
+    /// answer to the command after its own.
+    pub(super) async fn ends_in_step(&mut self) -> bool {
+        self.client.timeout = QUIT_TIMEOUT;
+        match self.client.cmd("QUIT\r\n").await {
+            Ok(reply) => matches!(reply.code, 221 | 421),
+            Err(mail_send::Error::Timeout) => false,
+            Err(_) => !self.is_in_step(), // it has hung up
+        }
     }
 
     /// QUIT, between messages.

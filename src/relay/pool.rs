@@ -21,7 +21,7 @@ const MAX_IDLE: usize = 20;
 const MAX_MESSAGES: usize = 100;
 
 /// Bound of the farewell.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Pool {

@@ -1,5 +1,7 @@
 //! What a smarthost remembers.
 
+use super::smarthost::Behaviour;
+
 /// A message whose final dot has come.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -11,6 +13,8 @@ pub struct Message {
     pub raw: Vec<u8>,
     /// It was answered with 2xx.
     pub accepted: bool,
+    /// How it was answered.
+    pub behaviour: Behaviour,
     /// It came under TLS.
     pub encrypted: bool,
 }

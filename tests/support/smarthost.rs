@@ -56,11 +56,17 @@ pub enum Behaviour {
     Garbage,
     /// Answers as it should, and then once more: whoever does not notice is out of step from here on.
     Twice,
+    /// Answers with this code, and at the next command, before anything else, as it should have: the
+    /// first answer was to nothing.
+    TakenBack(u16),
     /// Sends a reply whose lines never end.
     EndlessReply,
     /// Sends a reply whose first line never ends.
     EndlessLine,
 }
+
+/// How one connection behaves where no rule says so.
+pub type Mood = Box<dyn FnMut(Stage) -> Behaviour + Send>;
 
 /// The smarthost; stops when it is dropped.
 pub struct Smarthost {
@@ -71,6 +77,8 @@ pub struct Smarthost {
 struct Shared {
     record: Mutex<Record>,
     rules: Mutex<Vec<Rule>>,
+    /// The mood of the connection with this number.
+    moods: Mutex<Option<Box<dyn Fn(usize) -> Mood + Send>>>,
     extensions: Mutex<Vec<String>>,
     /// Offered under TLS, if not the same as without.
     extensions_under_tls: Mutex<Option<Vec<String>>>,
@@ -91,6 +99,7 @@ struct Rule {
 struct Session {
     shared: Arc<Shared>,
     reader: BufReader<Channel>,
+    mood: Option<Mood>,
     sender: String,
     recipients: Vec<String>,
 }
@@ -115,6 +124,7 @@ impl Smarthost {
         let shared = Arc::new(Shared {
             record: Mutex::default(),
             rules: Mutex::default(),
+            moods: Mutex::default(),
             extensions: Mutex::new(["PIPELINING", "SIZE 52428800", "8BITMIME"].map(str::to_owned).to_vec()),
             extensions_under_tls: Mutex::default(),
             tls: Mutex::new(certificate.map(Certificate::server)),
@@ -140,6 +150,11 @@ impl Smarthost {
     /// From now on `behaviour` at `stage` when the command contains `about`.
     pub fn set_for(&self, about: &str, stage: Stage, behaviour: Behaviour) {
         lock(&self.shared.rules).push(Rule { stage, about: about.to_owned(), behaviour });
+    }
+
+    /// From now on each new connection is in the mood that `moods` gives for its number.
+    pub fn moods(&self, moods: impl Fn(usize) -> Mood + Send + 'static) {
+        *lock(&self.shared.moods) = Some(Box::new(moods));
     }
 
     /// Offers these extensions instead of PIPELINING, SIZE and 8BITMIME.
@@ -253,10 +268,11 @@ impl Session {
     }
 
     fn encrypt(&mut self) -> Result<(), Over> {
-        if self.shared.behaviour(Stage::Handshake, "") != Behaviour::Accept {
+        let behaviour = self.behaviour(Stage::Handshake, "");
+        if behaviour != Behaviour::Accept {
             // The client speaks first.
             self.reader.fill_buf().map_err(|_| Over)?;
-            self.answer(Stage::Handshake, "", "")?;
+            self.behave(behaviour, "")?;
             return Err(Over);
         }
         let config = lock(&self.shared.tls).clone().ok_or(Over)?;
@@ -309,26 +325,48 @@ impl Session {
             }
             let first = raw.is_empty();
             raw.extend_from_slice(&line);
-            if first && self.shared.behaviour(Stage::Body, "") != Behaviour::Accept {
-                lock(&self.shared.record).cut.push(raw.clone());
-                self.answer(Stage::Body, "", "")?;
+            if first {
+                let behaviour = self.behaviour(Stage::Body, "");
+                if behaviour != Behaviour::Accept {
+                    lock(&self.shared.record).cut.push(raw.clone());
+                    self.behave(behaviour, "")?;
+                }
             }
         }
         let (sender, recipients) = (self.sender.clone(), std::mem::take(&mut self.recipients));
-        let accepted = self.shared.behaviour(Stage::Dot, "") == Behaviour::Accept;
+        let behaviour = self.behaviour(Stage::Dot, "");
+        let accepted = matches!(behaviour, Behaviour::Accept | Behaviour::Twice | Behaviour::TakenBack(_));
         let encrypted = self.is_encrypted();
-        lock(&self.shared.record).messages.push(Message { sender, recipients, raw, accepted, encrypted });
-        self.answer(Stage::Dot, "", "250 2.0.0 taken").map(drop)
+        let message = Message { sender, recipients, raw, accepted, behaviour, encrypted };
+        lock(&self.shared.record).messages.push(message);
+        self.behave(behaviour, "250 2.0.0 taken").map(drop)
     }
 
     /// Behaves as set for `stage`; true when that was to accept, by saying `reply`.
     fn answer(&mut self, stage: Stage, command: &str, reply: &str) -> Result<bool, Over> {
-        match self.shared.behaviour(stage, command) {
+        let behaviour = self.behaviour(stage, command);
+        self.behave(behaviour, reply)
+    }
+
+    /// By the latest rule that fits, or else by mood.
+    fn behaviour(&mut self, stage: Stage, command: &str) -> Behaviour {
+        let rule = self.shared.rule(stage, command);
+        rule.unwrap_or_else(|| self.mood.as_mut().map_or(Behaviour::Accept, |mood| mood(stage)))
+    }
+
+    fn behave(&mut self, behaviour: Behaviour, reply: &str) -> Result<bool, Over> {
+        match behaviour {
             Behaviour::Accept => return self.say(reply).map(|()| true),
             Behaviour::Answer(code) => self.say(&format!("{code}-refused\r\n{code}"))?,
             Behaviour::Drop => return Err(Over),
             Behaviour::Silent => self.listen_to_the_end(),
             Behaviour::Garbage => self.send(b"\x00\xff\x1b[31m LEAK-MARKER \xe2\x98\x83\r\n")?,
+            Behaviour::TakenBack(code) => {
+                self.say(&format!("{code}"))?;
+                // The next command is waited for, and left where it is.
+                self.reader.fill_buf().map_err(|_| Over)?;
+                self.say(reply)?;
+            }
             Behaviour::Twice => self.say(&format!("{reply} once\r\n{reply}"))?,
             Behaviour::EndlessReply => loop {
                 self.send(format!("250-{LEAK_MARKER}\r\n").repeat(100).as_bytes())?;
@@ -372,10 +410,10 @@ impl Drop for Session {
 }
 
 impl Shared {
-    fn behaviour(&self, stage: Stage, command: &str) -> Behaviour {
+    fn rule(&self, stage: Stage, command: &str) -> Option<Behaviour> {
         let rules = lock(&self.rules);
         let rule = rules.iter().rev().find(|rule| rule.stage == stage && command.contains(&rule.about));
-        rule.map_or(Behaviour::Accept, |rule| rule.behaviour)
+        rule.map(|rule| rule.behaviour)
     }
 }
 
@@ -389,10 +427,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let mut record = lock(&shared.record);
         record.connections += 1;
         record.open += 1;
+        let number = record.connections;
         drop(record);
         let mut session = Session {
             shared: Arc::clone(shared),
             reader: BufReader::new(Channel::new(stream)),
+            mood: lock(&shared.moods).as_ref().map(|moods| moods(number)),
             sender: String::new(),
             recipients: Vec::new(),
         };
