@@ -165,6 +165,20 @@ impl Appliance {
         (status, response.body_mut().read_json().unwrap_or_default())
     }
 
+    /// Changes an alias by the API, as its holder: status and body.
+    #[track_caller]
+    pub fn amend(&self, alias: &Alias, change: &Value) -> (u16, Value) {
+        let request = ureq::patch(format!("http://{}/aliases/{}", self.http, alias.name()))
+            .header("Authorization", format!("Bearer {}", alias.key))
+            .config()
+            .http_status_as_error(false)
+            .timeout_global(Some(wait::PATIENCE))
+            .build();
+        let mut response = request.send_json(change).expect("the API answers");
+        let status = response.status().as_u16();
+        (status, response.body_mut().read_json().unwrap_or_default())
+    }
+
     /// Runs the program with `arguments` and this appliance's configuration.
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(PROGRAM);
@@ -186,6 +200,13 @@ impl Appliance {
     pub fn descriptors(&self) -> usize {
         let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
         listing.expect("/proc shows the process").count()
+    }
+
+    /// Open sockets.
+    pub fn sockets(&self) -> usize {
+        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
+        let links = listing.expect("/proc shows the process").flatten().map(|fd| fs::read_link(fd.path()));
+        links.flatten().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     }
 
     /// The memory it has now, in KiB.
