@@ -68,6 +68,9 @@ pub enum Behaviour {
 /// How one connection behaves where no rule says so.
 pub type Mood = Box<dyn FnMut(Stage) -> Behaviour + Send>;
 
+/// The mood of the connection with this number.
+type Moods = Box<dyn Fn(usize) -> Mood + Send>;
+
 /// The smarthost; stops when it is dropped.
 pub struct Smarthost {
     address: SocketAddr,
@@ -77,8 +80,7 @@ pub struct Smarthost {
 struct Shared {
     record: Mutex<Record>,
     rules: Mutex<Vec<Rule>>,
-    /// The mood of the connection with this number.
-    moods: Mutex<Option<Box<dyn Fn(usize) -> Mood + Send>>>,
+    moods: Mutex<Option<Moods>>,
     extensions: Mutex<Vec<String>>,
     /// Offered under TLS, if not the same as without.
     extensions_under_tls: Mutex<Option<Vec<String>>>,
