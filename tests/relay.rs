@@ -147,12 +147,38 @@ async fn a_refused_message_takes_its_connection_with_it() {
     let far = tokio::spawn(async move {
         let mut first = Peer::accept(&listener).await;
         first.take_message("550 no\r\n").await;
+        first.answer("QUIT", "221 bye\r\n").await;
         assert_eq!(first.hear().await, "");
         Peer::accept(&listener).await.take_message("250 two\r\n").await;
     });
     assert_eq!(deliver(&smarthost).await, Outcome::Refused(550));
     assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
     far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_counts_only_when_nothing_but_the_farewell_follows() {
+    let after_quit = [
+        ("221 bye\r\n", Outcome::Refused(451)),
+        ("421 gone\r\n", Outcome::Refused(451)),
+        ("", Outcome::Refused(451)), // it hangs up
+        ("250 taken all the same\r\n221 bye\r\n", Outcome::Unknown),
+        ("554 refused indeed\r\n221 bye\r\n", Outcome::Unknown),
+        ("no SMTP\r\n", Outcome::Unknown),
+    ];
+    for (farewell, outcome) in after_quit {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut peer = Peer::accept(&listener).await;
+            peer.take_message("451 no\r\n").await;
+            peer.answer("QUIT", farewell).await;
+            if !farewell.is_empty() {
+                assert_eq!(peer.hear().await, "", "closed by the relay");
+            }
+        });
+        assert_eq!(deliver(&smarthost).await, outcome, "{farewell:?}");
+        far.await.unwrap();
+    }
 }
 
 #[tokio::test]
