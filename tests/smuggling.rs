@@ -138,9 +138,7 @@ fn a_dot_in_a_long_line_is_text_wherever_the_line_is_cut() {
     let scene = Scene::new(&[]);
     let mut line = vec![b'x'; 70_000];
     for edge in EDGES {
-        for at in edge - 300..edge + 3 {
-            line[at] = b'.';
-        }
+        line[edge - 300..edge + 3].fill(b'.');
     }
     let whole = [b"Subject: dots\r\n\r\n", &line[..], b"\r\n.\r\n"].concat();
     // As it comes, and so that each of the dots begins a piece of its own.
