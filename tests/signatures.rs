@@ -3,6 +3,9 @@
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
+use std::fs;
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use support::appliance::{Appliance, CROWD};
@@ -10,26 +13,29 @@ use support::client::Client;
 use support::program::succeed;
 use support::smarthost::Smarthost;
 
-/// `sign KEY MESSAGE HEADER BODY` writes the signed message; `verify KEY` says what it finds. The key is
-/// looked up in no DNS but in a file.
+/// `sign DIR` signs each `DIR/*.eml` in every way, into `DIR/*.signed`; `verify DIR` prints the name of each
+/// `DIR/*.got` that does not verify. The key is `DIR/key.pem`, and looked up in no DNS.
 const DKIM: &str = r#"
-import base64, subprocess, sys
+import base64, itertools, pathlib, subprocess, sys
 import dkim
 
-action, key = sys.argv[1], sys.argv[2]
+action, directory = sys.argv[1], pathlib.Path(sys.argv[2])
+key = directory / "key.pem"
 if action == "sign":
-    forms = tuple(form.encode() for form in sys.argv[3:5])
-    message = sys.stdin.buffer.read()
-    with open(key, "rb") as file:
-        signature = dkim.sign(message, b"s", b"client.test", file.read(), canonicalize=forms,
-                              include_headers=[b"From", b"Subject", b"To"])
-    sys.stdout.buffer.write(signature + message)
+    for file in directory.glob("*.eml"):
+        message = file.read_bytes()
+        for forms in itertools.product([b"simple", b"relaxed"], repeat=2):
+            signature = dkim.sign(message, b"s", b"client.test", key.read_bytes(), canonicalize=forms,
+                                  include_headers=[b"From", b"Subject", b"To"])
+            name = f"{file.stem}-{b'-'.join(forms).decode()}.signed"
+            (directory / name).write_bytes(signature + message)
 else:
     der = subprocess.run(["openssl", "rsa", "-in", key, "-pubout", "-outform", "DER"],
                          capture_output=True, check=True).stdout
     record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(der)
-    message = sys.stdin.buffer.read()
-    print("good" if dkim.verify(message, dnsfunc=lambda name, timeout=5: record) else "bad")
+    for file in directory.glob("*.got"):
+        if not dkim.verify(file.read_bytes(), dnsfunc=lambda name, timeout=5: record):
+            print(file.stem)
 "#;
 
 /// Texts that a relay likes to mend.
@@ -61,39 +67,49 @@ fn on_the_wire(text: &[u8]) -> Vec<u8> {
     wire
 }
 
+/// The files in `directory` that end in `extension`: name and contents.
+fn files(directory: &Path, extension: &str) -> Vec<(String, Vec<u8>)> {
+    let paths =
+        fs::read_dir(directory).expect("it can be listed").map(|file| file.expect("it can be listed").path());
+    let wanted = paths.filter(|path| path.extension().is_some_and(|found| found == extension));
+    let stem = |path: &Path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+    wanted.map(|path| (stem(&path), fs::read(&path).expect("it can be read"))).collect()
+}
+
 #[test]
 fn signatures_of_every_canonicalisation_hold_behind_us() {
     let dir = TempDir::new().expect("a temporary directory can be made");
-    let key = dir.path().join("key.pem").to_string_lossy().into_owned();
-    succeed("openssl", ["genrsa", "-traditional", "-out", &key, "2048"], b"");
-    let python = |arguments: &[&str], input: &[u8]| {
-        let output = support::program::run(
-            "/usr/bin/python3", // Debian's: the module is Debian's, too
-            ["-c", DKIM].iter().chain(arguments),
-            input,
-        );
-        assert!(output.status.success(), "{}", support::program::said(&output));
-        output.stdout
-    };
+    let write =
+        |name: String, text: &[u8]| fs::write(dir.path().join(name), text).expect("it can be written");
+    // Debian's Python: the module is Debian's, too.
+    let dkim =
+        |action: &str| succeed("/usr/bin/python3", ["-c", DKIM, action, &dir.path().to_string_lossy()], b"");
+    succeed(
+        "openssl",
+        ["genrsa", "-traditional", "-out", &dir.path().join("key.pem").to_string_lossy(), "2048"],
+        b"",
+    );
+    for (number, message) in messages().iter().enumerate() {
+        write(format!("{number}.eml"), message);
+    }
+    dkim("sign");
+
     let smarthost = Smarthost::start();
     let appliance = Appliance::start_with(smarthost.address(), CROWD);
     let alias = appliance.alias("target@mailbox.test", 100);
-    for forms in [["simple", "simple"], ["simple", "relaxed"], ["relaxed", "simple"], ["relaxed", "relaxed"]]
-    {
-        for message in messages() {
-            let signed = python(&["sign", &key, forms[0], forms[1]], &message);
-            let mut client = Client::hello(appliance.smtp);
-            client.begin(&alias.email);
-            client.send(on_the_wire(&signed));
-            client.expect("250 2.0.0");
-            let got = smarthost.record().messages.pop().expect("it was delivered").body();
-            assert!(got.starts_with(b"Delivered-To: ") && got.ends_with(&signed));
-            let what = String::from_utf8_lossy(&message).into_owned();
-            assert_eq!(python(&["verify", &key], &got), b"good\n", "{forms:?}: {what:?}");
-        }
+    let signed = files(dir.path(), "signed");
+    assert_eq!(signed.len(), 4 * messages().len());
+    for (name, signed) in &signed {
+        let mut client = Client::hello(appliance.smtp);
+        client.begin(&alias.email);
+        client.send(on_the_wire(signed));
+        client.expect("250 2.0.0");
+        let got = smarthost.record().messages.pop().expect("it was delivered").body();
+        assert!(got.starts_with(b"Delivered-To: ") && got.ends_with(signed), "{name}");
+        write(format!("{name}.got"), &got);
     }
-    // And it would tell.
-    let mut got = smarthost.record().messages.pop().expect("there are some").body();
-    got.extend_from_slice(b"more\r\n");
-    assert_eq!(python(&["verify", &key], &got), b"bad\n");
+    // It would tell.
+    let (_, first) = &signed[0];
+    write("mended.got".to_owned(), &[first, &b"more\r\n"[..]].concat());
+    assert_eq!(dkim("verify"), "mended\n");
 }
