@@ -1,7 +1,7 @@
 // The bookmarklet. It runs inside the page that somebody is visiting, so it holds no address, asks
 // no server, leaves no global behind and touches nothing of the page but the one field. A window
 // of ours makes the alias; whatever this page does, all it can learn is that alias.
-// Comments on lines of their own are taken out, and {origin}, {help} and {end} are filled in.
+// Comments on lines of their own are taken out; "{origin}", "{help}" and "{end}" are filled in.
 (() => {
   "use strict";
   const origin = "{origin}";

@@ -10,7 +10,7 @@ export async function install() {
   const texts = { origin: location.origin, help: t("bookmarklet.help"), end: t("bookmarklet.end") };
   const code = source
     .replace(/^\s*\/\/.*\n/gm, "")
-    .replace(/\{(origin|help|end)\}/g, (_, name) => texts[name])
+    .replace(/"\{(\w+)\}"/g, (_, name) => JSON.stringify(texts[name]))
     .replace(/\n\s*/g, "\n");
   const address = `javascript:${encodeURIComponent(code)}`;
   for (const link of document.querySelectorAll("[data-bookmarklet]")) {

@@ -1,0 +1,54 @@
+//! The page in a real browser, in front of the real program and a smarthost: `tests/browser/`.
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::appliance::Appliance;
+use support::smarthost::Smarthost;
+
+const FOLDER: &str = "tests/browser";
+
+/// In seconds; a test that hangs is ended.
+const WITHIN: &str = "150";
+
+/// Runs one file of tests; afterwards the log must be free of what is secret.
+#[track_caller]
+fn run(name: &str) {
+    let modules = Path::new(FOLDER).join("node_modules/playwright-core");
+    assert!(modules.exists(), "playwright-core is missing, install it: ./scripts/install-test-deps");
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    let output = Command::new("timeout")
+        .args([WITHIN, "node", "--test", &format!("{name}.test.mjs")])
+        .current_dir(FOLDER)
+        .env("ORIGIN", format!("http://{}", appliance.http))
+        .env("SMTP", appliance.smtp.to_string())
+        .output()
+        .expect("node is installed: ./scripts/install-test-deps");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(appliance.stop().success());
+}
+
+#[test]
+fn the_life_of_an_alias() {
+    run("life");
+}
+
+#[test]
+fn the_form() {
+    run("form");
+}
+
+#[test]
+fn access() {
+    run("access");
+}
+
+#[test]
+fn the_bookmarklet() {
+    run("bookmarklet");
+}
