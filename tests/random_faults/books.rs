@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering;
 use crate::letter::{Fate, Letter};
 use crate::support::TARGET_DOMAIN;
 use crate::support::appliance::Appliance;
-use crate::support::smarthost::{Behaviour, Message, Record};
+use crate::support::record::{Message, Record};
+use crate::support::smarthost::Behaviour;
 use crate::{Account, Conduct};
 
 /// The sums over all letters and aliases.

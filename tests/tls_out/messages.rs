@@ -77,6 +77,9 @@ fn under_tls_too_a_use_is_spent_on_a_delivered_message_only() {
         scene.smarthost.set(stage, Behaviour::Accept);
     }
 
+    // After each of the two refusals of a whole message, and never to cancel one.
+    assert_eq!(scene.smarthost.count(|record| record.heard("QUIT")), 2);
+
     let (messages, cut) =
         (scene.smarthost.count(|r| r.messages.len()), scene.smarthost.count(|r| r.cut.len()));
     let mut client = Client::hello(scene.appliance.smtp);
@@ -85,7 +88,7 @@ fn under_tls_too_a_use_is_spent_on_a_delivered_message_only() {
     drop(client);
     wait::until_equal("messages cut", cut + 1, || scene.smarthost.count(|record| record.cut.len()));
     assert_eq!(scene.smarthost.count(|record| record.messages.len()), messages, "a dot was sent");
-    assert_eq!(scene.smarthost.count(|record| record.heard("QUIT")), 0);
+    assert_eq!(scene.smarthost.count(|record| record.heard("QUIT")), 2);
     assert_eq!(scene.appliance.uses_left(&scene.alias), left);
     scene.ends_well();
 }
