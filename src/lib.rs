@@ -19,6 +19,7 @@
 //! | [`descriptors`] | the limit of open files |
 //! | [`config`] | what the operator can set: read from a file and the environment, and checked |
 //! | [`telemetry`] | the log, on standard error |
+//! | [`fuzzing`] | what `fuzz/` and the tests feed with octets from nowhere; not in a release |
 //! | [`alias`], [`address`], [`bounce`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
 
 // `eprintln!` panics when nobody can read it any more.

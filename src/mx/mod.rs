@@ -11,6 +11,7 @@
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
 //! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
 //! | [`dsn`] | what a bounce reports |
+//! | [`fuzzing`] | a session without a network, for tests |
 //! | [`verdict`], [`reply`] | what becomes of a recipient or a message; every text we say |
 //!
 //! `docs/design.md` says why mailin's own server is not used here.
