@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::site::{PATIENCE, Site, TARGET, read_answer};
@@ -154,4 +155,36 @@ fn stopping_waits_for_a_request_that_has_begun() {
     stream.write_all(body.as_bytes()).unwrap();
     assert_eq!(read_answer(&mut stream).status, 201);
     site.stop();
+}
+
+#[test]
+fn a_thousand_idle_connections_do_not_keep_anybody_out() {
+    // Both ends are in this process.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+    let site = Site::start();
+    let idle: Vec<_> = (0..1000).map(|_| site.connect()).collect();
+    assert_eq!(site.get("/healthz").status, 200);
+    assert_eq!(site.post(&json!({"target": TARGET, "days": 1}).to_string()).status, 201);
+    drop(idle);
+}
+
+#[test]
+fn heads_without_end_are_refused() {
+    let site = Site::start();
+    for head in [
+        format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(100_000)),
+        format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: a\r\n".repeat(10_000)),
+        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000)),
+    ] {
+        let mut stream = site.connect();
+        // It may hang up before it has read everything.
+        let _ = stream.write_all(head.as_bytes());
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let status = said.split(' ').nth(1).unwrap_or_default();
+        assert!(["400", "414", "431"].contains(&status), "{said:?}");
+    }
+    assert_eq!(site.get("/healthz").status, 200);
 }
