@@ -10,13 +10,14 @@ import { form } from "/form.js";
 /** How long the site may take to say that the field is filled, in milliseconds. */
 const FILLED_WITHIN = 1500;
 
-const site = originOf(decodeURIComponent(location.hash.slice(1)));
+const site = originOf(location.hash.slice(1));
 
-/** The origin in `text`, when it is that of a web site. */
+/** The origin that `text` stands for, when it is that of a web site. */
 function originOf(text) {
   try {
-    const url = new URL(text);
-    return url.origin === text && /^https?:$/.test(url.protocol) ? url : null;
+    const origin = decodeURIComponent(text);
+    const url = new URL(origin);
+    return url.origin === origin && /^https?:$/.test(url.protocol) ? url : null;
   } catch {
     return null;
   }

@@ -67,7 +67,7 @@ impl Command {
         {
             return Err(reply::SYNTAX);
         }
-        let keywords = parameters(text)?;
+        let keywords = if matches!(verb.as_str(), "MAIL" | "RCPT") { parameters(text)? } else { Vec::new() };
         if !text.is_ascii() {
             match verb.as_str() {
                 "MAIL" if utf8.is_offered && keywords.iter().any(|keyword| keyword == "SMTPUTF8") => {}
@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(parse("data"), Ok(Command::Data));
         assert_eq!(parse("Quit "), Ok(Command::Quit));
         assert_eq!(parse("NOOP whatever"), Ok(Command::Noop));
+        assert_eq!(parse("NOOP > a a"), Ok(Command::Noop));
         assert_eq!(parse("HELP MAIL"), Ok(Command::Help));
         assert_eq!(parse("VRFY root"), Ok(Command::Vrfy));
         assert_eq!(parse("StartTLS"), Ok(Command::StartTls));

@@ -2,9 +2,9 @@
 //!
 //! The envelope sender of what we forward also attracts delay notices and vacation replies. Only
 //! the `message/delivery-status` part of a `multipart/report` counts, and in it only
-//! `Action: failed` (RFC 3464 §2.3.3); what a report quotes of the message itself proves nothing.
+//! `Action: failed` (RFC 3464 §2.3.3; RFC 6533 for messages in UTF-8); what a report quotes of the message itself proves nothing.
 
-use mail_parser::{MessageParser, MimeHeaders};
+use mail_parser::{MessageParser, MessagePart, MimeHeaders};
 
 /// As much of a report as is kept: the status comes before the returned message.
 const KEPT: usize = 64 * 1024;
@@ -28,7 +28,12 @@ impl Report {
         if !report.is_content_type("multipart", "report") {
             return false;
         }
-        let status = report.parts.iter().find(|part| part.is_content_type("message", "delivery-status"));
+        let is_status = |part: &&MessagePart<'_>| {
+            ["delivery-status", "global-delivery-status"]
+                .iter()
+                .any(|sub| part.is_content_type("message", sub))
+        };
+        let status = report.parts.iter().find(is_status);
         status.is_some_and(|part| has_failed(part.contents()))
     }
 }
@@ -71,6 +76,12 @@ mod tests {
     fn a_failed_delivery_is_one() {
         assert!(is_failure(&report("failed", "hello")));
         assert!(is_failure(&report("FAILED", "hello")));
+    }
+
+    #[test]
+    fn a_failed_delivery_of_a_message_in_utf8_is_one() {
+        let report = report("failed", "hello");
+        assert!(is_failure(&report.replace("message/delivery-status", "message/global-delivery-status")));
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(super) struct HeaderWatch {
     /// each.
     received_here: usize,
     delivered_here: usize,
+    /// The lines belong to a `Received` field.
+    in_received: bool,
     is_over: bool,
 }
 
@@ -94,6 +96,7 @@ impl HeaderWatch {
             hops: 0,
             received_here: 0,
             delivered_here: 0,
+            in_received: false,
             is_over: false,
         }
     }
@@ -126,7 +129,10 @@ impl HeaderWatch {
             self.is_over = true;
             return Ok(());
         }
-        self.hops += usize::from(line.starts_with("received:"));
+        if !line.starts_with([' ', '\t']) {
+            self.in_received = line.starts_with("received:");
+            self.hops += usize::from(self.in_received);
+        }
         self.received_here += usize::from(self.is_received_here(&line));
         self.delivered_here += usize::from(self.is_delivered_here(&line));
         match self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
@@ -141,9 +147,8 @@ impl HeaderWatch {
     }
 
     fn is_received_here(&self, line: &str) -> bool {
-        let received = line.starts_with("received:") || line.starts_with([' ', '\t']);
         let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "by");
-        received && words.nth(1) == Some(&self.hostname)
+        self.in_received && words.nth(1) == Some(&self.hostname)
     }
 }
 
@@ -219,6 +224,12 @@ mod tests {
         let delivered = "delivered-to: K7M2Q1@example.com\r\n";
         assert_eq!(watch(&format!("{delivered}\r\n")), Ok(()));
         assert_eq!(watch(&format!("{delivered}{delivered}\r\n")), Err(HeaderFault::Loop));
+    }
+
+    #[test]
+    fn other_fields_may_speak_of_us() {
+        let note = "X-Note: kept\r\n by mx.example.com\r\n";
+        assert_eq!(watch(&format!("{note}{note}{note}\r\n")), Ok(()));
     }
 
     #[test]

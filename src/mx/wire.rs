@@ -108,8 +108,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Err(LineError::TooLong);
             }
             searched = self.input.len();
-            self.flush().await.map_err(|_| LineError::Gone)?;
-            match timeout_at(deadline, self.read(COMMAND_CHUNK)).await {
+            // Who does not read our answers is as idle as who sends nothing.
+            let more = timeout_at(deadline, async {
+                self.flush().await?;
+                self.read(COMMAND_CHUNK).await
+            });
+            match more.await {
                 Err(_) => return Err(LineError::Idle),
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Err(LineError::Gone),
