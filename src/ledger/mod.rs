@@ -90,6 +90,11 @@ impl Ledger {
         self.repeat_key.repeatable(key, request)
     }
 
+    /// What the same request has given before; `None` when it is new.
+    pub fn repeated(&self, repeatable: &Repeatable, now: Timestamp) -> Result<Option<Repeated>, LedgerError> {
+        repeats::find(&*self.reader()?, repeatable, now)
+    }
+
     /// As [`Ledger::issue`], or the alias that the same request has given before.
     pub async fn issue_once(
         &self,

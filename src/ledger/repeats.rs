@@ -63,6 +63,26 @@ impl RepeatKey {
     }
 }
 
+/// What the same request has given before, if its alias is still there.
+pub(super) fn find(
+    connection: &Connection,
+    repeatable: &Repeatable,
+    now: Timestamp,
+) -> Result<Option<Repeated>, LedgerError> {
+    let Repeatable { id, request, key } = repeatable;
+    let known: Option<([u8; 32], String)> = connection
+        .prepare_cached("SELECT request, name FROM repeats WHERE id = ?1 AND made > ?2")?
+        .query_row((id, now.as_second() - KNOWN_FOR), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((known, name)) = known else { return Ok(None) };
+    if known != *request {
+        return Ok(Some(Repeated::Differs));
+    }
+    let name = name.parse().map_err(|_| LedgerError::Damaged { name: name.clone(), what: "name" })?;
+    let alias = aliases::lookup(connection, &name)?;
+    Ok(alias.map(|alias| Repeated::Issued(Issued { alias, key: key.clone() })))
+}
+
 /// Hands out a new alias, or the one that the same request has given before.
 pub(super) fn issue(
     connection: &Connection,
@@ -70,20 +90,10 @@ pub(super) fn issue(
     repeatable: Repeatable,
     now: Timestamp,
 ) -> Result<Repeated, LedgerError> {
-    let Repeatable { id, request, key } = repeatable;
-    let known: Option<([u8; 32], String)> = connection
-        .prepare_cached("SELECT request, name FROM repeats WHERE id = ?1 AND made > ?2")?
-        .query_row((id, now.as_second() - KNOWN_FOR), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((known, name)) = known {
-        if known != request {
-            return Ok(Repeated::Differs);
-        }
-        let name = name.parse().map_err(|_| LedgerError::Damaged { name: name.clone(), what: "name" })?;
-        if let Some(alias) = aliases::lookup(connection, &name)? {
-            return Ok(Repeated::Issued(Issued { alias, key }));
-        }
+    if let Some(known) = find(connection, &repeatable, now)? {
+        return Ok(known);
     }
+    let Repeatable { id, request, key } = repeatable;
     let issued = aliases::issue_with_key(connection, new, key, now)?;
     connection
         .prepare_cached("INSERT OR REPLACE INTO repeats (id, request, name, made) VALUES (?1, ?2, ?3, ?4)")?

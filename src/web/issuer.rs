@@ -57,15 +57,23 @@ impl Issuer {
         let domain = self.domain(request.domain.as_deref())?;
         let now = clock::now();
         let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
-        self.admit(client).await?;
-        let new = NewAlias { domain, target, limits };
-        let issued = match repeatable {
-            None => self.ledger.issue(new, now).await?,
-            Some(repeatable) => match self.ledger.issue_once(new, repeatable, now).await? {
-                Repeated::Issued(issued) => issued,
-                Repeated::Differs => return Err(Problem::other_request()),
-            },
+        // What was given before is given again without being counted again.
+        let known = match &repeatable {
+            Some(repeatable) => self.ledger.repeated(repeatable, now)?,
+            None => None,
         };
+        let outcome = match (known, repeatable) {
+            (Some(known), _) => known,
+            (None, repeatable) => {
+                self.admit(client).await?;
+                let new = NewAlias { domain, target, limits };
+                match repeatable {
+                    None => Repeated::Issued(self.ledger.issue(new, now).await?),
+                    Some(repeatable) => self.ledger.issue_once(new, repeatable, now).await?,
+                }
+            }
+        };
+        let Repeated::Issued(issued) = outcome else { return Err(Problem::other_request()) };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
     }
 

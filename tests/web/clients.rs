@@ -40,6 +40,24 @@ fn a_client_gets_some_aliases_at_once_and_then_has_to_wait() {
 }
 
 #[test]
+fn a_repeated_request_is_counted_once() {
+    let site = limited(&[PROXY]);
+    let body = json!({"target": TARGET, "days": 1}).to_string();
+    let repeat = || {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("Idempotency-Key", "the-same"),
+        ];
+        site.request("POST", "/aliases", &headers, Some(&body)).status
+    };
+    assert!((0..6).all(|_| repeat() == 201));
+    let others: Vec<_> = (0..3).map(|_| create_for(&site, "192.0.2.1").status).collect();
+    assert_eq!(others, [201, 201, 429]);
+    assert_eq!(repeat(), 201, "also when the measure is full");
+}
+
+#[test]
 fn an_ipv6_network_of_64_bits_is_one_client() {
     let site = limited(&[PROXY]);
     for n in 0..3 {
