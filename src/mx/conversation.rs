@@ -271,6 +271,16 @@ mod tests {
             assert_eq!(*text.lock().unwrap(), b"smuggled\n");
         }
 
+        /// None of the hooks there are; so the driver has to know by itself.
+        #[test]
+        fn rset_calls_no_hook() {
+            let mut conversation = after(&[Verb::Hello, Verb::Mail, Verb::Rcpt]);
+            conversation.verdict.asked.store(false, Ordering::Relaxed);
+            conversation.reset();
+            assert!(!conversation.verdict.asked.load(Ordering::Relaxed));
+            assert_eq!(allowed(&mut conversation), [Verb::Hello, Verb::Mail], "and yet it was carried out");
+        }
+
         #[test]
         fn a_piece_that_starts_with_a_dot_is_unstuffed_wherever_it_stands() {
             let text = Arc::new(std::sync::Mutex::new(Vec::new()));
