@@ -25,6 +25,9 @@ pub struct AliasName(String);
 pub struct NameError;
 
 impl AliasName {
+    /// Characters that a name is made of.
+    pub const ALPHABET_SIZE: u64 = ALPHABET.len() as u64;
+
     /// A new name of `len` characters, 5 bits each, from the operating system's generator.
     ///
     /// # Errors
@@ -95,6 +98,57 @@ mod tests {
         for local in ["", "+tag", "a.b", "b.k7m2q1.abcd", "user", "ä", "a b", "a@b", &"0".repeat(27)] {
             assert_eq!(local.parse::<AliasName>(), Err(NameError), "{local}");
         }
+    }
+
+    /// Pearson's chi-squared of `counts` against all being equally likely.
+    fn chi_squared(counts: &[u32]) -> f64 {
+        let total: u32 = counts.iter().sum();
+        let expected = f64::from(total) / counts.len() as f64;
+        counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum()
+    }
+
+    /// No more than chi-squared of so many cells exceeds by chance once in a thousand million tests:
+    /// six standard deviations of its cube root, which is nearly normal (Wilson and Hilferty,
+    /// PNAS 17, 1931).
+    fn limit(cells: usize) -> f64 {
+        let freedom = (cells - 1) as f64;
+        let variance = 2.0 / (9.0 * freedom);
+        freedom * (1.0 - variance + 6.0 * variance.sqrt()).powi(3)
+    }
+
+    #[test]
+    fn every_character_is_equally_likely_at_every_place_and_after_every_other() {
+        const NAMES: usize = 200_000;
+        let mut places = [[0u32; 32]; 6];
+        let mut pairs = [[0u32; 1024]; 5];
+        for _ in 0..NAMES {
+            let name = AliasName::random(6).unwrap();
+            let numbers: Vec<usize> = name
+                .as_str()
+                .bytes()
+                .map(|character| ALPHABET.iter().position(|&known| known == character).unwrap())
+                .collect();
+            for (place, &number) in numbers.iter().enumerate() {
+                places[place][number] += 1;
+            }
+            for (place, pair) in numbers.windows(2).enumerate() {
+                pairs[place][pair[0] * 32 + pair[1]] += 1;
+            }
+        }
+        for counts in &places {
+            assert!(chi_squared(counts) < limit(32), "{counts:?}");
+        }
+        for counts in &pairs {
+            assert!(chi_squared(counts) < limit(1024), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_character_that_comes_a_sixth_too_often_would_be_noticed() {
+        let mut counts = [6250; 32];
+        assert!(chi_squared(&counts) < limit(32));
+        counts[7] += 6250 / 6;
+        assert!(chi_squared(&counts) > limit(32));
     }
 
     #[test]

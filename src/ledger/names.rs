@@ -5,65 +5,109 @@ use rusqlite::Connection;
 use super::LedgerError;
 use crate::alias::AliasName;
 
+/// Of so many possible names of a length at most one is handed out: the chance of a guess
+/// (docs/design.md, "Names").
+const THINNESS: u64 = 10_000;
+
 /// Takes a free name. Each collision makes all later names one character longer, which makes the
-/// keyspace 32 times as large.
+/// keyspace 32 times as large; so does a keyspace in which guessing would begin to pay.
 pub(super) fn reserve(connection: &Connection) -> Result<AliasName, LedgerError> {
     loop {
-        let name =
-            AliasName::random(length(connection)?).map_err(|cause| LedgerError::Random(cause.to_string()))?;
+        let (length, handed_out) = state(connection)?;
+        if is_crowded(length, handed_out) {
+            lengthen(connection)?;
+            continue;
+        }
+        let name = AliasName::random(length).map_err(|cause| LedgerError::Random(cause.to_string()))?;
         let taken = connection
             .prepare_cached("INSERT INTO names (name) VALUES (?1) ON CONFLICT DO NOTHING")?
             .execute([name.as_str()])?;
         if taken == 1 {
+            connection
+                .prepare_cached("UPDATE state SET names_of_length = names_of_length + 1")?
+                .execute([])?;
             return Ok(name);
         }
-        connection.execute("UPDATE state SET name_length = name_length + 1", [])?;
+        lengthen(connection)?;
     }
 }
 
-fn length(connection: &Connection) -> Result<usize, LedgerError> {
-    let length: i64 =
-        connection.prepare_cached("SELECT name_length FROM state")?.query_row([], |row| row.get(0))?;
-    Ok(usize::try_from(length).unwrap_or(usize::MAX))
+/// Whether one more name of `length` would make a guess more likely than 1 in [`THINNESS`].
+fn is_crowded(length: usize, handed_out: u64) -> bool {
+    let keyspace = u32::try_from(length).ok().and_then(|length| AliasName::ALPHABET_SIZE.checked_pow(length));
+    // Of a keyspace too large for the type, nobody takes a ten-thousandth.
+    keyspace.is_some_and(|keyspace| handed_out.saturating_add(1).saturating_mul(THINNESS) > keyspace)
+}
+
+fn lengthen(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute("UPDATE state SET name_length = name_length + 1, names_of_length = 0", [])?;
+    Ok(())
+}
+
+/// The length of the next name, and how many of that length have been handed out.
+fn state(connection: &Connection) -> Result<(usize, u64), LedgerError> {
+    let (length, handed_out): (i64, i64) = connection
+        .prepare_cached("SELECT name_length, names_of_length FROM state")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((usize::try_from(length).unwrap_or(usize::MAX), u64::try_from(handed_out).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A keyspace in which every name of up to `taken` characters has been handed out.
-    fn keyspace(taken: usize) -> Connection {
+    /// A ledger's part for names, whose next name has `length` characters.
+    fn names(length: usize) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
                 "CREATE TABLE names (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-                 CREATE TABLE state (name_length INTEGER NOT NULL) STRICT;
-                 INSERT INTO state VALUES (1);",
+                 CREATE TABLE state (name_length INTEGER NOT NULL, names_of_length INTEGER NOT NULL) STRICT;",
             )
             .unwrap();
-        for length in 1..=taken {
-            while count(&connection, length) < 32usize.pow(u32::try_from(length).unwrap()) {
-                let name = AliasName::random(length).unwrap();
-                connection.execute("INSERT OR IGNORE INTO names VALUES (?1)", [name.as_str()]).unwrap();
-            }
-        }
-        connection
-    }
-
-    fn count(connection: &Connection, length: usize) -> usize {
         let length = i64::try_from(length).unwrap();
-        let count: i64 = connection
-            .query_row("SELECT count(*) FROM names WHERE length(name) = ?1", [length], |row| row.get(0))
-            .unwrap();
-        usize::try_from(count).unwrap()
+        connection.execute("INSERT INTO state VALUES (?1, 0)", [length]).unwrap();
+        connection
     }
 
     #[test]
     fn each_collision_makes_names_one_character_longer_for_good() {
-        for taken in 0..=2 {
-            let connection = keyspace(taken);
-            assert_eq!(reserve(&connection).unwrap().as_str().len(), taken + 1);
-            assert_eq!(length(&connection).unwrap(), taken + 1);
+        let connection = names(3);
+        // All 32^3 of them are taken, and nobody has counted.
+        let all = (0..32u64.pow(3)).map(|number| {
+            let character =
+                |shift: u64| char::from(b"0123456789abcdefghjkmnpqrstvwxyz"[(number >> shift & 31) as usize]);
+            [character(10), character(5), character(0)].iter().collect::<String>()
+        });
+        for name in all {
+            connection.execute("INSERT INTO names VALUES (?1)", [name]).unwrap();
         }
+        assert_eq!(reserve(&connection).unwrap().as_str().len(), 4);
+        assert_eq!(state(&connection).unwrap(), (4, 1));
+    }
+
+    #[test]
+    fn a_guess_hits_a_name_that_was_ever_handed_out_once_in_ten_thousand_at_most() {
+        let connection = names(1);
+        let mut handed_out = [0u64; 26];
+        for _ in 0..10_000 {
+            handed_out[reserve(&connection).unwrap().as_str().len()] += 1;
+            assert!(
+                handed_out
+                    .iter()
+                    .zip(0..)
+                    .all(|(&names, length)| names * 10_000 <= 32u64.saturating_pow(length))
+            );
+        }
+        // Of a length are as many as may be, unless two names collided before.
+        assert_eq!(handed_out[..3], [0, 0, 0]);
+        assert!(handed_out[3] <= 3 && handed_out[4] <= 104 && handed_out[5] <= 3355);
+        assert!(handed_out[6] > 6000);
+    }
+
+    #[test]
+    fn the_longest_names_are_never_crowded() {
+        assert!(is_crowded(4, 104) && !is_crowded(4, 103));
+        assert!(!is_crowded(13, u64::MAX) && !is_crowded(26, u64::MAX));
     }
 }

@@ -83,7 +83,7 @@ async fn the_key_is_in_no_file() {
 }
 
 #[tokio::test]
-async fn a_name_is_never_handed_out_again_and_names_grow_with_the_collisions() {
+async fn a_name_is_never_handed_out_again_and_names_grow_as_they_get_crowded() {
     let dir = TempDir::new().unwrap();
     let ledger = Ledger::open(dir.path(), 1).unwrap();
     let mut names = HashSet::new();
@@ -98,9 +98,9 @@ async fn a_name_is_never_handed_out_again_and_names_grow_with_the_collisions() {
             assert_eq!(ledger.purge(at(10)).await.unwrap().expired, 1);
         }
     }
-    assert_eq!(lengths[0], 1);
+    assert_eq!(lengths[0], 3, "one of 32 or of 1,024 is guessed too easily");
     assert!(lengths.is_sorted(), "{lengths:?}");
-    assert!(lengths[99] > 1, "32 names of one character were not enough");
+    assert!(lengths[99] > 3);
 
     // The length is stored: a fresh start with short names would only collide again.
     ledger.close().await;
@@ -108,28 +108,4 @@ async fn a_name_is_never_handed_out_again_and_names_grow_with_the_collisions() {
     let name = with_uses(&ledger, 1).await;
     assert!(name.as_str().len() >= lengths[99]);
     assert!(!names.contains(&name));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sixteen_at_once_never_get_the_same_name() {
-    let dir = TempDir::new().unwrap();
-    let ledger = Ledger::open(dir.path(), 1).unwrap();
-    let issuers: Vec<_> = (0..16)
-        .map(|_| {
-            let ledger = ledger.clone();
-            tokio::spawn(async move {
-                let mut names = Vec::new();
-                for _ in 0..50 {
-                    names.push(with_uses(&ledger, 1).await);
-                }
-                names
-            })
-        })
-        .collect();
-    let mut names = HashSet::new();
-    for issuer in issuers {
-        names.extend(issuer.await.unwrap());
-    }
-    assert_eq!(names.len(), 16 * 50);
-    assert_eq!(all(&ledger).len(), 16 * 50);
 }

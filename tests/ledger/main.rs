@@ -1,11 +1,13 @@
 //! The ledger, through its public face: each promise of `src/ledger` and how it could be broken.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod concurrent;
 mod durable;
 mod full;
 mod issue;
 mod manage;
 mod model;
+mod names;
 mod open;
 mod purge;
 mod repeats;

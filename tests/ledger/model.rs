@@ -247,7 +247,7 @@ fn quick_directory() -> TempDir {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_ledger_answers_as_its_model_does(steps in vec(step(), 1..60)) {

@@ -1,0 +1,133 @@
+//! Random histories of many writers at once. In which order they come nobody knows, but whatever
+//! the order, the books balance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tempalias::alias::AliasName;
+use tempalias::ledger::{Ledger, SpendOutcome};
+use tempfile::TempDir;
+
+use crate::support::*;
+
+/// Writers; every other one has a ledger of its own on the same file.
+const WRITERS: usize = 8;
+const ALIASES: usize = 5;
+
+/// A message to aliases of these numbers, some of them perhaps named twice, and whether the
+/// smarthost takes it: if not, the uses are given back.
+#[derive(Clone, Debug)]
+struct Message {
+    aliases: Vec<usize>,
+    is_taken: bool,
+}
+
+#[derive(Clone, Debug)]
+struct History {
+    granted: Vec<u32>,
+    writers: Vec<Vec<Message>>,
+}
+
+fn message(refusals: f64) -> impl Strategy<Value = Message> {
+    (vec(0..ALIASES, 1..4), prop::bool::weighted(1.0 - refusals))
+        .prop_map(|(aliases, is_taken)| Message { aliases, is_taken })
+}
+
+fn history(refusals: f64) -> impl Strategy<Value = History> {
+    (vec(1..20u32, ALIASES), vec(vec(message(refusals), 1..8), WRITERS))
+        .prop_map(|(granted, writers)| History { granted, writers })
+}
+
+/// What came of a history.
+struct Books {
+    names: Vec<AliasName>,
+    /// Spent and not given back, by alias.
+    delivered: BTreeMap<AliasName, u32>,
+    /// What somebody was told to have no use left.
+    exhausted: Vec<AliasName>,
+    used: BTreeMap<AliasName, u32>,
+}
+
+async fn take_place(history: &History) -> Books {
+    let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+    let ledgers = [(); 2].map(|()| Arc::new(Ledger::open(dir.path(), 6).unwrap()));
+    let mut names = Vec::new();
+    for &granted in &history.granted {
+        names.push(with_uses(&ledgers[0], granted).await);
+    }
+    let mut writers = Vec::new();
+    for (messages, number) in history.writers.clone().into_iter().zip(0..) {
+        let (ledger, names): (_, Vec<AliasName>) = (ledgers[number % 2].clone(), names.clone());
+        writers.push(tokio::spawn(async move { deliver(&ledger, &names, messages).await }));
+    }
+    let (mut delivered, mut exhausted) = (BTreeMap::<_, u32>::new(), Vec::new());
+    for writer in writers {
+        let own = writer.await.unwrap();
+        own.0.into_iter().for_each(|name| *delivered.entry(name).or_default() += 1);
+        exhausted.extend(own.1);
+    }
+    let used = names.iter().map(|name| (name.clone(), used(&ledgers[0], name))).collect();
+    for ledger in ledgers {
+        ledger.close().await;
+    }
+    Books { names, delivered, exhausted, used }
+}
+
+/// Aliases delivered to, once for each message; aliases that had no use left.
+async fn deliver(
+    ledger: &Ledger,
+    names: &[AliasName],
+    messages: Vec<Message>,
+) -> (Vec<AliasName>, Vec<AliasName>) {
+    let (mut delivered, mut exhausted) = (Vec::new(), Vec::new());
+    for message in messages {
+        let asked: Vec<_> = message.aliases.iter().map(|&number| names[number].clone()).collect();
+        match ledger.spend(asked.clone(), at(1)).await.unwrap() {
+            SpendOutcome::Exhausted(lost) => exhausted.extend(lost),
+            SpendOutcome::Spent(usages) if message.is_taken => {
+                assert!(
+                    usages.iter().all(|usage| usage.granted.is_some_and(|granted| usage.used <= granted))
+                );
+                delivered.extend(usages.into_iter().map(|usage| usage.name));
+            }
+            SpendOutcome::Spent(_) => ledger.refund(asked).await.unwrap(),
+        }
+    }
+    (delivered, exhausted)
+}
+
+fn in_a_runtime(history: &History) -> Books {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    runtime.block_on(take_place(history))
+}
+
+fn delivered_is_used_and_no_more_than_granted(history: &History, books: &Books) {
+    for (name, granted) in books.names.iter().zip(&history.granted) {
+        let delivered = books.delivered.get(name).copied().unwrap_or_default();
+        assert_eq!(books.used[name], delivered, "of {granted}");
+        assert!(delivered <= *granted, "{delivered} of {granted}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn messages_at_once_to_overlapping_aliases_take_all_their_uses_or_none(history in history(0.0)) {
+        let books = in_a_runtime(&history);
+        delivered_is_used_and_no_more_than_granted(&history, &books);
+        // Nothing is given back here, so what was said to be used up is so still.
+        for name in &books.exhausted {
+            let (_, granted) = books.names.iter().zip(&history.granted).find(|(other, _)| *other == name).unwrap();
+            assert_eq!(books.used[name], *granted, "refused while there was a use");
+        }
+    }
+
+    #[test]
+    fn uses_given_back_among_others_are_given_back_once(history in history(0.4)) {
+        let books = in_a_runtime(&history);
+        delivered_is_used_and_no_more_than_granted(&history, &books);
+    }
+}
