@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::clock;
@@ -28,6 +29,7 @@ use crate::descriptors;
 use crate::ledger::{Ledger, OpenError};
 use crate::mx::{self, Mx};
 use crate::relay::Smarthost;
+use crate::systemd::{self, Sockets};
 use crate::tls::Identity;
 use crate::web::{self, Doors, Web};
 
@@ -123,6 +125,9 @@ pub enum StartError {
     /// The ledger could not be opened.
     #[error("ledger: {0}")]
     Ledger(#[from] OpenError),
+    /// A socket from systemd cannot be used.
+    #[error("systemd: {0}")]
+    Handed(#[from] io::Error),
     /// A file that the configuration names cannot be used.
     #[error("{0}")]
     File(#[from] FileError),
@@ -137,17 +142,18 @@ pub struct Died {
 }
 
 impl Daemon {
-    /// Binds, opens the ledger and starts serving.
+    /// Binds, opens the ledger and starts serving. Where there are `sockets`, the addresses of the
+    /// configuration are not listened on.
     ///
     /// # Errors
     /// When an address or the ledger cannot be had. Then nothing has been started.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(config: &Config, knobs: Knobs) -> Result<Self, StartError> {
+    pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
         descriptors::make_room(config.smtp.max_connections);
-        let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp)?;
-        let http = listen("HTTP", &config.http.listen, knobs.http)?;
+        let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
+        let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
         let Files { smarthost, smtp: smtp_identity, http: http_identity } = load_files(config)?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
@@ -195,6 +201,8 @@ impl Daemon {
     pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
         let mut timer = tokio::time::interval(CERTIFICATE_INTERVAL);
         let ledger = self.ledger.clone();
+        systemd::ready(&self.to_string());
+        let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog(ledger.clone())));
         let outcome = loop {
             tokio::select! {
                 () = stop.orderly.cancelled() => break Ok(()),
@@ -207,6 +215,7 @@ impl Daemon {
         info!(
             "stopping: messages in flight are finished, nothing new is taken; a second signal ends at once"
         );
+        systemd::stopping("finishing messages in flight");
         self.shutdown.cancel();
         let deadline = tokio::time::sleep(GRACE);
         tokio::select! {
@@ -338,11 +347,28 @@ async fn purge(ledger: Ledger, interval: Duration, shutdown: CancellationToken) 
     }
 }
 
+/// Says that we are alive while timers run and the ledger's writer answers. What it answers does not
+/// matter: no restart mends a full disk.
+async fn watchdog(ledger: Ledger) {
+    let Some(interval) = systemd::watchdog_interval() else { return };
+    let mut timer = tokio::time::interval(interval);
+    loop {
+        timer.tick().await;
+        let _ = ledger.check().await;
+        systemd::alive();
+    }
+}
+
+/// Listens on what was `handed` to us, or else on the `addresses`.
 fn listen(
     service: &'static str,
     addresses: &[SocketAddr],
     knob: &'static str,
+    handed: Vec<std::net::TcpListener>,
 ) -> Result<Vec<TcpListener>, StartError> {
+    if !handed.is_empty() {
+        return Ok(handed.into_iter().map(adopt).collect::<io::Result<_>>()?);
+    }
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
         match bind(address) {
@@ -382,6 +408,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// `[::]` is in the defaults; a machine without IPv6 must not need a configuration for that.

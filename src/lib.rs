@@ -17,6 +17,7 @@
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | the limit of open files |
+//! | [`systemd`] | the service manager: what it hears from us, and its sockets |
 //! | [`config`] | what the operator can set: read from a file and the environment, and checked |
 //! | [`telemetry`] | the log, on standard error |
 //! | [`fuzzing`] | what `fuzz/` and the tests feed with octets from nowhere; not in a release |
@@ -41,6 +42,7 @@ pub mod mx;
 pub mod relay;
 pub mod resolve;
 pub mod sink;
+pub mod systemd;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;

@@ -17,6 +17,7 @@ use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
 use crate::daemon::{Daemon, Died, Hangup, Knobs, StartError, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
+use crate::systemd::Sockets;
 
 const KNOBS: Knobs = Knobs { smtp: "--smtp", http: "--http" };
 
@@ -57,7 +58,7 @@ impl Demo {
 
         block_on(async {
             let stop = Stop::on_signals(Hangup::Ends).map_err(refused("signals"))?;
-            let daemon = Daemon::start(&config, KNOBS).map_err(|cause| match cause {
+            let daemon = Daemon::start(&config, KNOBS, Sockets::default()).map_err(|cause| match cause {
                 StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
                 other => other.into(),
             })?;

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, ConfigError, Places};
 use crate::daemon::{Died, StartError};
 use crate::ledger::{LedgerError, OpenError};
+use crate::systemd::SocketError;
 use crate::telemetry::{self, FilterError};
 
 /// The configuration is wrong: `EX_CONFIG` of sysexits.h.
@@ -56,6 +57,8 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Log(#[from] FilterError),
+    #[error("{0}")]
+    Sockets(#[from] SocketError),
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("{0}")]
