@@ -1,123 +1,20 @@
-//! How much one client may ask of us: so much at a time ([`Slots`]), so much in a span of time
-//! ([`Rate`]).
-//!
-//! A client is a [`ClientNet`], because in IPv6 everybody has a whole /64 of addresses. All of it
-//! is in memory, bounded whatever comes from outside, and forgotten when the program ends.
+//! So many events of each client in a span of time.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, MonotonicClock};
+use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
+use super::ClientNet;
+
 /// Clients of a [`Rate`] in one generation; there are two. A table for so many takes 1.6 MiB.
 const GENERATION: usize = 50_000;
-
-/// One client: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177: nobody gets less).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientNet(Net);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Net {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl From<IpAddr> for ClientNet {
-    /// An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 client.
-    fn from(address: IpAddr) -> Self {
-        ClientNet(match address.to_canonical() {
-            IpAddr::V4(v4) => Net::V4(v4.octets()),
-            IpAddr::V6(v6) => Net::V6(*v6.octets().first_chunk().expect("16 octets hold 8")),
-        })
-    }
-}
-
-/// A number of places, of which no client may take too many.
-pub struct Slots {
-    most: usize,
-    most_per_client: usize,
-    taken: Mutex<Taken>,
-}
-
-/// Clients without a slot are not in the table, so it is never longer than there are slots.
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    by_client: HashMap<ClientNet, usize>,
-}
-
-/// A place that was taken; given back when it is dropped.
-pub struct Slot {
-    slots: Arc<Slots>,
-    client: ClientNet,
-}
-
-/// Why there is no slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// All are taken.
-    ForAll,
-    /// This client has all it may have.
-    ForClient,
-}
-
-impl Slots {
-    /// `most` in all, `most_per_client` for each; 0 stands for no limit.
-    pub fn new(most: usize, most_per_client: usize) -> Arc<Self> {
-        Arc::new(Slots { most, most_per_client, taken: Mutex::default() })
-    }
-
-    /// Takes one for `client`.
-    ///
-    /// # Errors
-    /// When there is none left.
-    pub fn take(self: &Arc<Self>, client: ClientNet) -> Result<Slot, Full> {
-        let mut taken = self.taken();
-        if is_reached(self.most, taken.all) {
-            return Err(Full::ForAll);
-        }
-        let of_client = taken.by_client.get(&client).copied().unwrap_or(0);
-        if is_reached(self.most_per_client, of_client) {
-            return Err(Full::ForClient);
-        }
-        taken.all += 1;
-        taken.by_client.insert(client, of_client + 1);
-        Ok(Slot { slots: self.clone(), client })
-    }
-
-    /// Whether more than 80 % are taken: time to be short with everybody.
-    pub fn are_scarce(&self) -> bool {
-        self.most > 0 && self.taken().all * 5 > self.most * 4
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().expect("nobody panics while counting")
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut taken = self.slots.taken();
-        taken.all -= 1;
-        let of_client = taken.by_client.get_mut(&self.client).expect("a client with a slot is counted");
-        *of_client -= 1;
-        if *of_client == 0 {
-            taken.by_client.remove(&self.client);
-        }
-    }
-}
-
-/// Whether `count` has come up to a `limit`, of which 0 stands for none.
-pub fn is_reached(limit: usize, count: usize) -> bool {
-    limit > 0 && count >= limit
-}
 
 /// So many events of each client in a span of time.
 ///
@@ -126,6 +23,7 @@ pub fn is_reached(limit: usize, count: usize) -> bool {
 pub struct Rate<C: Clock = MonotonicClock> {
     /// None: no limit.
     limiter: Option<Limiter<C>>,
+    start: C::Instant,
 }
 
 type Limiter<C> = RateLimiter<Question, Recent, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -148,7 +46,8 @@ impl<C: Clock> Rate<C> {
     pub fn with_clock(most: u32, span: Duration, clock: C) -> Self {
         let quota = NonZeroU32::new(most)
             .and_then(|most| Some(Quota::with_period(span / most.get())?.allow_burst(most)));
-        Rate { limiter: quota.map(|quota| RateLimiter::new(quota, Recent::default(), clock)) }
+        let start = clock.now();
+        Rate { limiter: quota.map(|quota| RateLimiter::new(quota, Recent::new(span), clock)), start }
     }
 
     /// Counts an event of `client`'s.
@@ -156,7 +55,7 @@ impl<C: Clock> Rate<C> {
     /// # Errors
     /// It was one too many, and is not counted; how long until the next may come.
     pub fn count(&self, client: ClientNet) -> Result<(), Duration> {
-        self.ask(Question { client, is_event: true })
+        self.ask(client, true)
     }
 
     /// What [`Rate::count`] would say, without an event.
@@ -164,31 +63,38 @@ impl<C: Clock> Rate<C> {
     /// # Errors
     /// As there.
     pub fn look(&self, client: ClientNet) -> Result<(), Duration> {
-        self.ask(Question { client, is_event: false })
+        self.ask(client, false)
     }
 
-    fn ask(&self, question: Question) -> Result<(), Duration> {
+    fn ask(&self, client: ClientNet, is_event: bool) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
+        let at = limiter.clock().now().duration_since(self.start).into();
+        let question = Question { client, is_event, at };
         limiter.check_key(&question).map_err(|until| until.wait_time_from(limiter.clock().now()))
     }
 }
 
-/// What a [`Rate`] asks its table: about whom, and whether the answer is to be kept. Only events
-/// are; a look leaves everything as it is.
+/// What a [`Rate`] asks its table: about whom, when (since the start), and whether the answer is to
+/// be kept. Only events are; a look leaves everything as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Question {
     client: ClientNet,
     is_event: bool,
+    at: Duration,
 }
 
 /// The clients that were seen last, in two generations.
 ///
-/// When the young generation is full it becomes the old one, and the old one is forgotten: between
-/// 50,000 and 100,000 clients are known, those that were asked about last. Whoever is forgotten
-/// starts afresh like a stranger. That is no way around a limit: it takes 50,000 other clients
-/// since one's last try, and who commands so many networks has the full measure of each anyway.
-#[derive(Default)]
+/// When the young generation is full, or as old as the span of the rate, it becomes the old one, and
+/// the old one is forgotten. Nobody is known for longer than two spans after the last try: after one
+/// all events have come back, and there is nothing to know.
+///
+/// When it is full for want of room, between 50,000 and 100,000 clients are known, those that were
+/// asked about last. Whoever is forgotten starts afresh like a stranger. That is no way around a
+/// limit: it takes 50,000 other clients since one's last try, and who commands so many networks has
+/// the full measure of each anyway.
 struct Recent {
+    span: Duration,
     generations: Mutex<Generations>,
 }
 
@@ -196,6 +102,14 @@ struct Recent {
 struct Generations {
     young: HashMap<ClientNet, Nanos>,
     old: HashMap<ClientNet, Nanos>,
+    /// When the young one began.
+    since: Duration,
+}
+
+impl Recent {
+    fn new(span: Duration) -> Self {
+        Recent { span, generations: Mutex::default() }
+    }
 }
 
 impl Generations {
@@ -203,11 +117,27 @@ impl Generations {
         self.young.get(&client).or_else(|| self.old.get(&client)).copied()
     }
 
-    fn keep(&mut self, client: ClientNet, state: Nanos) {
+    fn keep(&mut self, client: ClientNet, state: Nanos, now: Duration) {
         if self.young.len() >= GENERATION && !self.young.contains_key(&client) {
-            self.old = std::mem::take(&mut self.young);
+            self.turn(now);
         }
         self.young.insert(client, state);
+    }
+
+    /// Forgets whoever was not seen for two spans, and for one at the least.
+    fn age(&mut self, span: Duration, now: Duration) {
+        let age = now.saturating_sub(self.since);
+        if age >= span {
+            self.turn(now);
+        }
+        if age >= span + span {
+            self.turn(now);
+        }
+    }
+
+    fn turn(&mut self, now: Duration) {
+        self.old = std::mem::take(&mut self.young);
+        self.since = now;
     }
 }
 
@@ -218,7 +148,9 @@ impl StateStore for Recent {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut generations = self.generations.lock().expect("nobody panics while measuring");
+        // A table is whole whatever happened to the thread that held it.
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.age(self.span, question.at);
         let before = generations.find(question.client);
         let (answer, after) = match measure(before) {
             Ok((answer, after)) if question.is_event => (Ok(answer), Some(after)),
@@ -227,7 +159,7 @@ impl StateStore for Recent {
         };
         // Also when nothing changes: whoever is asked about is young again.
         if let Some(state) = after {
-            generations.keep(question.client, state);
+            generations.keep(question.client, state, question.at);
         }
         answer
     }
@@ -237,17 +169,10 @@ impl StateStore for Recent {
 mod tests {
     use governor::clock::FakeRelativeClock;
 
+    use super::super::tests::nth;
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
-
-    fn client(address: &str) -> ClientNet {
-        address.parse::<IpAddr>().unwrap().into()
-    }
-
-    fn nth(n: u32) -> ClientNet {
-        IpAddr::from(n.to_be_bytes()).into()
-    }
 
     /// How many events of `client`'s pass, of a thousand.
     fn passing(rate: &Rate<FakeRelativeClock>, client: ClientNet) -> usize {
@@ -255,46 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
-        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
-        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:ffff:ffff:ffff"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
-        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
-    }
-
-    #[test]
-    fn slots_end_for_one_client_and_for_all_and_come_back() {
-        let slots = Slots::new(3, 2);
-        let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
-        let first = slots.take(one).unwrap();
-        let _second = slots.take(one).unwrap();
-        assert_eq!(slots.take(one).err(), Some(Full::ForClient));
-        let third = slots.take(other).unwrap();
-        assert_eq!(slots.take(other).err(), Some(Full::ForAll));
-        drop(first);
-        let _first = slots.take(one).unwrap();
-        drop(third);
-        assert!(!slots.taken().by_client.contains_key(&other), "a client without slots stays in the table");
-    }
-
-    #[test]
     fn a_limit_of_0_is_none() {
-        let slots = Slots::new(0, 0);
-        let _all: Vec<_> = (0..1000).map(|_| slots.take(nth(1)).unwrap()).collect();
-        assert!(!slots.are_scarce());
         assert_eq!(passing(&Rate::with_clock(0, MINUTE, FakeRelativeClock::default()), nth(1)), 1000);
         assert!((0..1000).all(|_| Rate::every(Duration::ZERO, 3).count(nth(1)).is_ok()));
-    }
-
-    #[test]
-    fn slots_are_scarce_when_more_than_four_of_five_are_taken() {
-        let slots = Slots::new(10, 0);
-        let mut taken: Vec<_> = (0..8).map(|n| slots.take(nth(n)).unwrap()).collect();
-        assert!(!slots.are_scarce());
-        taken.push(slots.take(nth(8)).unwrap());
-        assert!(slots.are_scarce());
-        taken.pop();
-        assert!(!slots.are_scarce());
     }
 
     #[test]
@@ -343,5 +231,38 @@ mod tests {
         let room = |table: &HashMap<ClientNet, Nanos>| table.capacity() * size_of::<(ClientNet, Nanos)>();
         let octets = room(&generations.young) + room(&generations.old);
         assert!(octets < 4 << 20, "the tables take {octets} octets");
+    }
+
+    /// Of three clients, those still in the tables when a fourth comes after `pause`.
+    fn known_after(pause: Duration) -> usize {
+        let clock = FakeRelativeClock::default();
+        let rate = Rate::with_clock(1, MINUTE, clock.clone());
+        for n in 0..3 {
+            rate.count(nth(n)).unwrap();
+            clock.advance(MINUTE / 6);
+        }
+        clock.advance(pause);
+        rate.count(nth(3)).unwrap();
+        let generations = rate.limiter.unwrap().into_state_store().generations.into_inner().unwrap();
+        (0..3).filter(|n| generations.find(nth(*n)).is_some()).count()
+    }
+
+    #[test]
+    fn whoever_has_not_come_for_two_spans_is_forgotten_and_nobody_within_one() {
+        assert_eq!(known_after(MINUTE / 2), 3);
+        assert_eq!(known_after(MINUTE * 2), 0);
+    }
+
+    #[test]
+    fn a_client_that_goes_on_trying_is_not_forgotten_by_age() {
+        let clock = FakeRelativeClock::default();
+        let rate = Rate::with_clock(2, MINUTE, clock.clone());
+        assert_eq!(passing(&rate, nth(1)), 2);
+        for _ in 0..20 {
+            clock.advance(MINUTE / 4);
+            let _ = rate.look(nth(1));
+            clock.advance(MINUTE / 4);
+            assert_eq!(passing(&rate, nth(1)), 1, "half a span gives back half");
+        }
     }
 }
