@@ -8,6 +8,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -35,6 +36,13 @@ fn connect(n: u16, appliance: &Appliance) -> Client {
     Client::connect_from(nth(n), appliance.smtp)
 }
 
+fn hello(n: u16, appliance: &Appliance) -> Client {
+    let mut client = connect(n, appliance);
+    client.expect("220");
+    client.command("EHLO client.test", "250");
+    client
+}
+
 /// Wants the door shut: 421 instead of the greeting.
 #[track_caller]
 fn is_turned_away(mut client: Client) {
@@ -55,6 +63,7 @@ fn the_limits_are_those_of_the_page() {
     assert_eq!((limits.max_connections, limits.max_connections_per_ip), (10_000, 50));
     let upstream = Upstream::default();
     assert_eq!((upstream.connect_timeout, upstream.command_timeout), (seconds(30), seconds(60)));
+    assert_eq!(upstream.max_connections, 40);
     assert_eq!((upstream.write_timeout, upstream.final_timeout), (seconds(180), seconds(270)));
     let page = include_str!("../docs/smtp.md");
     for figure in [
@@ -70,6 +79,7 @@ fn the_limits_are_those_of_the_page() {
         "`smtp.connections_per_minute`, 300",
         "`smtp.max_connections`, 10,000",
         "`smtp.max_connections_per_ip`, 50",
+        "`smarthost.max_connections`, 40",
         "`smarthost.connect_timeout`, 30 s",
         "`smarthost.command_timeout`, 60 s",
         "`smarthost.write_timeout`, 180 s",
@@ -158,13 +168,115 @@ fn a_client_that_was_turned_away_holds_no_descriptor() {
     wait::until_equal("descriptors", before, || appliance.descriptors());
 }
 
+/// docs/smtp.md §2: the smarthost has its own limits; no client may use them up.
+#[test]
+fn of_the_connections_to_the_smarthost_a_client_has_a_quarter() {
+    let smarthost = Smarthost::start();
+    let settings = [("smarthost.max_connections", "8"), ("smarthost.connect_timeout", "\"3s\"")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let mut sessions: Vec<_> = (0..10).map(|_| hello(1, &appliance)).collect();
+    for session in &mut sessions {
+        session.command("MAIL FROM:<sender@client.test>", "250");
+        session.send("RCPT TO:<postmaster>\r\n");
+    }
+    let replies: Vec<_> = sessions.iter_mut().map(Client::reply).collect();
+    let taken = replies.iter().filter(|reply| reply.text.starts_with("250")).count();
+    let refused = replies.iter().filter(|reply| reply.text.starts_with("451 4.3.2")).count();
+    assert_eq!((taken, refused), (2, 8), "{replies:?}");
+    assert_eq!(smarthost.count(|record| record.connections), 2);
+    sessions.iter_mut().for_each(|session| drop(session.command("RSET", "250")));
+    assert_eq!(hello(2, &appliance).deliver("postmaster@alias.test").code(), 250);
+}
+
+/// docs/smtp.md §2: a short wait is better than a 451.
+#[test]
+fn whoever_waits_for_a_connection_to_the_smarthost_has_the_next_that_comes_free() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[("smarthost.max_connections", "2")]);
+    let mut holders = [hello(1, &appliance), hello(2, &appliance)];
+    let mut waiting = hello(3, &appliance);
+    for session in holders.iter_mut().chain([&mut waiting]) {
+        session.command("MAIL FROM:<sender@client.test>", "250");
+        session.send("RCPT TO:<postmaster>\r\n");
+    }
+    holders.iter_mut().for_each(|holder| drop(holder.expect("250")));
+    assert_eq!(smarthost.count(|record| record.connections), 2);
+    holders[0].command("RSET", "250");
+    waiting.expect("250");
+    waiting.command("DATA", "354");
+    waiting.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+    waiting.expect("250");
+}
+
+/// docs/smtp.md §2: idle connections are taken before new ones are made, so there are never more.
+#[test]
+fn a_crowd_is_served_by_as_many_connections_to_the_smarthost_as_there_may_be() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[("smarthost.max_connections", "4")]);
+    thread::scope(|scope| {
+        for n in 1..=20 {
+            let appliance = &appliance;
+            scope.spawn(move || {
+                let mut client = hello(n, appliance);
+                for _ in 0..5 {
+                    assert_eq!(client.deliver("postmaster@alias.test").code(), 250);
+                }
+            });
+        }
+    });
+    assert_eq!(smarthost.accepted(), 100);
+    let connections = smarthost.count(|record| record.connections);
+    assert!(connections <= 4, "{connections} connections were made");
+}
+
+/// docs/smtp.md §2: an envelope that is left open.
+#[test]
+fn whoever_keeps_the_smarthost_waiting_makes_room_when_its_connections_are_scarce() {
+    let smarthost = Smarthost::start();
+    let settings = [("smarthost.max_connections", "1"), ("smtp.stress_timeout", "\"1s\"")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let mut idle = hello(1, &appliance);
+    idle.command("MAIL FROM:<sender@client.test>", "250");
+    idle.command("RCPT TO:<postmaster>", "250");
+    assert_eq!(hello(2, &appliance).deliver("postmaster@alias.test").code(), 250);
+    idle.expect("421 4.4.2");
+    idle.expect_close();
+}
+
+/// docs/smtp.md §2: texts that drip hold connections to the smarthost no longer than commands do.
+#[test]
+fn clients_that_drip_a_text_cannot_keep_others_from_the_smarthost() {
+    let smarthost = Smarthost::start();
+    let settings = [("smarthost.max_connections", "4"), ("smtp.stress_timeout", "\"1s\"")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let mut drippers: Vec<_> = (1..=4).map(|n| hello(n, &appliance)).collect();
+    drippers.iter_mut().for_each(|dripper| dripper.begin("postmaster@alias.test"));
+    let mut honest = hello(99, &appliance);
+    honest.command("MAIL FROM:<sender@client.test>", "250");
+    honest.send("RCPT TO:<postmaster>\r\n");
+    let (go_on, stop) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The drip's own pace; over when the other end is dropped.
+            while stop.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                drippers.iter_mut().for_each(|dripper| dripper.send("x"));
+            }
+        });
+        let _go_on = go_on;
+        honest.expect("250");
+    });
+    assert_eq!(smarthost.count(|record| record.messages.len()), 0);
+}
+
 /// Clients fill every slot and say `drip` now and then; they are many, so that no limit for one of
 /// them helps.
-fn others_get_in_beside(drip: &str) {
+fn others_get_in_beside(drip: &str, begin: impl Fn(&mut Client)) {
+    let smarthost = Smarthost::start();
     let settings = [("smtp.max_connections", "10"), ("smtp.stress_timeout", "\"1s\"")];
-    let appliance = appliance(&settings);
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
     let mut drippers: Vec<_> = (1..=10).map(|n| connect(n, &appliance)).collect();
     drippers.iter_mut().for_each(|dripper| drop(dripper.expect("220")));
+    drippers.iter_mut().for_each(begin);
     is_turned_away(connect(99, &appliance));
     wait::until("there is room for another client", || {
         drippers.iter_mut().for_each(|dripper| dripper.send(drip));
@@ -175,12 +287,20 @@ fn others_get_in_beside(drip: &str) {
 
 #[test]
 fn clients_that_drip_octets_cannot_keep_others_out() {
-    others_get_in_beside("N");
+    others_get_in_beside("N", |_| {});
 }
 
 #[test]
 fn clients_that_drip_commands_cannot_keep_others_out() {
-    others_get_in_beside("NOOP\r\n");
+    others_get_in_beside("NOOP\r\n", |_| {});
+}
+
+#[test]
+fn clients_that_drip_a_text_cannot_keep_others_out() {
+    others_get_in_beside("x", |dripper| {
+        dripper.command("EHLO client.test", "250");
+        dripper.begin("postmaster@alias.test");
+    });
 }
 
 /// The issue of memory: 10,000 clients who say nothing.

@@ -208,6 +208,9 @@ pub struct Smarthost {
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Connections at the same time; of these a quarter for one client. Default: 40. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_connections: usize,
     /// Resolving, connecting, TLS, greeting and EHLO together. Default: 30 s.
     #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
@@ -231,6 +234,7 @@ impl Default for Smarthost {
             username: None,
             password_file: None,
             ca_file: None,
+            max_connections: 40,
             connect_timeout: Duration::from_secs(30),
             command_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(180),

@@ -77,7 +77,8 @@ impl<'a> Session<'a> {
     /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
     async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
         let most = self.patience_in_octets();
-        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
+        let mx = self.mx;
+        let mut data = self.wire.data(|| mx.pace(), most);
         let mut so_far = Ok(settlement);
         while let Some(piece) = data.next().await? {
             if let Ok(settlement) = &mut so_far
@@ -115,7 +116,8 @@ impl<'a> Session<'a> {
     async fn read_report(&mut self) -> Result<Result<Report, Verdict>, DataError> {
         let (most, max_size) = (self.patience_in_octets(), self.mx.limits.max_size);
         let (mut report, mut size) = (Report::default(), 0);
-        let mut data = self.wire.data(self.mx.limits.min_data_rate, most);
+        let mx = self.mx;
+        let mut data = self.wire.data(|| mx.pace(), most);
         while let Some(piece) = data.next().await? {
             size += piece.len() as u64;
             report.see(piece);

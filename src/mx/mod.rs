@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`listener`] | accept, count, hand over |
 //! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
+//! | [`pace`] | how fast a message must come |
 //! | [`session`], [`message`] | one client, from the banner to the last word; DATA, from 354 to the answer |
 //! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
@@ -24,6 +25,7 @@ mod dsn;
 pub(crate) mod fuzzing;
 mod listener;
 mod message;
+mod pace;
 mod recipient;
 mod reply;
 mod session;
@@ -38,14 +40,17 @@ pub use listener::serve;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::config::{Config, Smtp};
 use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
 use crate::relay::Smarthost;
-use crate::throttle::{Rate, Slots};
+use crate::throttle::{ClientNet, Full, Rate, Slot, Slots, lesser_limit};
 use crate::tls::Identity;
+use pace::Pace;
 use verdict::Verdict;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,6 +59,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// or one when sessions are scarce.
 const FRUITLESS_WAITS: u32 = 6;
 
+/// How long an envelope may keep the smarthost waiting between its first recipient and DATA: as
+/// long as RFC 5321 §4.5.3.2.7 wants a server to wait for a command.
+const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A client may have one in so many of the connections to the smarthost.
+const SHARES: usize = 4;
+
+/// Whether slots are scarce is looked at so often while a client is waited for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What all sessions share.
 pub struct Mx {
     hostname: String,
@@ -61,6 +76,9 @@ pub struct Mx {
     postmaster: Mailbox,
     limits: Smtp,
     slots: Arc<Slots>,
+    /// Connections to the smarthost, and how long to wait for one.
+    upstream: Arc<Slots>,
+    upstream_patience: Duration,
     connections: Rate,
     unknown_recipients: Rate,
     lists: Lists,
@@ -77,11 +95,14 @@ impl Mx {
     pub fn new(config: &Config, ledger: Ledger, smarthost: Smarthost, identity: Option<Identity>) -> Self {
         assert!(!config.domains.is_empty(), "a checked configuration has a domain");
         let limits = config.smtp.clone();
+        let most_upstream = config.smarthost.max_connections;
         Mx {
             hostname: config.hostname.to_string(),
             domains: config.domains.clone(),
             postmaster: config.postmaster.clone(),
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
+            upstream: Slots::new(most_upstream, most_upstream.div_ceil(SHARES)),
+            upstream_patience: config.smarthost.connect_timeout,
             connections: Rate::new(limits.connections_per_minute, MINUTE),
             unknown_recipients: Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE),
             lists: Lists::new(&limits.rbls, &config.dns),
@@ -108,11 +129,45 @@ impl Mx {
         idle.min((FRUITLESS_WAITS * idle).saturating_sub(fruitless))
     }
 
+    /// A place for a connection to the smarthost. Whoever finds none waits for it a while: the others
+    /// mostly need theirs for less than a second.
+    async fn upstream_slot(&self, client: ClientNet) -> Result<Slot, Verdict> {
+        let slot = self.upstream.wait(client, self.upstream_patience).await;
+        slot.map_err(|full| match full {
+            Full::ForAll => Verdict::new(reply::TOO_BUSY, "too-busy"),
+            Full::ForClient => Verdict::new(reply::TOO_BUSY, "too-busy-with-client"),
+        })
+    }
+
+    /// Ends when the smarthost has been kept waiting for DATA since `since` for as long as there is
+    /// time. That may become less while somebody waits.
+    async fn envelope_is_over(&self, since: Option<Instant>) {
+        let Some(since) = since else { return std::future::pending().await };
+        loop {
+            let patience = match self.upstream.are_scarce() {
+                true => self.limits.stress_timeout.min(ENVELOPE_TIMEOUT),
+                false => ENVELOPE_TIMEOUT,
+            };
+            let (end, look_again) = (since + patience, Instant::now() + LOOK_AGAIN);
+            sleep_until(end.min(look_again)).await;
+            if end <= look_again {
+                return;
+            }
+        }
+    }
+
+    /// How fast a text must come; faster when slots are scarce, ours or the smarthost's.
+    fn pace(&self) -> Pace {
+        match self.slots.are_scarce() || self.upstream.are_scarce() {
+            true => Pace::hurried(self.limits.min_data_rate, self.limits.stress_timeout),
+            false => Pace::new(self.limits.min_data_rate),
+        }
+    }
+
     /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
     fn max_size(&self) -> u64 {
         let its_limit = self.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
-        let limits = [self.limits.max_size, its_limit.unwrap_or(0)];
-        limits.into_iter().filter(|size| *size > 0).min().unwrap_or(0)
+        lesser_limit(self.limits.max_size, its_limit.unwrap_or(0))
     }
 
     fn default_domain(&self) -> &Domain {

@@ -71,6 +71,7 @@ pub(super) const TOO_MANY_MESSAGES: Reply = Reply::new(421, "4.7.0", "too many m
 // For now.
 pub(super) const SMARTHOST_UNAVAILABLE: Reply =
     Reply::new(451, "4.4.1", "cannot forward right now, try later");
+pub(super) const TOO_BUSY: Reply = Reply::new(451, "4.3.2", "too busy to forward right now, try later");
 pub(super) const RECIPIENT_LATER: Reply = Reply::new(451, "4.2.0", "mailbox busy, try later");
 pub(super) const MESSAGE_LATER: Reply = Reply::new(451, "4.3.0", "message not taken now, try later");
 pub(super) const SOME_USED_UP: Reply =

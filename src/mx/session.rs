@@ -3,7 +3,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +117,8 @@ impl<'a> Session<'a> {
     async fn converse(&mut self, shutdown: &CancellationToken) -> Next {
         let mut first = true;
         loop {
-            let patience = self.patience();
+            let patience = self.mx.patience(self.fruitless_since.elapsed());
+            let waiting = self.transaction.as_ref().and_then(Transaction::smarthost_waits_since);
             if patience.is_zero() {
                 return self.close_with(&reply::IDLE);
             }
@@ -126,6 +126,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
                 line = self.wire.line(patience) => line,
+                () = self.mx.envelope_is_over(waiting) => return self.close_with(&reply::IDLE),
             };
             let line = match line {
                 Ok(line) => line,
@@ -152,14 +153,6 @@ impl<'a> Session<'a> {
                 None => return self.close_with(&reply::SHUTTING_DOWN),
             }
         }
-    }
-
-    /// How long to wait for the next command; less when the smarthost is waiting, too.
-    fn patience(&self) -> Duration {
-        let deadline = self.transaction.as_ref().and_then(Transaction::deadline);
-        let left =
-            deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        self.mx.patience(self.fruitless_since.elapsed()).min(left)
     }
 
     /// Carries out one command and says what became of it.
@@ -268,7 +261,7 @@ impl<'a> Session<'a> {
         if is_reached(self.mx.limits.max_messages, self.transactions) {
             return Err(reply::TOO_MANY_MESSAGES);
         }
-        self.transaction = Some(Transaction::begin(self.mx, mail)?);
+        self.transaction = Some(Transaction::begin(self.mx, self.peer.into(), mail)?);
         self.transactions += 1;
         self.conversation.advance(Verb::Mail);
         Ok(reply::SENDER_OK)

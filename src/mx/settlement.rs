@@ -19,6 +19,7 @@ use crate::alias::AliasName;
 use crate::clock::Timestamp;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::relay::{Body, Outcome};
+use crate::throttle::Slot;
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -41,11 +42,14 @@ pub(super) struct Settlement<'a> {
     /// There are recipients that are not counted.
     has_others: bool,
     body: Body,
+    /// The connection's; given back after it.
+    _slot: Slot,
     /// Our header fields, until they have been sent.
     fields: Option<String>,
     /// The first octets of the text, until the fields have been sent.
     head: Vec<u8>,
     watch: HeaderWatch,
+    /// 0: no limit.
     max_size: u64,
     received: u64,
 }
@@ -56,19 +60,19 @@ impl<'a> Settlement<'a> {
         mx: &'a Mx,
         names: Vec<AliasName>,
         has_others: bool,
-        body: Body,
+        (body, slot): (Body, Slot),
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, names, has_others, body, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, names, has_others, body, _slot: slot, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
     pub(super) async fn write(&mut self, piece: &[u8]) -> Result<(), Verdict> {
         self.received += piece.len() as u64;
-        if self.received > self.max_size {
+        if self.max_size > 0 && self.received > self.max_size {
             return Err(Verdict::new(reply::TOO_LARGE, "too-large"));
         }
         self.watch.see(piece)?;

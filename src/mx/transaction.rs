@@ -4,8 +4,6 @@
 //! comes after the 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the
 //! smarthost's connection without a dot, and has spent nothing.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Mx;
@@ -21,14 +19,12 @@ use crate::bounce::BounceOf;
 use crate::clock;
 use crate::dnsbl::Listing;
 use crate::relay::{Connection, Envelope, RelayError};
-
-/// How long an envelope may keep the smarthost waiting between its first recipient and DATA: as
-/// long as RFC 5321 §4.5.3.2.7 wants a server to wait for a command.
-const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
+use crate::throttle::{ClientNet, Slot, lesser_limit};
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
     mx: &'a Mx,
+    client: ClientNet,
     mail: Mail,
     recipients: Vec<Recipient>,
     upstream: Upstream,
@@ -39,7 +35,7 @@ enum Upstream {
     /// Not needed yet.
     Closed,
     /// MAIL was said for `sender`. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, sender: BounceOf, since: Instant },
+    Open { connection: Box<Connection>, slot: Slot, sender: BounceOf, since: Instant },
     /// It failed: the message cannot go anywhere any more, and one attempt is enough.
     Failed,
 }
@@ -49,12 +45,12 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the declared size is over the limit, ours or the smarthost's.
-    pub(super) fn begin(mx: &'a Mx, mail: Mail) -> Result<Self, Reply> {
+    pub(super) fn begin(mx: &'a Mx, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
         let limit = mx.max_size();
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
-        Ok(Transaction { mx, mail, recipients: Vec::new(), upstream: Upstream::Closed })
+        Ok(Transaction { mx, client, mail, recipients: Vec::new(), upstream: Upstream::Closed })
     }
 
     /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are a
@@ -92,10 +88,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// By when DATA must come, once the smarthost is waiting for it.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// Since when the smarthost is waiting for DATA.
+    pub(super) fn smarthost_waits_since(&self) -> Option<Instant> {
         match self.upstream {
-            Upstream::Open { since, .. } => Some(since + ENVELOPE_TIMEOUT),
+            Upstream::Open { since, .. } => Some(since),
             _ => None,
         }
     }
@@ -132,11 +128,15 @@ impl<'a> Transaction<'a> {
         let names: Vec<_> = self.aliases().cloned().collect();
         let has_others = names.len() < self.recipients.len();
         let watch = HeaderWatch::new(&self.mx.hostname, self.sole_alias().as_deref());
-        let Upstream::Open { connection, .. } = self.upstream else { return Err(Verdict::no_smarthost()) };
-        let max_size = [self.mx.limits.max_size, connection.capabilities().max_size.unwrap_or(0)];
-        let max_size = max_size.into_iter().filter(|size| *size > 0).min().unwrap_or(u64::MAX);
+        let Upstream::Open { connection, slot, .. } = self.upstream else {
+            return Err(Verdict::no_smarthost());
+        };
+        let its_limit = connection.capabilities().max_size.unwrap_or(0);
+        let max_size = lesser_limit(self.mx.limits.max_size, its_limit);
         match connection.data().await {
-            Ok(body) => Ok(Settlement::new(self.mx, names, has_others, body, fields, watch, max_size)),
+            Ok(body) => {
+                Ok(Settlement::new(self.mx, names, has_others, (body, slot), fields, watch, max_size))
+            }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
                 _ => reply::MESSAGE_REFUSED,
@@ -160,18 +160,16 @@ impl<'a> Transaction<'a> {
         if !matches!(self.upstream, Upstream::Closed) {
             return Ok(());
         }
+        // Until it is open.
+        self.upstream = Upstream::Failed;
         let sender = sender_for(std::slice::from_ref(first));
-        match self.mx.smarthost.begin(&self.envelope(&sender, first)).await {
-            Ok(connection) => {
-                let (connection, since) = (Box::new(connection), Instant::now());
-                self.upstream = Upstream::Open { connection, sender, since };
-                Ok(())
-            }
-            Err(cause) => {
-                self.upstream = Upstream::Failed;
-                Err(Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))
-            }
-        }
+        let slot = self.mx.upstream_slot(self.client).await?;
+        let connection = self.mx.smarthost.begin(&self.envelope(&sender, first)).await;
+        let connection = connection
+            .map_err(|cause| Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))?;
+        let (connection, since) = (Box::new(connection), Instant::now());
+        self.upstream = Upstream::Open { connection, slot, sender, since };
+        Ok(())
     }
 
     async fn rcpt(&mut self, target: &Mailbox) -> Result<(), Verdict> {

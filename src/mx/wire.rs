@@ -12,7 +12,9 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::LOOK_AGAIN;
 use super::data::{Decoder, Step, Violation};
+use super::pace::{MAX_TIME, Pace};
 use super::reply::Reply;
 use crate::transport::Transport;
 
@@ -25,13 +27,6 @@ const COMMAND_CHUNK: usize = 512;
 
 /// Read at a time inside a message.
 const DATA_CHUNK: usize = 16 * 1024;
-
-/// A message may be slow for so long; then it must have come at the least rate on average
-/// (Postfix's `smtpd_min_data_rate`) ...
-const SLOW_START: Duration = Duration::from_secs(60);
-
-/// ... and must never stand still for this long.
-const MAX_STANDSTILL: Duration = Duration::from_secs(600);
 
 /// After our last word a client may talk on for so long, and so much, unheard.
 const LINGER: Duration = Duration::from_secs(1);
@@ -52,11 +47,10 @@ pub(super) struct Wire<S> {
 }
 
 /// A message being read off a [`Wire`].
-pub(super) struct Data<'a, S> {
+pub(super) struct Data<'a, S, P> {
     wire: &'a mut Wire<S>,
     decoder: Decoder,
-    /// Octets a second; 0 stands for any.
-    min_rate: u64,
+    pace: P,
     most: u64,
     start: Instant,
     received: u64,
@@ -151,11 +145,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The message that follows. What has been said so far is sent when the first piece is asked for.
-    /// It must come at `min_rate` octets a second, 0 stands for any; and it is read to its end even
-    /// when it is to be refused, but not beyond `most` octets on the wire.
-    pub(super) fn data(&mut self, min_rate: u64, most: u64) -> Data<'_, S> {
+    /// It must keep to `pace`, which is asked again and again; and it is read to its end even when it
+    /// is to be refused, but not beyond `most` octets on the wire.
+    pub(super) fn data<P: Fn() -> Pace>(&mut self, pace: P, most: u64) -> Data<'_, S, P> {
         let decoder = Decoder::new();
-        Data { wire: self, decoder, min_rate, most, start: Instant::now(), received: 0, consumed: 0 }
+        Data { wire: self, decoder, pace, most, start: Instant::now(), received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -214,7 +208,7 @@ impl Wire<Transport> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
     /// The next piece of the text; `None` at the end of the message.
     pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
         loop {
@@ -243,25 +237,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Data<'_, S> {
         if self.received > self.most {
             return Err(DataError::Endless);
         }
+        if self.start.elapsed() >= MAX_TIME {
+            return Err(DataError::Slow);
+        }
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
-        match timeout_at(self.deadline(), self.wire.read(DATA_CHUNK)).await {
-            Err(_) => Err(DataError::Slow),
-            Ok(Ok(len @ 1..)) => {
-                self.received += len as u64;
-                Ok(())
+        let last = Instant::now();
+        loop {
+            let deadline = (self.pace)().deadline(self.start, self.received, last);
+            let look_again = Instant::now() + LOOK_AGAIN;
+            match timeout_at(deadline.min(look_again), self.wire.read(DATA_CHUNK)).await {
+                Err(_) if deadline <= look_again => return Err(DataError::Slow),
+                Err(_) => {}
+                Ok(Ok(len @ 1..)) => {
+                    self.received += len as u64;
+                    return Ok(());
+                }
+                Ok(_) => return Err(DataError::Gone),
             }
-            Ok(_) => Err(DataError::Gone),
-        }
-    }
-
-    /// By when the next octet must be here.
-    fn deadline(&self) -> Instant {
-        let standstill = Instant::now() + MAX_STANDSTILL;
-        match self.received.checked_div(self.min_rate) {
-            Some(seconds) => standstill.min(self.start + SLOW_START.max(Duration::from_secs(seconds))),
-            None => standstill,
         }
     }
 }
@@ -336,7 +330,7 @@ mod tests {
                 tokio::time::sleep(SECOND).await;
             }
         });
-        let (start, mut data) = (Instant::now(), wire.data(500, u64::MAX));
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(500), u64::MAX));
         let error = loop {
             if let Err(error) = data.next().await {
                 break error;
@@ -360,6 +354,41 @@ mod tests {
         assert_eq!(patience_with(1, 0).await, 600);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_goes_on_and_on_is_given_up_after_half_an_hour() {
+        let (mut wire, mut far) = pair();
+        let drip = tokio::spawn(async move {
+            while far.write_all(&[b'x'; 1000]).await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(500), u64::MAX));
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        assert_eq!(start.elapsed().as_secs(), 1800);
+        drop(wire);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stands_still_is_given_up_soon_when_slots_become_scarce() {
+        let (mut wire, mut far) = pair();
+        far.write_all(&[b'x'; 1000]).await.unwrap();
+        let start = Instant::now();
+        let pace = || match start.elapsed().as_secs() {
+            ..90 => Pace::new(0),
+            90.. => Pace::hurried(0, 10 * SECOND),
+        };
+        let mut data = wire.data(pace, u64::MAX);
+        assert!(data.next().await.unwrap().is_some());
+        assert!(matches!(data.next().await, Err(DataError::Slow)));
+        assert_eq!(start.elapsed().as_secs(), 90);
+    }
+
     /// Seconds until a message is given up of which `octets` came at once, and no more.
     async fn patience_with(octets: usize, min_rate: u64) -> u64 {
         let (mut wire, mut far) = pair();
@@ -367,7 +396,7 @@ mod tests {
             far.write_all(&vec![b'x'; octets]).await.unwrap();
             far // not dropped: the client is still there
         });
-        let (start, mut data) = (Instant::now(), wire.data(min_rate, u64::MAX));
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(min_rate), u64::MAX));
         let error = loop {
             if let Err(error) = data.next().await {
                 break error;
@@ -382,7 +411,7 @@ mod tests {
     async fn what_follows_a_message_is_the_next_command() {
         let (mut wire, mut far) = pair();
         far.write_all(b"hello\r\n..\r\n.\r\nQUIT\r\n").await.unwrap();
-        let (mut text, mut data) = (Vec::new(), wire.data(0, u64::MAX));
+        let (mut text, mut data) = (Vec::new(), wire.data(|| Pace::new(0), u64::MAX));
         while let Some(piece) = data.next().await.unwrap() {
             text.extend_from_slice(piece);
         }
