@@ -127,6 +127,96 @@ async fn a_refusal_on_an_idle_connection_is_tried_once_more_on_a_new_one() {
     far.await.unwrap();
 }
 
+/// What an idle connection answers when its smarthost has had enough of it: nothing, 421, nonsense.
+const WORN: [&str; 3] = ["", "421 too old\r\n", "what?\r\n"];
+
+#[tokio::test]
+async fn an_idle_connection_that_fails_at_a_recipient_is_replaced() {
+    for answer in WORN {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut first = Peer::accept(&listener).await;
+            first.take_message("250 one\r\n").await;
+            first.answer("MAIL", "250 ok\r\n").await;
+            first.answer("RCPT", answer).await;
+            drop(first);
+            Peer::accept(&listener).await.take_message("250 two\r\n").await;
+        });
+        assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+        assert_eq!(deliver(&smarthost).await, Outcome::Accepted, "{answer:?}");
+        far.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_fails_at_data_is_replaced_and_nobody_is_left_out() {
+    for answer in WORN {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut first = Peer::accept(&listener).await;
+            first.take_message("250 one\r\n").await;
+            first.answer("MAIL FROM:<b.0.x@example.com>", "250 ok\r\n").await;
+            first.answer("RCPT TO:<one@", "250 ok\r\n").await;
+            first.answer("RCPT TO:<refused@", "550 no\r\n").await;
+            first.answer("RCPT TO:<two@", "250 ok\r\n").await;
+            first.answer("DATA", answer).await;
+            drop(first);
+            let mut second = Peer::accept(&listener).await;
+            second.answer("MAIL FROM:<b.0.x@example.com>", "250 ok\r\n").await;
+            second.answer("RCPT TO:<one@", "250 ok\r\n").await;
+            second.answer("RCPT TO:<two@", "250 ok\r\n").await;
+            second.answer("DATA", "354 go\r\n").await;
+            second // it stays
+        });
+        assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+        let mut connection = smarthost.begin(&envelope()).await.unwrap();
+        connection.rcpt(&"one@mailbox.test".parse().unwrap()).await.unwrap();
+        let refused = connection.rcpt(&"refused@mailbox.test".parse().unwrap()).await;
+        assert!(matches!(refused, Err(RelayError::Refused(550))), "{refused:?}");
+        connection.rcpt(&"two@mailbox.test".parse().unwrap()).await.unwrap();
+        assert!(connection.data().await.is_ok(), "{answer:?}");
+        far.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_fails_is_not_replaced() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut only = Peer::accept(&listener).await;
+        drop(listener); // another attempt would fail, and not be refused
+        only.answer("MAIL", "250 ok\r\n").await;
+        only.answer("RCPT", "421 too busy\r\n").await;
+        only
+    });
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    let refused = connection.rcpt(&"target@mailbox.test".parse().unwrap()).await;
+    assert!(matches!(refused, Err(RelayError::Refused(421))), "{refused:?}");
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_not_taken_again_ends_the_second_attempt() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut first = Peer::accept(&listener).await;
+        first.take_message("250 one\r\n").await;
+        first.answer("MAIL", "250 ok\r\n").await;
+        first.answer("RCPT", "250 ok\r\n").await;
+        first.answer("DATA", "421 too old\r\n").await;
+        let mut second = Peer::accept(&listener).await;
+        second.answer("MAIL", "250 ok\r\n").await;
+        second.answer("RCPT", "451 not now\r\n").await;
+        assert_eq!(second.hear().await, "", "nobody is left, so there is no DATA");
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let failed = connection.data().await.map(drop);
+    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+    far.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_connection_that_answered_once_too_often_is_not_used_again() {
     let (listener, smarthost) = scene().await;

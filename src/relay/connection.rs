@@ -9,12 +9,13 @@ use smtp_proto::{
     AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse,
 };
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::pool::QUIT_TIMEOUT;
 use super::stream::Lines;
-use super::{Body, Inner, RelayError};
+use super::{Body, Inner, RelayError, Smarthost};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::transport::Transport;
@@ -25,6 +26,9 @@ pub struct Connection {
     pub(super) smarthost: Arc<Inner>,
     capabilities: Capabilities,
     messages: usize,
+    /// What has been said and taken of the envelope, until DATA.
+    envelope: Option<Envelope>,
+    recipients: Vec<Mailbox>,
 }
 
 /// What the smarthost can do, as far as it matters to us.
@@ -104,7 +108,8 @@ impl Connection {
         }
         let capabilities = Capabilities::from(&capabilities);
         smarthost.learned.store(Some(Arc::new(capabilities)));
-        Ok(Connection { client, smarthost, capabilities, messages: 0 })
+        let (envelope, recipients) = (None, Vec::new());
+        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope, recipients })
     }
 
     /// What the smarthost said that it can do.
@@ -130,16 +135,24 @@ impl Connection {
             write!(command, " SMTPUTF8").expect(infallible);
         }
         write!(command, "\r\n").expect(infallible);
-        self.command(command).await
+        self.command(command).await?;
+        self.envelope = Some(envelope.clone());
+        Ok(())
     }
 
     /// RCPT.
     pub async fn rcpt(&mut self, recipient: &Mailbox) -> Result<(), RelayError> {
-        self.command(format!("RCPT TO:<{}>\r\n", recipient.as_str())).await
+        if let Err(cause) = self.try_rcpt(recipient).await {
+            self.replace(cause).await?;
+            self.try_rcpt(recipient).await?;
+        }
+        self.recipients.push(recipient.clone());
+        Ok(())
     }
 
     /// RSET: forgets MAIL and RCPT.
     pub async fn rset(&mut self) -> Result<(), RelayError> {
+        self.forget();
         self.command("RSET\r\n").await
     }
 
@@ -148,11 +161,50 @@ impl Connection {
     /// # Errors
     /// The connection is gone with the error, refused or not.
     pub async fn data(mut self) -> Result<Body, RelayError> {
+        if let Err(cause) = self.try_data().await {
+            self.replace(cause).await?;
+            self.try_data().await?;
+        }
+        self.messages += 1;
+        self.forget();
+        Ok(Body::new(self))
+    }
+
+    /// RCPT, on this connection and no other.
+    pub(super) async fn try_rcpt(&mut self, recipient: &Mailbox) -> Result<(), RelayError> {
+        self.command(format!("RCPT TO:<{}>\r\n", recipient.as_str())).await
+    }
+
+    async fn try_data(&mut self) -> Result<(), RelayError> {
         self.check_step()?;
         self.client.cmd("DATA\r\n").await?.assert_code(354)?;
-        self.check_step()?;
-        self.messages += 1;
-        Ok(Body::new(self))
+        self.check_step()
+    }
+
+    fn forget(&mut self) {
+        self.envelope = None;
+        self.recipients.clear();
+    }
+
+    /// Becomes a new connection on which the envelope has been said as far as it had been here, if
+    /// `cause` may be no more than the age of this one. Nothing of the text has gone out before
+    /// DATA's 354 was heard, so nothing can be delivered twice.
+    ///
+    /// # Errors
+    /// `cause`, if it is about the message and not about the connection, or if that is new; else why
+    /// the new one is of no use.
+    async fn replace(&mut self, cause: RelayError) -> Result<(), RelayError> {
+        let is_worn = matches!(cause, RelayError::Failed(_) | RelayError::Refused(421));
+        let Some(envelope) = self.envelope.take_if(|_| is_worn && self.messages > 0) else {
+            return Err(cause);
+        };
+        tracing::debug!(%cause, "an idle connection failed in the envelope; trying a new one");
+        let limit = self.smarthost.config.command_timeout;
+        let smarthost = Smarthost { inner: self.smarthost.clone() };
+        *self = timeout(limit, smarthost.repeat(&envelope, &self.recipients))
+            .await
+            .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)))?;
+        Ok(())
     }
 
     /// Messages begun on this connection.

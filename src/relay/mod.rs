@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::address::Mailbox;
 use crate::config::{self, Dns, FileError, Tls};
 use crate::resolve::{ResolveError, Resolver};
 use crate::tls;
@@ -89,7 +90,8 @@ impl Smarthost {
         Ok(Smarthost { inner: Arc::new(inner) })
     }
 
-    /// A connection, idle or new, on which MAIL was said for `envelope`.
+    /// A connection, idle or new, on which MAIL was said for `envelope`. Until DATA has been answered
+    /// an idle one is replaced by a new one when it fails.
     ///
     /// # Errors
     /// What went wrong on a new connection; trouble with an idle one is only a reason to make one.
@@ -103,6 +105,25 @@ impl Smarthost {
         }
         let mut new = self.connect().await?;
         new.mail(envelope).await?;
+        Ok(new)
+    }
+
+    /// A new connection on which `envelope` was said, and `recipients` once more.
+    ///
+    /// # Errors
+    /// Also when one of the recipients is not taken again: somebody was told otherwise.
+    async fn repeat(&self, envelope: &Envelope, recipients: &[Mailbox]) -> Result<Connection, RelayError> {
+        let again = |cause| match cause {
+            RelayError::Refused(code) => {
+                RelayError::Failed(format!("it refused the same envelope with {code}"))
+            }
+            cause => cause,
+        };
+        let mut new = self.connect().await?;
+        new.mail(envelope).await.map_err(again)?;
+        for recipient in recipients {
+            new.try_rcpt(recipient).await.map_err(again)?;
+        }
         Ok(new)
     }
 

@@ -21,8 +21,11 @@ use super::{TARGET_DOMAIN, assert_no_leak, wait};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
 
 /// Settings for a test whose many sessions all come from one address: no limit for one client.
-pub const CROWD: &[(&str, &str)] =
-    &[("smtp.max_connections_per_ip", "0"), ("smtp.connections_per_minute", "0")];
+pub const CROWD: &[(&str, &str)] = &[
+    ("smtp.max_connections_per_ip", "0"),
+    ("smtp.connections_per_minute", "0"),
+    ("smarthost.max_connections", "0"),
+];
 
 /// A running appliance; killed when it is dropped.
 pub struct Appliance {
