@@ -303,6 +303,42 @@ fn clients_that_drip_a_text_cannot_keep_others_out() {
     });
 }
 
+/// docs/smtp.md §8: recipients who are there already, or one too many.
+#[test]
+fn recipients_that_add_nobody_come_to_an_end() {
+    for (most, answer) in [("100", "250"), ("1", "452 4.5.3")] {
+        let smarthost = Smarthost::start();
+        let appliance = Appliance::start_with(smarthost.address(), &[("smtp.max_recipients", most)]);
+        let alias = appliance.alias("target@mailbox.test", 1);
+        let mut client = hello(1, &appliance);
+        client.command("MAIL FROM:<sender@client.test>", "250");
+        client.command("RCPT TO:<postmaster>", "250");
+        client.send(match answer {
+            "250" => "RCPT TO:<postmaster>\r\n".repeat(1001),
+            _ => format!("RCPT TO:<{}>\r\n", alias.email).repeat(1001),
+        });
+        (0..1000).for_each(|_| drop(client.expect(answer)));
+        client.expect("421 4.7.0");
+        client.expect_close();
+    }
+}
+
+/// docs/smtp.md §2: whoever has more recipients than we take delivers to those that were taken.
+#[test]
+fn recipients_beyond_the_limit_do_not_keep_the_message_from_the_others() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[("smtp.max_recipients", "1")]);
+    let mut client = hello(1, &appliance);
+    client.command("MAIL FROM:<sender@client.test>", "250");
+    client.command("RCPT TO:<postmaster>", "250");
+    client.send("RCPT TO:<postmaster@second.test>\r\n".repeat(500));
+    (0..500).for_each(|_| drop(client.expect("452 4.5.3")));
+    client.command("DATA", "354");
+    client.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+    client.expect("250");
+    assert_eq!(smarthost.accepted(), 1);
+}
+
 /// The issue of memory: 10,000 clients who say nothing.
 #[test]
 fn ten_thousand_idle_sessions_need_less_than_64_mb_and_a_new_client_is_greeted_at_once() {

@@ -34,6 +34,7 @@ const CONFIG: &str = r#"
     postmaster = "admin@mailbox.test"
     [smtp]
     max_size = "2 KiB"
+    max_connections_per_ip = 1
     unknown_recipients_per_hour = 0
     [smarthost]
     host = "127.0.0.1"
@@ -186,17 +187,23 @@ thread_local! {
     static WORLD: World = World::new();
 }
 
+/// An MX without a smarthost, and the directory of its ledger.
+pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
+    let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
+    let smarthost = Smarthost::new(&config.smarthost, &config.dns, "mx.alias.test");
+    let mx = Mx::new(&config, ledger, smarthost.expect("it names no files"), None);
+    (Arc::new(mx), dir)
+}
+
 impl World {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
         let guard = runtime.enter();
-        let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
-        let dir = TempDir::new().expect("a temporary directory can be made");
-        let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
-        let smarthost = Smarthost::new(&config.smarthost, &config.dns, "mx.alias.test");
-        let mx = Mx::new(&config, ledger, smarthost.expect("it names no files"), None);
+        let (mx, dir) = lonely_mx();
         drop(guard);
-        World { runtime, mx: Arc::new(mx), _dir: dir }
+        World { runtime, mx, _dir: dir }
     }
 
     /// What the client has said before.

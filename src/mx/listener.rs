@@ -22,6 +22,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// After `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
 /// caller bounds how long that may take.
 pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken) {
+    serve_with(session::run, listeners, mx, shutdown).await;
+}
+
+/// [`serve`], where `run` holds each conversation. It has a task of its own, so that one that panics
+/// ends alone.
+async fn serve_with<R, F>(run: R, listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken)
+where
+    R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let sessions = TaskTracker::new();
     // When the caller loses patience and drops this future, the sessions end with it.
     let abort = CancellationToken::new();
@@ -29,7 +39,7 @@ pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: Cancellat
     sessions.spawn(mx.lists.clone().watch(shutdown.clone()));
     for listener in listeners {
         let signals = Signals { shutdown: shutdown.clone(), abort: abort.clone() };
-        sessions.spawn(accept(listener, mx.clone(), sessions.clone(), signals));
+        sessions.spawn(accept(run, listener, mx.clone(), sessions.clone(), signals));
     }
     sessions.close();
     sessions.wait().await;
@@ -43,7 +53,11 @@ struct Signals {
     abort: CancellationToken,
 }
 
-async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals) {
+async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals)
+where
+    R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     loop {
         let accepted = tokio::select! {
             biased;
@@ -68,7 +82,7 @@ async fn accept(listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signa
                     // Not `run_until_cancelled`, which would keep room for two sessions.
                     tokio::select! {
                         () = abort.cancelled() => {}
-                        () = session::run(mx, Transport::Plain(stream), peer, shutdown) => {}
+                        () = run(mx, Transport::Plain(stream), peer, shutdown) => {}
                     }
                     drop(slot);
                 });
@@ -94,4 +108,53 @@ fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Reply> {
 fn turn_away(stream: &TcpStream, peer: IpAddr, refusal: &Reply) {
     let _ = SockRef::from(stream).send(refusal.to_string().as_bytes());
     tracing::debug!(client = session::network(peer), reply = %refusal, "turned away");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpSocket;
+
+    use super::super::fuzzing::lonely_mx;
+    use super::*;
+
+    async fn connect(source: &str, to: SocketAddr) -> BufReader<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        BufReader::new(socket.connect(to).await.unwrap())
+    }
+
+    async fn hear(client: &mut BufReader<TcpStream>) -> String {
+        let mut line = String::new();
+        client.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    #[tokio::test]
+    async fn a_session_that_panics_takes_nobody_with_it_and_leaves_its_slot() {
+        let (mx, _dir) = lonely_mx();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let run = |mx, stream, peer: IpAddr, shutdown| async move {
+            assert_ne!(peer.to_string(), "127.0.0.2", "for the test's sake");
+            session::run(mx, stream, peer, shutdown).await;
+        };
+        let serving = tokio::spawn(serve_with(run, vec![listener], mx, shutdown.clone()));
+
+        let mut neighbour = connect("127.0.0.1", address).await;
+        assert!(hear(&mut neighbour).await.starts_with("220 "));
+        for _ in 0..3 {
+            // It may have one session, so the second shows that the first has left none behind.
+            let mut panicking = connect("127.0.0.2", address).await;
+            assert_eq!(panicking.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        }
+        neighbour.write_all(b"NOOP\r\n").await.unwrap();
+        assert!(hear(&mut neighbour).await.starts_with("250 "));
+        assert!(hear(&mut connect("127.0.0.3", address).await).await.starts_with("220 "));
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
 }

@@ -37,6 +37,11 @@ const HTTP_VERBS: &[&[u8]] = &[
 /// somebody only keeps the line busy (Postfix's `smtpd_junk_command_limit`).
 const MAX_IDLE_COMMANDS: usize = 100;
 
+/// RCPTs that add nobody (named twice, deferred, one too many) without a message in between: honest
+/// clients have some, for they may have more recipients than we take (RFC 5321 §4.5.3.1.10), so it
+/// is more (Postfix's `smtpd_recipient_overshoot_limit`).
+const MAX_VAIN_RECIPIENTS: usize = 1000;
+
 /// One client's session.
 pub(super) struct Session<'a> {
     pub(super) mx: &'a Mx,
@@ -54,6 +59,8 @@ pub(super) struct Session<'a> {
     pub(super) transactions: usize,
     /// Commands that lead nowhere, since the last message.
     pub(super) idle_commands: usize,
+    /// RCPTs that added nobody, since the last message.
+    pub(super) vain_recipients: usize,
     /// The start, or the last message.
     pub(super) fruitless_since: Instant,
 }
@@ -86,6 +93,7 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
         unknown: 0,
         transactions: 0,
         idle_commands: 0,
+        vain_recipients: 0,
         fruitless_since: Instant::now(),
     };
     if session.wire.has_spoken() {
@@ -163,7 +171,7 @@ impl<'a> Session<'a> {
         if is_reached(self.mx.limits.max_unknown_recipients, self.unknown) {
             return self.say(&reply::TOO_MANY_UNKNOWN);
         }
-        if self.idle_commands >= MAX_IDLE_COMMANDS {
+        if self.idle_commands >= MAX_IDLE_COMMANDS || self.vain_recipients >= MAX_VAIN_RECIPIENTS {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
         match command {
@@ -271,7 +279,10 @@ impl<'a> Session<'a> {
         self.in_order(Verb::Rcpt)?;
         let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
         let result = match transaction.admit(path) {
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                self.vain_recipients += 1;
+                Ok(())
+            }
             Ok(Some(recipient)) => {
                 // What was answered so far must not wait for lists or the smarthost. A client that is gone
                 // is noticed when it is to be read from.
@@ -286,6 +297,7 @@ impl<'a> Session<'a> {
                 Ok(reply::RECIPIENT_OK)
             }
             Err(verdict) => {
+                self.vain_recipients += usize::from(!verdict.reply.is_permanent());
                 let Verdict { reply, reason } = self.count_unknown(verdict);
                 tracing::info!(reason, code = reply.code, client = network(self.peer), "recipient refused");
                 Err(reply)
