@@ -157,28 +157,14 @@ export function manageLink(aid, key) {
   return `${base}/manage#${aid}.${key}`;
 }
 
-/** What the operator has set: name, colour, imprint, contact, domains, the most that is granted. */
+/** What the operator has set; the most that is granted, for one. */
 export const site = fetch("/site.json").then((response) => response.json(), () => ({}));
-
-function dress({ name, accent, imprint, contact, source, url }) {
-  for (const place of document.querySelectorAll("[data-site=name]")) place.textContent = name;
-  document.title = document.title.replace("tempalias", name);
-  if (accent) {
-    html.style.setProperty("--operator", accent);
-    html.classList.add("dressed");
-  }
-  const links = { imprint, source, contact: contact && (contact.includes("@") ? `mailto:${contact}` : contact) };
-  for (const [place, href] of Object.entries(links)) {
-    const item = document.querySelector(`li[data-site=${place}]`);
-    item.hidden = !href;
-    if (href) item.querySelector("a").href = href;
-  }
-  for (const place of document.querySelectorAll("[data-origin]")) place.textContent = url ?? location.origin;
-}
 
 /** Shows what needs a script. */
 for (const part of document.querySelectorAll("[data-script]")) part.hidden = false;
 for (const link of document.querySelectorAll("nav a")) {
   if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
 }
-site.then((known) => known.name && dress(known));
+site.then(({ url }) => {
+  for (const place of document.querySelectorAll("[data-origin]")) place.textContent = url ?? location.origin;
+});

@@ -38,7 +38,7 @@ export function form(created) {
     $("forget").hidden = true;
     $("target").focus();
   });
-  site.then(offerDomains);
+  site.then(sayTheMost);
 }
 
 function recall() {
@@ -57,14 +57,9 @@ function remember(wish) {
   $("forget").hidden = !$("remember").checked;
 }
 
-function offerDomains({ domains = [], max_days: days, max_usage: uses }) {
+function sayTheMost({ max_days: days, max_usage: uses }) {
   if (days) $("days").max = days;
   if (uses) $("uses").max = uses;
-  const choice = $("domain");
-  if (!choice || domains.length < 2) return;
-  choice.append(...domains.map((domain) => new Option(domain)));
-  choice.disabled = false;
-  $("domains").hidden = false;
 }
 
 export function showEnd() {
@@ -88,7 +83,7 @@ function read() {
     if (number !== null) wish[name] = number;
   }
   if (!wish.days && !wish["max-usage"]) return mark(limits, $("limits-error"), t("limits.none"));
-  if ($("domain")?.disabled === false) wish.domain = $("domain").value;
+  if ($("domain")) wish.domain = $("domain").value;
   return wish;
 }
 

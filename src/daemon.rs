@@ -151,7 +151,7 @@ impl Daemon {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
-        descriptors::make_room(config.smtp.max_connections);
+        descriptors::make_room(config);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
         let Files { smarthost, smtp: smtp_identity, http: http_identity } = load_files(config)?;

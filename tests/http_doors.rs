@@ -1,15 +1,21 @@
-//! Page and API through the doors that the configuration opens: HTTPS, and a Unix socket.
+//! Page and API through the doors that the configuration opens, HTTPS and a Unix socket; and how many
+//! may come through them at once.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
+use socket2::{Domain, Socket, Type};
 use support::appliance::Appliance;
+use support::client::Client;
 use support::program::{run, said, succeed};
 use support::smarthost::Smarthost;
+use support::wait;
 use tempfile::TempDir;
 
 const NAME: &str = "mx.alias.test";
@@ -58,4 +64,72 @@ fn the_unix_socket_is_there_again_after_a_crash() {
     appliance.restart();
     assert_eq!(ask(), "ok\n");
     assert!(appliance.stop().success());
+}
+
+/// A connection to `server` from 127.0.0.`host`.
+fn connect_from(host: u8, server: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    socket.into()
+}
+
+/// Whether a connection from 127.0.0.`host` is answered, or else closed without a word.
+fn is_served(host: u8, server: SocketAddr) -> bool {
+    let mut stream = connect_from(host, server);
+    let mut answer = String::new();
+    // Its end may be there before our request.
+    let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    match sent.and_then(|()| stream.read_to_string(&mut answer)) {
+        Ok(_) => answer.starts_with("HTTP/1.1 200 "),
+        Err(cause) => {
+            let is_closed = matches!(cause.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+            assert!(is_closed, "{cause}");
+            false
+        }
+    }
+}
+
+fn crowd(host: u8, server: SocketAddr, size: usize) -> Vec<TcpStream> {
+    (0..size).map(|_| connect_from(host, server)).collect()
+}
+
+#[test]
+fn one_client_cannot_take_the_web_from_others() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start(&smarthost);
+    let crowd = crowd(2, appliance.http, 60);
+    wait::until("the crowd is let in as far as it may", || (!is_served(2, appliance.http)).then_some(()));
+    assert!(is_served(3, appliance.http));
+    Client::connect(appliance.smtp).expect("220");
+    drop(crowd);
+    wait::until("the crowd is gone", || is_served(2, appliance.http).then_some(()));
+}
+
+#[test]
+fn a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once() {
+    let smarthost = Smarthost::start();
+    let settings = [("http.max_connections", "60")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let before = appliance.sockets();
+    let crowds = [2, 3, 4].map(|host| crowd(host, appliance.http, 50));
+    wait::until("all places are taken", || (!is_served(5, appliance.http)).then_some(()));
+    assert!(appliance.sockets() <= before + 60, "{} and then {}", before, appliance.sockets());
+    Client::connect(appliance.smtp).expect("220");
+    assert!(!is_served(5, appliance.http));
+    assert_eq!(appliance.logged("all of http.max_connections are taken"), 1);
+    drop(crowds);
+    wait::until("the crowd is gone", || is_served(5, appliance.http).then_some(()));
+}
+
+#[test]
+fn proxies_are_no_client() {
+    let smarthost = Smarthost::start();
+    let settings = [("http.max_connections_per_ip", "2"), ("http.trusted_proxies", "[\"127.0.0.2\"]")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let _through_a_proxy = crowd(2, appliance.http, 20);
+    let _by_themselves = crowd(3, appliance.http, 3);
+    wait::until("those of a client are taken", || (!is_served(3, appliance.http)).then_some(()));
+    assert!(is_served(2, appliance.http));
 }

@@ -10,7 +10,7 @@ mod values;
 mod web;
 
 pub use load::{ConfigError, Places, load, parse};
-pub use web::{Colour, Link, Network, Origin};
+pub use web::{Colour, Link, Network, Origin, Url};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,6 +77,13 @@ pub struct Http {
     /// Proxies whose word on who the client is we take. Default: none.
     #[serde(deserialize_with = "values::list")]
     pub trusted_proxies: Vec<Network>,
+    /// Connections at the same time. Default: 1,000. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_connections: usize,
+    /// Of these, of one client that is no trusted proxy: an IPv4 address, or an IPv6 /64.
+    /// Default: 50. 0: no limit.
+    #[serde(deserialize_with = "values::whole")]
+    pub max_connections_per_ip: usize,
     /// How often a client may have an alias; after a rest a few at once. Default: 30 s. 0: no limit.
     #[serde(deserialize_with = "values::duration")]
     pub create_interval: Duration,
@@ -89,10 +96,12 @@ pub struct Http {
     pub name: String,
     /// The page's colour, `#rrggbb`. Default: our own.
     pub accent: Option<Colour>,
-    /// Where the operator says who they are: a URL. Default: nowhere.
-    pub imprint: Option<Link>,
+    /// Where the operator says who they are. Default: nowhere.
+    pub imprint: Option<Url>,
     /// How the operator is reached: a mail address or a URL. Default: postmaster of each domain.
     pub contact: Option<Link>,
+    /// Where the source code is that runs here. Default: nowhere.
+    pub source: Option<Url>,
 }
 
 impl Default for Http {
@@ -104,6 +113,8 @@ impl Default for Http {
             tls_key: None,
             public_url: None,
             trusted_proxies: vec![],
+            max_connections: 1000,
+            max_connections_per_ip: 50,
             create_interval: Duration::from_secs(30),
             rbls: vec![],
             jsonp: false,
@@ -111,6 +122,7 @@ impl Default for Http {
             accent: None,
             imprint: None,
             contact: None,
+            source: None,
         }
     }
 }

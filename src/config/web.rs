@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use poem::http::Uri;
 use serde::Deserialize;
 
+use crate::address::Mailbox;
+
 /// One address, or a network like `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
@@ -21,6 +23,11 @@ pub struct Origin(String);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Colour(String);
+
+/// The address of a page: `https://example.com/imprint`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Url(String);
 
 /// A web address, or a mail address.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -43,6 +50,13 @@ impl Origin {
 
 impl Colour {
     /// As in CSS.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Url {
+    /// As written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -95,14 +109,23 @@ impl TryFrom<String> for Colour {
     }
 }
 
+impl TryFrom<String> for Url {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match is_web(&text) {
+            true => Ok(Url(text)),
+            false => Err(format!("{text:?}: not a web address, like https://example.com/")),
+        }
+    }
+}
+
 impl TryFrom<String> for Link {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // It becomes a link on our page: nothing may get there that runs when it is clicked.
-        let is_web = text.starts_with("https://") || text.starts_with("http://");
-        let is_mail = text.parse::<crate::address::Mailbox>().is_ok();
-        match is_mail || (is_web && text.parse::<Uri>().is_ok()) {
+        let is_mail = text.parse::<Mailbox>().is_ok();
+        match is_mail || is_web(&text) {
             true => Ok(Link(text)),
             false => Err(format!("{text:?}: not a web or mail address")),
         }
@@ -113,6 +136,12 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// It becomes a link on our page: nothing may get there that runs when it is clicked.
+fn is_web(text: &str) -> bool {
+    let has_scheme = text.starts_with("https://") || text.starts_with("http://");
+    has_scheme && text.parse::<Uri>().is_ok()
 }
 
 #[cfg(test)]
@@ -151,9 +180,12 @@ mod tests {
         }
         for text in ["javascript:alert(1)", "//else.example", "data:text/html,x", "https://a b"] {
             assert!(Link::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(Url::try_from(text.to_owned()).is_err(), "{text}");
         }
         for text in ["https://example.com/imprint", "abuse@example.com"] {
             assert!(Link::try_from(text.to_owned()).is_ok(), "{text}");
         }
+        assert!(Url::try_from("http://example.com/imprint".to_owned()).is_ok());
+        assert!(Url::try_from("abuse@example.com".to_owned()).is_err());
     }
 }

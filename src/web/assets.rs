@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, IntoResponse, Request, Response};
 
 use super::negotiation;
@@ -72,6 +72,11 @@ impl Asset {
         Asset { vary: "Accept-Encoding, Accept-Language", ..self }
     }
 
+    /// One that is there for browsers only: programs get something else at the same place.
+    pub fn by_kind(self) -> Self {
+        Asset { vary: "Accept, Accept-Encoding, Accept-Language", ..self }
+    }
+
     /// The answer to `request` for this file.
     pub fn answer(&self, request: &Request) -> Response {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -86,17 +91,23 @@ impl Asset {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.keep.directive()));
-        if !self.vary.is_empty() {
-            headers.insert(header::VARY, HeaderValue::from_static(self.vary));
-        }
+        self.say_what_it_depends_on(headers);
         response
     }
 
-    /// The file as the answer to something else that failed with `status`.
-    pub fn in_place_of(&self, status: StatusCode) -> Response {
-        let mut response = self.whole(Coding::Identity);
+    /// The file as the answer to something else that failed with `status`, in a form that is
+    /// `accepted` (`Accept-Encoding`).
+    pub fn in_place_of(&self, status: StatusCode, accepted: Option<&str>) -> Response {
+        let mut response = self.whole(self.coding(accepted));
         response.set_status(status);
+        self.say_what_it_depends_on(response.headers_mut());
         response
+    }
+
+    fn say_what_it_depends_on(&self, headers: &mut HeaderMap) {
+        if !self.vary.is_empty() {
+            headers.insert(header::VARY, HeaderValue::from_static(self.vary));
+        }
     }
 
     fn whole(&self, coding: Coding) -> Response {

@@ -26,10 +26,12 @@ pub fn is_jsonp(request: &Request) -> bool {
 /// A script with the alias or the error. Its status is always 200: browsers run no other.
 pub async fn answer(request: Request, client: Client, issuer: &Issuer) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let callback = pairs.find(|(name, _)| name == "callback").map(|(_, name)| name.into_owned());
-    let Some(callback) = callback.filter(|name| is_callback(name)) else {
-        return Problem::invalid("callback must be the name of a function").into_response();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let mut callbacks = pairs.filter(|(name, _)| name == "callback").map(|(_, name)| name.into_owned());
+    let callback = match (callbacks.next(), callbacks.next()) {
+        (Some(callback), None) if is_callback(&callback) => callback,
+        (_, Some(_)) => return Problem::invalid("callback is given twice").into_response(),
+        _ => return Problem::invalid("callback must be the name of a function").into_response(),
     };
     let answer = match create(query, client, issuer).await {
         Ok(alias) => alias,

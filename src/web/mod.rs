@@ -1,6 +1,6 @@
 //! The web: page and API.
 //!
-//! `server` takes connections and bounds how long they may last; `Web` turns every request into
+//! `server` takes connections and bounds how long they may last, `room` how many there may be; `Web` turns every request into
 //! an answer: `pages` (what is in `assets/`, served by `assets`), then `form` and `jsonp`, then `api`
 //! (what may be done with aliases, `schema` being its words and `body` its strict reader), then a
 //! `problem`. Nothing is left unanswered, and every answer carries the same security headers.
@@ -16,6 +16,7 @@ mod look;
 mod negotiation;
 mod pages;
 mod problem;
+mod room;
 mod schema;
 mod server;
 
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
-use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::uri::{Authority, Scheme};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
@@ -32,6 +33,7 @@ use crate::config::{Config, Http};
 use crate::ledger::Ledger;
 use client::{Client, Way};
 use issuer::Issuer;
+use look::Look;
 use pages::Pages;
 use problem::Problem;
 pub use server::{Doors, serve};
@@ -85,7 +87,7 @@ impl Web {
     ) -> Self {
         let panicked = CatchPanic::new().with_handler(|_| Problem::server_error());
         let routes = routes.with(panicked).map_to_response().boxed();
-        let pages = Pages::assemble(look::document(config));
+        let pages = Pages::assemble(&Look(config));
         Web { pages, issuer, routes, config: config.http.clone() }
     }
 
@@ -99,17 +101,7 @@ impl Web {
             request.set_method(Method::GET); // the server leaves the body out by itself
         }
         request.set_data(client);
-        let mut response = match self.pages.find(&request) {
-            Some(response) => response,
-            None if asked.is_preflight() => StatusCode::NO_CONTENT.into_response(),
-            None => match tokio::time::timeout(ANSWER_WITHIN, self.work(request, client)).await {
-                Ok(response) => self.in_our_words(&asked, response),
-                Err(_) => {
-                    tracing::warn!("a web request took too long and was given up");
-                    Problem::unavailable().into_response()
-                }
-            },
-        };
+        let mut response = self.respond(request, &asked, client).await;
         let headers = response.headers_mut();
         if asked.may_come_from_other_sites() {
             allow_other_sites(headers);
@@ -129,12 +121,33 @@ impl Web {
         response
     }
 
+    /// The answer, without what all answers have in common.
+    async fn respond(&self, request: Request, asked: &Asked, client: Client) -> Response {
+        if !asked.names_its_host {
+            return Problem::invalid("an HTTP/1.1 request has one Host field, with a name and a port")
+                .into_response();
+        }
+        if let Some(response) = self.pages.find(&request) {
+            return response;
+        }
+        if asked.is_preflight() {
+            return StatusCode::NO_CONTENT.into_response();
+        }
+        match tokio::time::timeout(ANSWER_WITHIN, self.work(request, asked, client)).await {
+            Ok(response) => self.in_our_words(asked, response),
+            Err(_) => {
+                tracing::warn!("a web request took too long and was given up");
+                Problem::unavailable().into_response()
+            }
+        }
+    }
+
     /// What is not a file.
-    async fn work(&self, request: Request, client: Client) -> Response {
+    async fn work(&self, request: Request, asked: &Asked, client: Client) -> Response {
         if form::is_form(&request) {
             let ours = self.config.public_url.as_ref();
             form::answer(request, client, &self.issuer, &self.pages, ours).await
-        } else if self.config.jsonp && jsonp::is_jsonp(&request) {
+        } else if self.config.jsonp && asked.method == Method::GET && jsonp::is_jsonp(&request) {
             jsonp::answer(request, client, &self.issuer).await
         } else {
             self.routes.get_response(request).await
@@ -157,7 +170,7 @@ impl Web {
                 Problem::invalid("the request is malformed").into_response()
             }
             _ if status.is_server_error() => Problem::server_error().into_response(),
-            _ if asked.prefers_html => self.pages.not_found(asked.language),
+            _ if asked.prefers_html => self.pages.not_found(asked.language, asked.accepted.as_deref()),
             _ => Problem::not_found().into_response(),
         }
     }
@@ -169,6 +182,9 @@ struct Asked {
     path: String,
     language: &'static str,
     prefers_html: bool,
+    /// `Accept-Encoding`.
+    accepted: Option<String>,
+    names_its_host: bool,
 }
 
 impl Asked {
@@ -180,7 +196,7 @@ impl Asked {
     /// The bookmarklet's window hands its alias back to the page that opened it, which a policy of
     /// ours would cut off. It shows nothing without a click of the visitor's.
     fn is_opened_by_other_sites(&self) -> bool {
-        self.path.rsplit('/').next() == Some("fill")
+        pages::is_place_of("fill", &self.path)
     }
 
     fn is_preflight(&self) -> bool {
@@ -204,7 +220,21 @@ impl From<&Request> for Asked {
             path: request.uri().path().to_owned(),
             language: pages::language_of(request),
             prefers_html: request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
+            accepted: request.header(header::ACCEPT_ENCODING).map(str::to_owned),
+            names_its_host: names_its_host(request),
         }
+    }
+}
+
+/// RFC 9112 §3.2: HTTP/1.1 knows no request without its `Host`, and none with two.
+fn names_its_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host
+            .to_str()
+            .is_ok_and(|host| host.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'))),
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | in `assets/` | what becomes of it |
 //! |---|---|
-//! | `pages/NAME.html`, or `NAME.en.html` and `NAME.de.html` for long texts | set into `layout.html`; `{{key}}` is replaced from the language's catalogue |
+//! | `pages/NAME.html`, or `NAME.en.html` and `NAME.de.html` for long texts | set into `layout.html`; `{{key}}` is replaced from the operator's look or the language's catalogue; a line that begins with `{{?key}}` is there only when the operator has set that |
 //! | `messages/LANGUAGE.json` | `page`: for those keys; `script`: served as it is, for the scripts |
 //! | other files | served under a name that holds a hash of the content; `"/style.css"` in a page, style or script becomes that name |
 //!
@@ -14,10 +14,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use data_encoding::HEXLOWER;
 use poem::http::{StatusCode, header};
-use poem::{Request, Response};
+use poem::web::Redirect;
+use poem::{IntoResponse, Request, Response};
 use rust_embed::Embed;
 
 use super::assets::{Asset, Keep, sha256};
+use super::look::Look;
 use super::negotiation;
 
 /// The languages of the catalogues; the first is for everybody else.
@@ -61,11 +63,11 @@ struct Catalogue {
 struct Names(BTreeMap<String, String>);
 
 impl Pages {
-    /// Puts everything together; `look` is what the operator has set, for the scripts.
+    /// Puts everything together, with the operator's `look`.
     ///
     /// # Panics
     /// When a page uses a text or a file that is not there; every one is used by tests.
-    pub fn assemble(look: String) -> Self {
+    pub fn assemble(look: &Look) -> Self {
         let mut pages = Pages {
             files: HashMap::new(),
             pages: HashMap::new(),
@@ -73,12 +75,18 @@ impl Pages {
             answers: HashMap::new(),
             texts: HashMap::new(),
         };
-        pages.files.insert(LOOK.to_owned(), Asset::new(LOOK, look.into_bytes(), Keep::AskAgain));
+        pages.files.insert(LOOK.to_owned(), Asset::new(LOOK, look.document().into_bytes(), Keep::AskAgain));
         let mut names = Names::default();
         let mut sources: BTreeMap<String, Vec<u8>> = Files::iter()
             .filter(|path| is_served(path))
             .map(|path| (path.to_string(), read(&path)))
             .collect();
+        let mut dress = |name: &str, put_on: &dyn Fn(&[u8]) -> Vec<u8>| {
+            let source = sources.get_mut(name).expect("it is among the assets");
+            *source = put_on(source);
+        };
+        dress("style.css", &|plain| [plain, look.style().as_bytes()].concat());
+        dress("manifest.webmanifest", &|plain| look.manifest(plain));
         let catalogues = LANGUAGES.map(|language| {
             let (catalogue, script) = Catalogue::read(language);
             let texts = serde_json::to_vec(&script).expect("texts are JSON");
@@ -91,7 +99,7 @@ impl Pages {
         }
         for catalogue in &catalogues {
             for page in page_names() {
-                pages.add(&page, catalogue, &names);
+                pages.add(&page, catalogue, &names, look);
             }
         }
         pages
@@ -100,6 +108,9 @@ impl Pages {
     /// The answer to `request`, if there is a file or page at its path.
     pub fn find(&self, request: &Request) -> Option<Response> {
         let path = request.uri().path();
+        if LANGUAGES.iter().any(|language| path.strip_prefix('/') == Some(language)) {
+            return Some(Redirect::permanent(format!("{path}/")).into_response());
+        }
         if let Some(file) = self.files.get(path) {
             return Some(file.answer(request));
         }
@@ -108,10 +119,10 @@ impl Pages {
         Some(asset.answer(request))
     }
 
-    /// What a browser sees where nothing is.
-    pub fn not_found(&self, language: &str) -> Response {
+    /// What a browser sees where nothing is, in a form that it has `accepted` (`Accept-Encoding`).
+    pub fn not_found(&self, language: &str, accepted: Option<&str>) -> Response {
         let page = self.not_found.get(language).expect("there is one in every language");
-        page.in_place_of(StatusCode::NOT_FOUND)
+        page.in_place_of(StatusCode::NOT_FOUND, accepted)
     }
 
     /// The page `name`, one of [`ANSWERS`], with `values` in place of `{{=name}}`.
@@ -128,19 +139,19 @@ impl Pages {
         self.texts.get(language).and_then(|texts| texts.get(sentence)).map_or(sentence, String::as_str)
     }
 
-    fn add(&mut self, page: &str, catalogue: &Catalogue, names: &Names) {
+    fn add(&mut self, page: &str, catalogue: &Catalogue, names: &Names, look: &Look) {
         let language = catalogue.language;
         if let Some(answer) = ANSWERS.into_iter().find(|answer| *answer == page) {
-            let html = catalogue.fill(page, "", names);
+            let html = catalogue.fill(page, "", names, look);
             if answer == "not-found" {
                 let asset = Asset::new("not-found.html", html.clone().into_bytes(), Keep::AskAgain);
-                self.not_found.insert(language, asset);
+                self.not_found.insert(language, asset.by_kind());
             }
             self.answers.insert((answer, language), html);
             return;
         }
         let asset = |base: &str| {
-            let html = catalogue.fill(page, base, names);
+            let html = catalogue.fill(page, base, names, look);
             Asset::new("page.html", html.into_bytes(), Keep::AskAgain)
         };
         let negotiated = self.pages.entry(place(page, "")).or_default();
@@ -161,19 +172,22 @@ impl Catalogue {
     }
 
     /// The whole page `name`, whose links begin with `base`.
-    fn fill(&self, name: &str, base: &str, names: &Names) -> String {
+    fn fill(&self, name: &str, base: &str, names: &Names, look: &Look) -> String {
         let own = format!("pages/{name}.{}.html", self.language);
         let shared = format!("pages/{name}.html");
         let content = Files::get(&own).map_or_else(|| text(&shared), |_| text(&own));
         let layout = text(LAYOUT).replace("{{content}}", &content);
         let path = if ANSWERS.contains(&name) { "/".to_owned() } else { place(name, "") };
+        let layout = what_is_set(&layout, look);
         let html = replace(&layout, "{{", |key| match key {
             "lang" => self.language.to_owned(),
             "base" => base.to_owned(),
             "path" => path.clone(),
             "page" => name.to_owned(),
             _ if key.starts_with('=') => format!("{{{{{key}}}}}"),
-            _ => escape(self.text(name, key)),
+            _ => {
+                look.html(key).unwrap_or_else(|| escape(&self.text(name, key).replace("{site}", look.name())))
+            }
         });
         names.apply(&html)
     }
@@ -232,6 +246,11 @@ pub fn language_of(request: &Request) -> &'static str {
     negotiation::preferred(list, &LANGUAGES).unwrap_or(LANGUAGES[0])
 }
 
+/// Whether `path` is that of `page`, in whatever language.
+pub fn is_place_of(page: &str, path: &str) -> bool {
+    path == place(page, "") || LANGUAGES.iter().any(|language| path == place(page, &format!("/{language}")))
+}
+
 /// Text as HTML, also between double quotes.
 pub fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
@@ -242,6 +261,7 @@ pub fn escape(text: &str) -> String {
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
+            '{' => html.push_str("&#123;"), // or it could pass for a key that is yet to be filled in
             other => html.push(other),
         }
     }
@@ -254,6 +274,16 @@ fn place(page: &str, base: &str) -> String {
         "index" => format!("{base}/"),
         _ => format!("{base}/{page}"),
     }
+}
+
+/// `html` without the lines for what the operator has not set.
+fn what_is_set(html: &str, look: &Look) -> String {
+    let kept = html.lines().filter_map(|line| {
+        let Some(conditional) = line.strip_prefix("{{?") else { return Some(line) };
+        let (key, line) = conditional.split_once("}}").expect("what is opened is closed");
+        look.html(key).map(|_| line)
+    });
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// As scripts, styles and pages name a file.

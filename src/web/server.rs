@@ -7,10 +7,10 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Web;
+use super::room::{Place, Room};
+use crate::throttle::Full;
 use crate::tls::Identity;
 
 /// For the head of a request, and between two requests.
@@ -50,6 +52,9 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: out of descriptors, usually.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// The log hears of each trouble with accepting no more often than this.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 /// Where requests come in.
 #[derive(Default)]
 pub struct Doors {
@@ -73,16 +78,29 @@ struct Peer {
 #[derive(Clone)]
 struct House {
     web: Arc<Web>,
+    room: Arc<Room>,
     connections: TaskTracker,
     shutdown: CancellationToken,
 }
+
+/// Takes connections from one listener.
+struct Porter {
+    house: House,
+    failed: Complaint,
+    full: Complaint,
+}
+
+/// When something that may go on and on was logged last.
+#[derive(Default)]
+struct Complaint(Option<Instant>);
 
 /// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
 ///
 /// After `shutdown` requests that have begun are still answered; a client that dawdles over its
 /// request or answer is cut as always. The caller may bound it more tightly.
 pub async fn serve(doors: Doors, web: Arc<Web>, shutdown: CancellationToken) {
-    let house = House { web, connections: TaskTracker::new(), shutdown };
+    let room = Arc::new(Room::new(&web.config));
+    let house = House { web, room, connections: TaskTracker::new(), shutdown };
     let mut open = JoinSet::new();
     open.spawn(house.web.issuer.lists().clone().watch(house.shutdown.clone()));
     for listener in doors.tcp {
@@ -97,39 +115,83 @@ pub async fn serve(doors: Doors, web: Arc<Web>, shutdown: CancellationToken) {
 }
 
 async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: House) {
-    while let Some((stream, peer)) = house.accepted(|| listener.accept()).await {
+    let mut porter = Porter::new(&house);
+    while let Some((stream, peer)) = porter.accepted(|| listener.accept()).await {
+        let Some(place) = porter.place(Some(peer.ip())) else { continue };
         let (guests, identity) = (house.clone(), identity.clone());
         let stay = async move { guests.welcome(stream, peer, identity).await };
-        house.connections.spawn(timeout(CUT_AFTER, stay));
+        house.admit(stay, place);
     }
 }
 
 async fn accept_unix(listener: UnixListener, house: House) {
-    while let Some((stream, _)) = house.accepted(|| listener.accept()).await {
+    let mut porter = Porter::new(&house);
+    while let Some((stream, _)) = porter.accepted(|| listener.accept()).await {
+        let Some(place) = porter.place(None) else { continue };
         let unnamed = || Addr::custom("unix", "");
         let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP };
         let guests = house.clone();
         let stay = async move { guests.converse(stream, peer).await };
-        house.connections.spawn(timeout(CUT_AFTER, stay));
+        house.admit(stay, place);
     }
 }
 
-impl House {
+impl Porter {
+    fn new(house: &House) -> Self {
+        Porter { house: house.clone(), failed: Complaint::default(), full: Complaint::default() }
+    }
+
     /// The next connection; none when it is time to close.
-    async fn accepted<T, F: Future<Output = io::Result<T>>>(&self, accept: impl Fn() -> F) -> Option<T> {
+    async fn accepted<T, F: Future<Output = io::Result<T>>>(&mut self, accept: impl Fn() -> F) -> Option<T> {
         loop {
             let accepted = tokio::select! {
                 accepted = accept() => accepted,
-                () = self.shutdown.cancelled() => return None,
+                () = self.house.shutdown.cancelled() => return None,
             };
             match accepted {
                 Ok(connection) => return Some(connection),
                 Err(cause) => {
-                    tracing::warn!(%cause, "a web connection could not be accepted");
+                    if self.failed.is_due() {
+                        tracing::warn!(%cause, "web connections cannot be accepted");
+                    }
                     sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             }
         }
+    }
+
+    /// A place for the connection from `peer`. Without one it is closed at once, unheard: before its
+    /// request, and perhaps TLS, an answer would be no answer.
+    fn place(&mut self, peer: Option<IpAddr>) -> Option<Place> {
+        match self.house.room.take(peer) {
+            Ok(place) => return Some(place),
+            Err(Full::ForAll) if self.full.is_due() => {
+                tracing::warn!("all of http.max_connections are taken; further ones are closed");
+            }
+            Err(full) => tracing::debug!(?full, "a web connection was closed at once"),
+        }
+        None
+    }
+}
+
+impl Complaint {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+impl House {
+    /// Holds `place` for the time of `stay`, and cuts it off when it is too long.
+    fn admit(&self, stay: impl Future<Output = ()> + Send + 'static, place: Place) {
+        self.connections.spawn(async move {
+            // A client that dawdles is not worth a word.
+            let _ = timeout(CUT_AFTER, stay).await;
+            drop(place);
+        });
     }
 
     /// A connection from the network: TLS first, if we have a certificate.

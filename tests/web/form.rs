@@ -120,6 +120,25 @@ fn jsonp_says_what_is_wrong_with_status_200_and_only_to_a_function() {
         let answer = site.get(&format!("/aliases?callback={callback}&{FORM}"));
         answer.problem(400, "invalid-data");
     }
+    for twice in ["callback=f&callback=g", "callback=f&callback=f", "callback=f&callback="] {
+        let why = site.get(&format!("/aliases?{twice}&{FORM}")).problem(400, "invalid-data");
+        assert_eq!(why, "Callback is given twice.");
+    }
     site.get(&format!("/aliases?{FORM}")).problem(400, "invalid-data");
     site.get("/aliases").problem(405, "method-not-allowed");
+}
+
+#[test]
+fn jsonp_creates_nothing_by_head() {
+    let site = Site::configured(|config| {
+        config.http.jsonp = true;
+        config.http.create_interval = std::time::Duration::from_secs(3600);
+    });
+    let script = format!("/aliases?callback=f&{FORM}");
+    for _ in 0..10 {
+        assert_eq!(site.request("HEAD", &script, &[], None).status, 405);
+    }
+    for _ in 0..3 {
+        assert!(site.get(&script).body.contains("updatekey"), "HEAD has been counted as an alias");
+    }
 }

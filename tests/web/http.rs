@@ -162,7 +162,10 @@ fn a_thousand_idle_connections_do_not_keep_anybody_out() {
     // Both ends are in this process.
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
-    let site = Site::start();
+    let site = Site::configured(|config| {
+        config.http.max_connections = 1010;
+        config.http.max_connections_per_ip = 0;
+    });
     let idle: Vec<_> = (0..1000).map(|_| site.connect()).collect();
     assert_eq!(site.get("/healthz").status, 200);
     assert_eq!(site.post(&json!({"target": TARGET, "days": 1}).to_string()).status, 201);
@@ -182,9 +185,69 @@ fn heads_without_end_are_refused() {
         let _ = stream.write_all(head.as_bytes());
         let mut said = Vec::new();
         let _ = stream.read_to_end(&mut said);
-        let said = String::from_utf8_lossy(&said);
-        let status = said.split(' ').nth(1).unwrap_or_default();
-        assert!(["400", "414", "431"].contains(&status), "{said:?}");
+        assert_bare(&String::from_utf8_lossy(&said));
     }
     assert_eq!(site.get("/healthz").status, 200);
+}
+
+#[test]
+fn what_is_no_request_is_refused_in_bare_words() {
+    let site = Site::start();
+    for head in [
+        "BROKEN\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        "GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: two\r\n\r\n",
+        "\0\r\n\r\n",
+    ] {
+        let mut stream = site.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert_bare(&said);
+    }
+}
+
+/// docs/api.md: hyper answers such a head by itself, and hangs up. There is no content, so there is
+/// nothing that a browser could take for a page.
+#[track_caller]
+fn assert_bare(said: &str) {
+    let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {said:?}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+    assert!(["400", "414", "431"].contains(&status), "{said:?}");
+    let names: Vec<_> = lines.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!((names.as_slice(), body), (&["connection", "content-length", "date"][..], ""), "{said:?}");
+}
+
+#[test]
+fn a_request_names_its_host_once() {
+    let site = Site::start();
+    let ask = |hosts: &str, version: &str| {
+        site.raw(format!("GET /healthz HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n").as_bytes())
+    };
+    for hosts in
+        ["", "Host: a\r\nHost: a\r\n", "Host: a b\r\n", "Host:\r\n", "Host: a/b\r\n", "Host: u@a\r\n"]
+    {
+        let answer = ask(hosts, "1.1");
+        answer.problem(400, "invalid-data");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    for host in ["a.example", "a.example:8080", "[::1]:80", "192.0.2.1", "under_score"] {
+        assert_eq!(ask(&format!("Host: {host}\r\n"), "1.1").status, 200, "{host}");
+    }
+    assert_eq!(ask("", "1.0").status, 200, "HTTP/1.0 had no hosts");
+    assert_eq!(ask("Host: a\r\nHost: b\r\n", "1.0").status, 400);
+}
+
+#[test]
+fn only_the_window_of_the_bookmarklet_can_speak_to_who_opened_it() {
+    let site = Site::start();
+    let policy = |path: &str| site.get(path).header("cross-origin-opener-policy").to_owned();
+    for path in ["/fill", "/de/fill", "/en/fill"] {
+        assert_eq!(policy(path), "unsafe-none", "{path}");
+    }
+    for path in ["/", "/fr/fill", "/aliases/fill", "/de/de/fill", "/fill/", "//fill"] {
+        assert_eq!(policy(path), "same-origin", "{path}");
+    }
 }

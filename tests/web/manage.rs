@@ -162,3 +162,31 @@ fn a_revoked_alias_is_gone() {
     site.manage("GET", aid, key, None).problem(404, "not-found");
     assert_eq!(site.ledger.lookup(&aid.parse().unwrap()).unwrap(), None);
 }
+
+/// docs/api.md: a body is read before the key is looked at.
+#[test]
+fn a_body_that_is_no_good_is_refused_alike_whoever_sends_it() {
+    let site = Site::start();
+    let alias = site.create(json!({"target": TARGET, "days": 3}));
+    let (aid, key) = (alias["aid"].as_str().unwrap(), alias["updatekey"].as_str().unwrap());
+    let large = format!("{{\"days\": 1{}}}", " ".repeat(1024));
+    for (body, kind, status) in [
+        ("{", "application/json", 400),
+        ("{\"days\": 0}", "application/json", 400),
+        ("{\"else\": 1}", "application/json", 400),
+        (large.as_str(), "application/json", 413),
+        ("{\"days\": 1}", "text/plain", 415),
+    ] {
+        let ask = |aid: &str, key: &str| {
+            let bearer = format!("Bearer {key}");
+            let headers = [("Authorization", bearer.as_str()), ("Content-Type", kind)];
+            let mut answer = site.request("PATCH", &format!("/aliases/{aid}"), &headers, Some(body));
+            answer.headers.remove("date");
+            answer
+        };
+        let unknown = ask("zzzzzzzz", "x");
+        assert_eq!(unknown.status, status, "{unknown:?}");
+        assert_eq!(ask(aid, "x"), unknown, "{body}: with a wrong key");
+        assert_eq!(ask(aid, key), unknown, "{body}: with the right one");
+    }
+}

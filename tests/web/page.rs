@@ -296,6 +296,7 @@ fn the_operators_look_is_a_small_document() {
         config.http.accent = Some("#0a7d5a".to_owned().try_into().unwrap());
         config.http.imprint = Some("https://example.com/imprint".to_owned().try_into().unwrap());
         config.http.contact = Some("abuse@example.com".to_owned().try_into().unwrap());
+        config.http.source = Some("https://example.com/source".to_owned().try_into().unwrap());
         config.aliases.max_days = 7;
     });
     let look = site.get("/site.json").json();
@@ -304,10 +305,60 @@ fn the_operators_look_is_a_small_document() {
         ("accent", "#0a7d5a"),
         ("imprint", "https://example.com/imprint"),
         ("contact", "abuse@example.com"),
+        ("source", "https://example.com/source"),
     ] {
         assert_eq!(look[key], value);
     }
     assert_eq!(look["max_days"], 7);
+}
+
+#[test]
+fn the_operators_look_needs_no_script_and_cannot_break_a_page() {
+    let plain = Site::start();
+    for path in PAGES {
+        let page = plain.get(path).body;
+        assert!(page.contains("<span>tempalias</span>") && page.contains("class=\"plain\""), "{path}");
+        for link in ["mailto:", "rel=\"external\"", "{{"] {
+            assert!(!page.contains(link), "{path} has {link} though nothing is set");
+        }
+    }
+    let site = Site::configured(|config| {
+        config.http.name = "<i>\"A\" & {{=why}} {{B".into();
+        config.http.accent = Some("#0a7d5a".to_owned().try_into().unwrap());
+        config.http.imprint = Some("https://example.com/\"?a&b='".to_owned().try_into().unwrap());
+        config.http.contact = Some("we&you@example.com".to_owned().try_into().unwrap());
+        config.http.source = Some("https://example.com/source".to_owned().try_into().unwrap());
+        config.http.public_url = Some("https://alias.example".to_owned().try_into().unwrap());
+    });
+    let answers = [site.submit("target=hidden.person@mailbox.example&days=1", &[]), site.submit("", &[])];
+    let answers = answers.into_iter().map(|answer| answer.body).chain([lost(&site, "de")]);
+    for page in PAGES.map(|path| site.get(path).body).into_iter().chain(answers) {
+        for expected in [
+            "<span>&lt;i&gt;&quot;A&quot; &amp; &#123;&#123;=why}} &#123;&#123;B</span>",
+            "href=\"https://example.com/&quot;?a&amp;b=&#39;\"",
+            "href=\"mailto:we%26you@example.com\"",
+            "href=\"https://example.com/source\"",
+            "class=\"dressed\"",
+        ] {
+            assert!(page.contains(expected), "no {expected} in {page}");
+        }
+        assert!(!page.contains("<i>"));
+        let title = page.split("<title>").nth(1).unwrap().split("</title>").next().unwrap();
+        assert!(title.contains("&lt;i&gt;"), "{title}");
+    }
+    assert!(site.get("/about").body.matches("https://example.com/source").count() > 1);
+    assert!(site.get("/plugins").body.contains("https://alias.example</span>/aliases"));
+    let style = site.parts("/").into_iter().find(|part| part.ends_with(".css")).unwrap();
+    assert!(site.get(&style).body.contains("--operator: #0a7d5a;"));
+    assert_eq!(site.get("/manifest.webmanifest").json()["name"], "<i>\"A\" & {{=why}} {{B");
+}
+
+#[test]
+fn who_has_several_domains_offers_them_also_without_a_script() {
+    let page = Site::start().get("/").body;
+    assert!(page.contains("<option>demo.test</option><option>second.test</option>"), "{page}");
+    let alone = Site::configured(|config| config.domains.truncate(1)).get("/").body;
+    assert!(!alone.contains("<select"));
 }
 
 #[test]
@@ -321,7 +372,25 @@ fn where_nothing_is_browsers_see_a_page_and_programs_json() {
         let page = site.request("GET", path, &[("Accept", accept)], None);
         assert_eq!((page.status, page.header("content-type")), (404, "text/html; charset=utf-8"), "{path}");
         assert!(page.body.contains("<h1"), "{page:?}");
+        let coded = site.request("GET", path, &[("Accept", accept), ("Accept-Encoding", "gzip, br")], None);
+        assert_eq!((coded.status, coded.header("content-encoding")), (404, "br"), "{path}");
+        assert!(coded.octets.len() < page.octets.len() / 2);
+        for answer in [page, coded] {
+            assert_eq!(answer.header("vary"), "Accept, Accept-Encoding, Accept-Language", "{path}");
+        }
     }
+}
+
+#[test]
+fn a_language_without_its_slash_is_where_it_should_be() {
+    let site = Site::start();
+    for language in ["de", "en"] {
+        let answer = site.get(&format!("/{language}"));
+        assert_eq!((answer.status, answer.header("location")), (308, format!("/{language}/").as_str()));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    site.get("/fr").problem(404, "not-found");
+    site.get("//de").problem(404, "not-found");
 }
 
 #[test]

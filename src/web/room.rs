@@ -1,0 +1,87 @@
+//! How many connections there may be at once. Each takes a descriptor, and the MX must not run out
+//! of them because of the page.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Http, Network};
+use crate::throttle::{Full, Slot, Slots};
+
+/// Room for connections.
+pub struct Room {
+    all: Arc<Slots>,
+    of_clients: Arc<Slots>,
+    /// Behind a proxy are many clients, so it is none.
+    proxies: Vec<Network>,
+}
+
+/// The place of a connection; free again when it is dropped.
+pub struct Place {
+    _among_all: Slot,
+    _of_client: Option<Slot>,
+}
+
+impl Room {
+    /// As much as `config` grants.
+    pub fn new(config: &Http) -> Self {
+        Room {
+            all: Slots::new(config.max_connections, 0),
+            of_clients: Slots::new(0, config.max_connections_per_ip),
+            proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// A place for a connection from `peer`; none: from a Unix socket, and so from a proxy.
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub fn take(&self, peer: Option<IpAddr>) -> Result<Place, Full> {
+        let is_client = |ip: &IpAddr| !self.proxies.iter().any(|proxy| proxy.contains(*ip));
+        // A client that has its share is told so also when there is no room for anybody.
+        let of_client = peer.filter(is_client).map(|ip| self.of_clients.take(ip.into())).transpose()?;
+        let among_all = self.all.take(peer.unwrap_or(IpAddr::from([0, 0, 0, 0])).into())?;
+        Ok(Place { _among_all: among_all, _of_client: of_client })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(max_connections: usize, max_connections_per_ip: usize) -> Room {
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        Room::new(&Http { max_connections, max_connections_per_ip, trusted_proxies, ..Http::default() })
+    }
+
+    fn take(room: &Room, peer: &str) -> Result<Place, Full> {
+        room.take(peer.parse().ok())
+    }
+
+    #[test]
+    fn a_client_has_its_share_and_all_have_theirs() {
+        let room = room(3, 2);
+        let first = take(&room, "192.0.2.1").unwrap();
+        let _second = take(&room, "::ffff:192.0.2.1").unwrap();
+        assert_eq!(take(&room, "192.0.2.1").err(), Some(Full::ForClient));
+        let _other = take(&room, "192.0.2.2").unwrap();
+        assert_eq!(take(&room, "192.0.2.2").err(), Some(Full::ForAll));
+        assert_eq!(take(&room, "192.0.2.3").err(), Some(Full::ForAll), "what was refused holds nothing");
+        drop(first);
+        assert!(take(&room, "192.0.2.3").is_ok());
+    }
+
+    #[test]
+    fn proxies_have_no_share_but_count_among_all() {
+        let room = room(4, 1);
+        let _proxies: Vec<_> =
+            ["10.0.0.1", "10.0.0.1", "socket", "socket"].map(|peer| take(&room, peer).unwrap()).into();
+        assert_eq!(take(&room, "10.0.0.1").err(), Some(Full::ForAll));
+    }
+
+    #[test]
+    fn a_limit_of_0_is_none() {
+        let room = room(0, 0);
+        let places: Vec<_> = (0..2000).map(|_| take(&room, "192.0.2.1").unwrap()).collect();
+        assert_eq!(places.len(), 2000);
+    }
+}
