@@ -18,6 +18,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::phrase::Phrase;
 use super::problem::Problem;
 use crate::clock::{self, Timestamp};
 
@@ -97,11 +98,10 @@ impl Fields {
         let text = str::from_utf8(octets).map_err(|_| Problem::invalid("the body is not valid UTF-8"))?;
         let fields: Fields = serde_json::from_str(text).map_err(|cause| match cause.classify() {
             Category::Data => Problem::invalid("the body must be a JSON object"),
-            _ => Problem::invalid(format!(
-                "the body is not valid JSON (line {}, column {})",
-                cause.line(),
-                cause.column()
-            )),
+            _ => {
+                let why = Phrase::new("the body is not valid JSON (line {line}, column {column})");
+                Problem::invalid(why.with("line", cause.line()).with("column", cause.column()))
+            }
         })?;
         fields.check(known)?;
         Ok(fields)
@@ -127,12 +127,14 @@ impl Fields {
     fn check(&self, known: &[&str]) -> Result<(), Problem> {
         for (index, (name, _)) in self.0.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let name = if looks_like_a_name(name) { format!(" {name}") } else { String::new() };
-                let known = known.join(", ");
-                return Err(Problem::invalid(format!("unknown field{name}; known are {known}")));
+                let why = match looks_like_a_name(name) {
+                    true => Phrase::new("unknown field {field}; known are {known}").with("field", name),
+                    false => Phrase::new("unknown field; known are {known}"),
+                };
+                return Err(Problem::invalid(why.with("known", known.join(", "))));
             }
             if self.0[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Problem::invalid(format!("{name} is given twice")));
+                return Err(of_field("{field} is given twice", name));
             }
         }
         Ok(())
@@ -148,7 +150,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Problem::invalid(format!("{name} must be a string"))),
+            Some(_) => Err(of_field("{field} must be a string", name)),
         }
     }
 
@@ -158,11 +160,11 @@ impl Fields {
         let integer = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
         match integer.map(u32::try_from) {
             Some(Ok(count)) if count > 0 => Ok(Some(count)),
-            Some(Err(_)) if integer > Some(0) => Err(Problem::invalid(format!("{name} is far too large"))),
-            Some(_) => Err(Problem::invalid(format!("{name} must be at least 1"))),
-            None => Err(Problem::invalid(format!(
-                "{name} must be a whole number, without quotes, fraction or exponent"
-            ))),
+            Some(Err(_)) if integer > Some(0) => Err(of_field("{field} is far too large", name)),
+            Some(_) => Err(of_field("{field} must be at least 1", name)),
+            None => {
+                Err(of_field("{field} must be a whole number, without quotes, fraction or exponent", name))
+            }
         }
     }
 
@@ -170,8 +172,8 @@ impl Fields {
     pub fn instant(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let instant = value.as_str().and_then(|text| text.parse().ok()).map(clock::floor);
-        let wanted = || format!("{name} must be an instant with its offset, like 2030-12-31T18:00:00Z");
-        instant.map(Some).ok_or_else(|| Problem::invalid(wanted()))
+        let wanted = "{field} must be an instant with its offset, like 2030-12-31T18:00:00Z";
+        instant.map(Some).ok_or_else(|| of_field(wanted, name))
     }
 
     /// `true` or `false`.
@@ -179,7 +181,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(Problem::invalid(format!("{name} must be true or false"))),
+            Some(_) => Err(of_field("{field} must be true or false", name)),
         }
     }
 }
@@ -206,6 +208,10 @@ impl<'de> Deserialize<'de> for Fields {
 
         deserializer.deserialize_map(Members)
     }
+}
+
+fn of_field(pattern: &'static str, name: &str) -> Problem {
+    Problem::invalid(Phrase::new(pattern).with("field", name))
 }
 
 fn looks_like_a_name(text: &str) -> bool {

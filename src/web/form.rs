@@ -41,16 +41,19 @@ pub async fn answer(
     match submit(&request, &mut body, client, issuer, ours).await {
         Ok(alias) => page(StatusCode::CREATED, created(&alias, language, pages)),
         Err(problem) if !wants_page => problem.into_response(),
-        Err(problem) => {
-            let why = pages.translated(language, problem.description());
-            let page_text = pages.answer("refused", language, &[("why", why)]);
-            let mut response = page(problem.status(), page_text);
-            if let Some(when) = problem.into_response().headers().get(header::RETRY_AFTER) {
-                response.headers_mut().insert(header::RETRY_AFTER, when.clone());
-            }
-            response
-        }
+        Err(problem) => refused(&problem, language, pages),
     }
+}
+
+/// A page that says what is wrong, in the visitor's words.
+pub fn refused(problem: &Problem, language: &'static str, pages: &Pages) -> Response {
+    let why = problem.phrase().translated(|key| pages.text(language, key));
+    let html = pages.answer("refused", language, &[("why", &why)]);
+    let mut response = page(problem.status(), html);
+    if let Some(seconds) = problem.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 async fn submit(

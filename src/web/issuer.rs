@@ -1,6 +1,7 @@
 //! Handing out aliases: what the API, the form without a script and JSONP have in common.
 
 use super::client::Client;
+use super::phrase::Phrase;
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
 use crate::address::{Domain, Mailbox};
@@ -89,9 +90,8 @@ impl Issuer {
 
     fn repeatable(&self, key: &str, request: &AliasRequest) -> Result<Repeatable, Problem> {
         if !(1..=MAX_ONCE).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Problem::invalid(format!(
-                "Idempotency-Key must be 1 to {MAX_ONCE} visible ASCII characters"
-            )));
+            let why = Phrase::new("Idempotency-Key must be 1 to {most} visible ASCII characters");
+            return Err(Problem::invalid(why.with("most", MAX_ONCE)));
         }
         Ok(self.ledger.repeatable(key, &request.fingerprint()))
     }
@@ -112,7 +112,9 @@ impl Issuer {
         let wanted = wanted.parse().ok();
         self.domains.iter().find(|&ours| Some(ours) == wanted.as_ref()).cloned().ok_or_else(|| {
             let ours: Vec<_> = self.domains.iter().map(Domain::as_str).collect();
-            Problem::invalid(format!("domain must be one of ours: {}", ours.join(", ")))
+            Problem::invalid(
+                Phrase::new("domain must be one of ours: {domains}").with("domains", ours.join(", ")),
+            )
         })
     }
 }

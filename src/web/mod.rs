@@ -3,7 +3,7 @@
 //! `server` takes connections and bounds how long they may last, `room` how many there may be; `Web` turns every request into
 //! an answer: `pages` (what is in `assets/`, served by `assets`), then `form` and `jsonp`, then `api`
 //! (what may be done with aliases, `schema` being its words and `body` its strict reader), then a
-//! `problem`. Nothing is left unanswered, and every answer carries the same security headers.
+//! `problem` (in words, its `phrase`). Nothing is left unanswered, and every answer carries the same security headers.
 
 mod api;
 mod assets;
@@ -15,6 +15,7 @@ mod jsonp;
 mod look;
 mod negotiation;
 mod pages;
+mod phrase;
 mod problem;
 mod room;
 mod schema;
@@ -133,11 +134,15 @@ impl Web {
         if asked.is_preflight() {
             return StatusCode::NO_CONTENT.into_response();
         }
+        let wants_page = asked.prefers_html && form::is_form(&request);
         match tokio::time::timeout(ANSWER_WITHIN, self.work(request, asked, client)).await {
             Ok(response) => self.in_our_words(asked, response),
             Err(_) => {
                 tracing::warn!("a web request took too long and was given up");
-                Problem::unavailable().into_response()
+                match wants_page {
+                    true => form::refused(&Problem::unavailable(), asked.language, &self.pages),
+                    false => Problem::unavailable().into_response(),
+                }
             }
         }
     }

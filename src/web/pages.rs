@@ -3,7 +3,7 @@
 //! | in `assets/` | what becomes of it |
 //! |---|---|
 //! | `pages/NAME.html`, or `NAME.en.html` and `NAME.de.html` for long texts | set into `layout.html`; `{{key}}` is replaced from the operator's look or the language's catalogue; a line that begins with `{{?key}}` is there only when the operator has set that |
-//! | `messages/LANGUAGE.json` | `page`: for those keys; `script`: served as it is, for the scripts |
+//! | `messages/LANGUAGE.json` | `page`: for those keys; `script`: served as it is, for the scripts; `problem`: what else the form without a script may say |
 //! | other files | served under a name that holds a hash of the content; `"/style.css"` in a page, style or script becomes that name |
 //!
 //! A page is at `/NAME` in the language that the browser prefers, and at `/de/NAME` in German for
@@ -49,14 +49,17 @@ pub struct Pages {
     pages: HashMap<String, BTreeMap<&'static str, Asset>>,
     not_found: BTreeMap<&'static str, Asset>,
     answers: HashMap<(&'static str, &'static str), String>,
-    texts: HashMap<&'static str, BTreeMap<String, String>>,
+    texts: HashMap<&'static str, Texts>,
 }
 
 /// The texts of one language.
 struct Catalogue {
     language: &'static str,
-    page: BTreeMap<String, String>,
+    page: Texts,
 }
+
+/// By key.
+type Texts = BTreeMap<String, String>;
 
 /// What scripts, styles and pages call a file, and where it is.
 #[derive(Default)]
@@ -88,10 +91,11 @@ impl Pages {
         dress("style.css", &|plain| [plain, look.style().as_bytes()].concat());
         dress("manifest.webmanifest", &|plain| look.manifest(plain));
         let catalogues = LANGUAGES.map(|language| {
-            let (catalogue, script) = Catalogue::read(language);
+            let (catalogue, script, mut problems) = Catalogue::read(language);
             let texts = serde_json::to_vec(&script).expect("texts are JSON");
             sources.insert(format!("messages.{language}.json"), texts);
-            pages.texts.insert(language, script);
+            problems.extend(script);
+            pages.texts.insert(language, problems);
             catalogue
         });
         for name in sources.keys() {
@@ -134,9 +138,9 @@ impl Pages {
         })
     }
 
-    /// A sentence of the API's in `language`, if the catalogue has it.
-    pub fn translated<'a>(&'a self, language: &str, sentence: &'a str) -> &'a str {
-        self.texts.get(language).and_then(|texts| texts.get(sentence)).map_or(sentence, String::as_str)
+    /// What the catalogue of `language` has for a sentence of the API's, or a word in it.
+    pub fn text(&self, language: &str, key: &str) -> Option<&str> {
+        self.texts.get(language)?.get(key).map(String::as_str)
     }
 
     fn add(&mut self, page: &str, catalogue: &Catalogue, names: &Names, look: &Look) {
@@ -162,13 +166,13 @@ impl Pages {
 }
 
 impl Catalogue {
-    /// The catalogue of `language`, and the part of it that is for the scripts.
-    fn read(language: &'static str) -> (Self, BTreeMap<String, String>) {
+    /// The catalogue of `language`, and the parts of it that are for the scripts, and for problems.
+    fn read(language: &'static str) -> (Self, Texts, Texts) {
         let text = read(&format!("messages/{language}.json"));
-        let mut parts: BTreeMap<String, BTreeMap<String, String>> =
+        let mut parts: BTreeMap<String, Texts> =
             serde_json::from_slice(&text).expect("a catalogue has parts with texts");
-        let mut part = |name| parts.remove(name).expect("a catalogue has its two parts");
-        (Catalogue { language, page: part("page") }, part("script"))
+        let mut part = |name| parts.remove(name).expect("a catalogue has its three parts");
+        (Catalogue { language, page: part("page") }, part("script"), part("problem"))
     }
 
     /// The whole page `name`, whose links begin with `base`.

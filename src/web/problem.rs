@@ -15,6 +15,7 @@ use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Enum, Object};
 use serde_json::Value;
 
+use super::phrase::Phrase;
 use crate::alias::LimitError;
 use crate::ledger::LedgerError;
 
@@ -27,6 +28,7 @@ const RETRY_AFTER: u64 = 30;
 pub struct Problem {
     status: StatusCode,
     body: ProblemBody,
+    phrase: Phrase,
     allow: Option<&'static str>,
     /// In seconds.
     retry_after: Option<u64>,
@@ -60,7 +62,7 @@ enum Code {
 
 impl Problem {
     /// The request says something we cannot do; `why` becomes a sentence.
-    pub fn invalid(why: impl ToString) -> Self {
+    pub fn invalid(why: impl Into<Phrase>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, Code::InvalidData, why)
     }
 
@@ -90,13 +92,13 @@ impl Problem {
 
     /// The body is larger than `most` octets.
     pub fn too_much(most: usize) -> Self {
-        let why = format!("the body must not be larger than {most} bytes");
+        let why = Phrase::new("the body must not be larger than {most} bytes").with("most", most);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooMuchData, why)
     }
 
     /// The resource has only the methods in `allow`.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let why = format!("possible methods here: {allow}");
+        let why = Phrase::new("possible methods here: {methods}").with("methods", allow);
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, why);
         Problem { allow: Some(allow), ..problem }
     }
@@ -116,14 +118,15 @@ impl Problem {
     /// The client had its share, and gets the next alias after `wait`.
     pub fn rate_limited(wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let why = format!("you have had an alias just now; the next one is possible in {seconds} s");
+        let why = Phrase::new("you have had an alias just now; the next one is possible in {seconds} s");
+        let why = why.with("seconds", seconds);
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, why);
         Problem { retry_after: Some(seconds), ..problem }
     }
 
     /// The client is on the DNS list `list`.
     pub fn listed(list: &str) -> Self {
-        let why = format!("your network is on {list}, a list of abused addresses");
+        let why = Phrase::new("your network is on {list}, a list of abused addresses").with("list", list);
         Problem::new(StatusCode::FORBIDDEN, Code::RblCheckFailed, why)
     }
 
@@ -151,9 +154,14 @@ impl Problem {
         self.status
     }
 
-    /// A sentence for people.
-    pub fn description(&self) -> &str {
-        &self.body.description
+    /// The words of its description.
+    pub fn phrase(&self) -> &Phrase {
+        &self.phrase
+    }
+
+    /// Seconds to wait before another try, if that may help.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 
     /// What is in the answer's body.
@@ -161,9 +169,10 @@ impl Problem {
         self.body.to_json().unwrap_or_default()
     }
 
-    fn new(status: StatusCode, error: Code, why: impl ToString) -> Self {
-        let body = ProblemBody { error, description: sentence(&why.to_string()) };
-        Problem { status, body, allow: None, retry_after: None }
+    fn new(status: StatusCode, error: Code, why: impl Into<Phrase>) -> Self {
+        let phrase = why.into();
+        let body = ProblemBody { error, description: phrase.sentence() };
+        Problem { status, body, phrase, allow: None, retry_after: None }
     }
 }
 
@@ -249,11 +258,4 @@ impl<S> From<Refused<S>> for poem::Error {
     fn from(refused: Refused<S>) -> Self {
         refused.0.into()
     }
-}
-
-/// `phrase` with a capital and a full stop.
-fn sentence(phrase: &str) -> String {
-    let mut letters = phrase.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first.into_iter().chain(letters).chain(['.']).collect()
 }

@@ -99,7 +99,10 @@ fn the_form_and_jsonp_are_limited_too() {
     assert_eq!(site.submit(form, &[]).status, 201);
     let page = site.submit(form, &[("Accept-Language", "de")]);
     assert_eq!((page.status, page.header("content-type")), (429, "text/html; charset=utf-8"));
-    assert!(page.header("retry-after").parse::<u64>().is_ok());
+    let seconds: u64 = page.header("retry-after").parse().unwrap();
+    assert!(page.body.contains("Den nächsten gibt es in 3"), "{} s: {}", seconds, page.body);
+    let page = site.submit(form, &[]);
+    assert!(page.body.contains("The next one is possible in 3"), "{}", page.body);
     let refused = site.get(&script);
     assert_eq!(refused.status, 200);
     assert!(refused.body.contains("rate-limited"), "{refused:?}");
@@ -127,4 +130,11 @@ fn a_client_on_a_list_gets_no_alias() {
     let why = refused.problem(403, "rbl-check-failed");
     assert_eq!(why, "Your network is on list.test, a list of abused addresses.");
     assert_eq!(create_for(&site, "192.0.2.98").status, 201);
+    for (language, said) in [("en", "Your network is on list.test"), ("de", "Dein Netz steht auf list.test")]
+    {
+        let headers = [("X-Forwarded-For", "192.0.2.99"), ("Accept-Language", language)];
+        let page = site.submit("target=hidden.person%40mailbox.example&days=1", &headers);
+        assert_eq!(page.status, 403);
+        assert!(page.body.contains(said), "{}", page.body);
+    }
 }

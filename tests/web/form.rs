@@ -1,6 +1,11 @@
 //! The form without a script, JSONP, and who may send them.
 
-use crate::site::Site;
+use std::io::Write;
+use std::net::Shutdown;
+
+use tempalias::clock;
+
+use crate::site::{Answer, Site, read_answer};
 
 const FORM: &str = "target=hidden.person%40mailbox.example&days=3&max-usage=5";
 
@@ -27,30 +32,171 @@ fn a_limit_that_was_left_empty_is_none() {
     assert_eq!(page.status, 400);
 }
 
-#[test]
-fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating_it() {
-    let site = Site::start();
-    let de = [("Accept-Language", "de")];
-    for (form, status, sentence) in [
-        ("target=secretive&days=1", 400, "Eine Adresse hat genau ein @"),
-        ("target=secretive%40demo.test&days=1", 400, "Das ist eine Adresse dieses Dienstes"),
-        ("target=a%40b.example&days=none", 400, "Days must be a whole number"),
-        ("target=a%40b.example&days=1&days=2", 400, "Days is given twice"),
-        ("target=a%40b.example&days=1&else=2", 400, "Unknown field else"),
-        ("", 400, "Target is missing"),
-    ] {
-        let page = site.submit(form, &de);
+/// What a refusal says, in English and in German, having checked that it is a page which repeats nothing.
+#[track_caller]
+fn refusals(status: u16, ask: impl Fn(&[(&str, &str)]) -> Answer) -> [String; 2] {
+    ["en", "de"].map(|language| {
+        let page = ask(&[("Accept-Language", language)]);
         assert_eq!(
             (page.status, page.header("content-type")),
             (status, "text/html; charset=utf-8"),
-            "{form}"
+            "{page:?}"
         );
-        assert!(page.body.contains(sentence), "{form}: {}", page.body);
-        assert!(!page.body.contains("secretive"), "{form}");
         assert_eq!(page.header("cache-control"), "no-store");
+        assert!(
+            page.body.contains(&format!("<html lang=\"{language}\"")) && !page.body.contains("secretive")
+        );
+        page.body.split("<p class=\"lead\">").nth(1).unwrap().split("</p>").next().unwrap().to_owned()
+    })
+}
+
+#[test]
+fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating_it() {
+    let site = Site::start();
+    let limits = "days=1&max-usage=5";
+    let long = format!("target={}%40b.example&days=1", "x".repeat(254));
+    let in_hours = |hours| clock::now().checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
+    let whole = [
+        "The number of days must be a whole number, 1 or more.",
+        "Die Zahl der Tage muss eine ganze Zahl sein, 1 oder mehr.",
+    ];
+    let missing = [
+        "Please enter the address that messages go to.",
+        "Bitte gib die Adresse ein, an die Nachrichten gehen sollen.",
+    ];
+    for (form, said) in [
+        (
+            format!("target=secretive&{limits}"),
+            ["An address has exactly one @", "Eine Adresse hat genau ein @"],
+        ),
+        (
+            format!("target=a%40b%40c.example&{limits}"),
+            ["An address has exactly one @", "Eine Adresse hat genau ein @"],
+        ),
+        (
+            format!("target=secretive%40demo.test&{limits}"),
+            ["That is an address of this service", "Das ist eine Adresse dieses Dienstes"],
+        ),
+        (
+            format!("target=a+b%40c.example&{limits}"),
+            ["An address has no spaces", "In einer Adresse gibt es keine Leerzeichen"],
+        ),
+        (
+            format!("target=%C3%A4%40c.example&{limits}"),
+            ["We cannot forward to letters", "An Buchstaben wie ä"],
+        ),
+        (format!("target=a..b%40c.example&{limits}"), ["The part before the @", "Der Teil vor dem @"]),
+        (format!("target=a%40b&{limits}"), ["The part behind the @", "Hinter dem @ muss eine Domain stehen"]),
+        (long, ["That address is too long", "Diese Adresse ist zu lang"]),
+        (String::new(), missing),
+        (format!("target=&{limits}"), missing),
+        ("target=a%40b.example&days=none".into(), whole),
+        ("target=a%40b.example&days=0".into(), whole),
+        ("target=a%40b.example&days=-1".into(), whole),
+        ("target=a%40b.example&days=1.5".into(), whole),
+        (
+            "target=a%40b.example&max-usage=x".into(),
+            ["The number of messages must be", "Die Zahl der Nachrichten muss"],
+        ),
+        (
+            "target=a%40b.example&days=99999999999".into(),
+            ["The number of days is far too large.", "Die Zahl der Tage ist viel zu groß."],
+        ),
+        (
+            "target=a%40b.example&days=1&days=2".into(),
+            ["The field “days” has come twice.", "Das Feld „Tage“ ist doppelt angekommen."],
+        ),
+        (
+            "target=a%40b.example&days=1&else=2".into(),
+            ["There is no field “else”", "Ein Feld „else“ gibt es in diesem Formular nicht."],
+        ),
+        (
+            "target=a%40b.example&days=1&e%20l=2".into(),
+            ["A field has come that is not in this form.", "Es ist ein Feld angekommen"],
+        ),
+        (
+            "target=a%40b.example".into(),
+            ["Please choose how long the alias lives", "Bitte wähle, wie lange der Alias lebt"],
+        ),
+        (
+            "target=a%40b.example&days=1&domain=else.test".into(),
+            [
+                "The alias can only be at one of these domains: demo.test, second.test.",
+                "Den Alias gibt es nur bei diesen Domains: demo.test, second.test.",
+            ],
+        ),
+        (
+            "target=a%40b.example&days=1&valid-until=2999-01-01T00:00:00Z".into(),
+            ["Please say either", "Bitte gib entweder"],
+        ),
+        (
+            "target=a%40b.example&valid-until=2020-01-01T00:00:00Z".into(),
+            ["The end lies in the past.", "Das Ende liegt in der Vergangenheit."],
+        ),
+        (
+            format!("target=a%40b.example&valid-from={}&valid-until={}", in_hours(48), in_hours(24)),
+            ["The end must be later than the start.", "Das Ende muss nach dem Anfang liegen."],
+        ),
+        (
+            "target=a%40b.example&valid-until=soon".into(),
+            ["“valid-until” must be an instant", "„valid-until“ muss ein Zeitpunkt"],
+        ),
+    ] {
+        let refused = refusals(400, |language| site.submit(&form, language));
+        assert!(refused[0].starts_with(said[0]) && refused[1].starts_with(said[1]), "{form}: {refused:?}");
     }
-    let large = site.submit(&format!("{FORM}&else={}", "x".repeat(1024)), &[]);
-    assert_eq!((large.status, large.header("content-type")), (413, "text/html; charset=utf-8"));
+}
+
+#[test]
+fn every_other_refusal_of_a_form_is_a_page_in_its_language_too() {
+    let site = Site::start();
+    let too_much =
+        refusals(413, |language| site.submit(&format!("{FORM}&else={}", "x".repeat(1024)), language));
+    assert_eq!(
+        too_much,
+        ["That is too much: more than 1024 bytes.", "Das ist zu viel: mehr als 1024 Bytes."]
+    );
+    let json = refusals(415, |language| site.submit("{\"target\": \"a@b.example\"}", language));
+    assert!(json[0].starts_with("That was JSON") && json[1].starts_with("Das war JSON"), "{json:?}");
+    let foreign =
+        refusals(403, |language| site.submit(FORM, &[language[0], ("Sec-Fetch-Site", "cross-site")]));
+    assert_eq!(
+        foreign,
+        [
+            "This form can only be sent from our own page.",
+            "Dieses Formular kann nur von unserer eigenen Seite gesendet werden."
+        ]
+    );
+
+    let raw = |language: &[(&str, &str)], length: &str, ends: bool| {
+        let (name, value) = language[0];
+        let mut stream = site.connect();
+        let head = format!(
+            "POST /aliases HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/html\r\n{name}: {value}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n{length}\r\ntarget="
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        if ends {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        read_answer(&mut stream)
+    };
+    let nothing = refusals(411, |language| raw(language, "", false));
+    assert!(
+        nothing[0].starts_with("Nothing has come") && nothing[1].starts_with("Mit dem Formular ist nichts")
+    );
+    let cut = refusals(400, |language| raw(language, "Content-Length: 20\r\n", true));
+    assert!(cut[0].contains("not come as a whole") && cut[1].contains("nicht ganz angekommen"), "{cut:?}");
+    let slow = refusals(408, |language| raw(language, "Content-Length: 20\r\n", false));
+    assert!(slow[0].contains("not come in time") && slow[1].contains("nicht rechtzeitig"), "{slow:?}");
+
+    site.runtime.block_on(site.ledger.close());
+    let closed = refusals(503, |language| site.submit(FORM, language));
+    assert!(
+        closed[0].starts_with("We cannot do this right now")
+            && closed[1].starts_with("Das geht gerade nicht")
+    );
+    assert_ne!(site.submit(FORM, &[]).header("retry-after"), "");
 }
 
 #[test]

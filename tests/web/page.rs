@@ -210,14 +210,15 @@ fn every_language_has_every_text_and_every_long_page() {
     assert_eq!(keys("en"), keys("de"));
     let placeholders = |language: &str| -> BTreeMap<String, Vec<String>> {
         let catalogue = read(language);
-        let texts = catalogue["script"].as_object().unwrap().clone();
+        let parts = ["script", "problem"].map(|part| catalogue[part].as_object().unwrap().clone());
+        let texts = parts.into_iter().flatten();
         let found = |text: &str| {
             let mut names: Vec<_> =
                 text.split('{').skip(1).map(|rest| rest.split('}').next().unwrap().to_owned()).collect();
             names.sort();
             names
         };
-        texts.into_iter().map(|(key, text)| (key, found(text.as_str().unwrap()))).collect()
+        texts.map(|(key, text)| (key, found(text.as_str().unwrap()))).collect()
     };
     assert_eq!(placeholders("en"), placeholders("de"));
     for entry in std::fs::read_dir("assets/pages").unwrap() {
@@ -259,6 +260,29 @@ fn every_text_is_used_and_every_text_that_scripts_use_is_there() {
     for call in scripts.split(" t(\"").skip(1).chain(scripts.split("(t(\"").skip(1)) {
         let key = call.split('"').next().unwrap();
         assert!(texts.contains_key(key), "no text for {key}");
+    }
+}
+
+#[test]
+fn every_text_for_a_problem_is_of_one_that_there_is_and_fills_its_gaps() {
+    let sources: String = ["src/web", "src/alias", "src"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let text = std::fs::read_to_string("assets/messages/en.json").unwrap();
+    let catalogue: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (key, text) in catalogue["problem"].as_object().unwrap() {
+        if let Some(sentence) = key.strip_suffix('.') {
+            let phrase = sentence[..1].to_lowercase() + &sentence[1..];
+            assert!(sources.contains(&format!("\"{phrase}\"")), "no problem says {key}");
+        }
+        for gap in text.as_str().unwrap().split('{').skip(1) {
+            let gap = gap.split('}').next().unwrap();
+            assert!(key.contains(&format!("{{{gap}}}")), "{key} has no {gap}");
+        }
     }
 }
 

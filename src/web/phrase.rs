@@ -1,0 +1,94 @@
+//! What is wrong, in words that can be said in another language, too: a pattern with gaps, and what
+//! goes into them.
+
+use std::borrow::Cow;
+
+use crate::address::AddressError;
+use crate::alias::LimitError;
+
+/// A phrase; its pattern, as a sentence, is also its key in the catalogues (`problem` in
+/// `assets/messages/`).
+#[derive(Clone, Debug)]
+pub struct Phrase {
+    pattern: Cow<'static, str>,
+    values: Vec<(&'static str, String)>,
+}
+
+impl Phrase {
+    /// `pattern` without its capital and full stop, with gaps like `{field}`.
+    pub fn new(pattern: &'static str) -> Self {
+        pattern.into()
+    }
+
+    /// With `value` in the gap `name`.
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.values.push((name, value.to_string()));
+        self
+    }
+
+    /// The sentence, in English, as the API says it.
+    pub fn sentence(&self) -> String {
+        sentence(&self.filled(&self.pattern, |value| value.to_owned()))
+    }
+
+    /// The sentence in the language of which `text` has the texts: for this pattern, and for values
+    /// that are words, like the names of fields. What it does not know stays as it is.
+    pub fn translated<'a>(&self, text: impl Fn(&str) -> Option<&'a str>) -> String {
+        match text(&sentence(&self.pattern)) {
+            Some(pattern) => {
+                self.filled(pattern, |value| text(value).map_or_else(|| value.to_owned(), str::to_owned))
+            }
+            None => self.sentence(),
+        }
+    }
+
+    fn filled(&self, pattern: &str, said: impl Fn(&str) -> String) -> String {
+        let fill =
+            |text: String, (name, value): &(&str, String)| text.replace(&format!("{{{name}}}"), &said(value));
+        self.values.iter().fold(pattern.to_owned(), fill)
+    }
+}
+
+impl From<&'static str> for Phrase {
+    fn from(pattern: &'static str) -> Self {
+        Phrase { pattern: pattern.into(), values: Vec::new() }
+    }
+}
+
+impl From<AddressError> for Phrase {
+    fn from(why: AddressError) -> Self {
+        Phrase { pattern: why.to_string().into(), values: Vec::new() }
+    }
+}
+
+impl From<LimitError> for Phrase {
+    fn from(why: LimitError) -> Self {
+        Phrase { pattern: why.to_string().into(), values: Vec::new() }
+    }
+}
+
+/// `phrase` with a capital and a full stop.
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_is_said_with_its_values_in_any_language_that_has_it() {
+        let german = |key: &str| match key {
+            "{field} is given twice." => Some("„{field}“ kommt zweimal vor."),
+            "days" => Some("Tage"),
+            _ => None,
+        };
+        let twice = |field: &str| Phrase::new("{field} is given twice").with("field", field);
+        assert_eq!(twice("days").sentence(), "Days is given twice.");
+        assert_eq!(twice("days").translated(german), "„Tage“ kommt zweimal vor.");
+        assert_eq!(twice("else").translated(german), "„else“ kommt zweimal vor.");
+        assert_eq!(Phrase::new("it is late").translated(german), "It is late.");
+    }
+}
