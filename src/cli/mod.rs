@@ -2,7 +2,9 @@
 
 mod alias;
 mod check;
+mod completions;
 mod demo;
+mod man;
 mod serve;
 
 use std::fmt::Display;
@@ -35,6 +37,8 @@ enum Command {
     Demo(demo::Demo),
     Check(check::Check),
     Alias(alias::Alias),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// For the subcommands that need a configuration.
@@ -102,6 +106,8 @@ impl Command {
             Command::Demo(demo) => demo.run(),
             Command::Check(check) => check.run(),
             Command::Alias(alias) => alias.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }
