@@ -51,6 +51,16 @@ pub enum AddressError {
     Domain,
 }
 
+/// A domain that is none of ours; with those that are, joined by commas.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("domain must be one of ours: {0}")]
+pub struct NotOurs(pub(crate) String);
+
+/// A target that is one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the address must be a real one, not one of this service")]
+pub struct Ours;
+
 impl Domain {
     /// The name as a string, without a trailing dot.
     pub fn as_str(&self) -> &str {
@@ -127,6 +137,30 @@ impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mailbox(…)")
     }
+}
+
+/// One of our own domains: the one that is `wanted`, or else the first.
+///
+/// # Errors
+/// When `wanted` is none of ours.
+///
+/// # Panics
+/// When there is none: the configuration has at least one.
+pub fn own_domain<'a>(ours: &'a [Domain], wanted: Option<&str>) -> Result<&'a Domain, NotOurs> {
+    let Some(wanted) = wanted else { return Ok(ours.first().expect("there is at least one domain of ours")) };
+    let wanted = wanted.parse().ok();
+    ours.iter().find(|&domain| Some(domain) == wanted.as_ref()).ok_or_else(|| {
+        let ours: Vec<_> = ours.iter().map(Domain::as_str).collect();
+        NotOurs(ours.join(", "))
+    })
+}
+
+/// Whether mail can be forwarded to `target`: to one of our own it would go round in circles.
+///
+/// # Errors
+/// When it is one of our own.
+pub fn must_be_foreign(ours: &[Domain], target: &Mailbox) -> Result<(), Ours> {
+    if ours.iter().any(|domain| domain.as_str() == target.domain()) { Err(Ours) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::config::{Config, FileError};
 use crate::descriptors;
-use crate::ledger::{Ledger, OpenError};
+use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
 use crate::mx::{self, Mx};
 use crate::relay::Smarthost;
 use crate::systemd::{self, Sockets};
@@ -47,6 +47,8 @@ const BY_ITSELF: &str = "ended by itself";
 
 /// A running tempalias.
 pub struct Daemon {
+    /// Before the ledger is opened, and until after it was closed.
+    _lock: DataDirLock,
     ledger: Ledger,
     smtp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
@@ -128,6 +130,9 @@ pub enum StartError {
     /// A socket from systemd cannot be used.
     #[error("systemd: {0}")]
     Handed(#[from] io::Error),
+    /// The ledger could be opened, but not read.
+    #[error("{0}")]
+    Read(#[from] LedgerError),
     /// A file that the configuration names cannot be used.
     #[error("{0}")]
     File(#[from] FileError),
@@ -151,16 +156,20 @@ impl Daemon {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
+        // First of all: a second server shall not hear about ports.
+        let lock = DataDirLock::take(&config.data_dir)?;
         descriptors::make_room(config);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
         let Files { smarthost, smtp: smtp_identity, http: http_identity } = load_files(config)?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
+        clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));
         let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost, smtp_identity.clone()));
         let web = Arc::new(Web::new(config, ledger.clone()));
 
         let mut daemon = Daemon {
+            _lock: lock,
             smtp: local_addresses(&smtp),
             http: local_addresses(&http),
             tasks: JoinSet::new(),
@@ -339,6 +348,12 @@ async fn purge(ledger: Ledger, interval: Duration, shutdown: CancellationToken) 
             () = shutdown.cancelled() => return,
             _ = timer.tick() => {}
         }
+        if let Some(seconds) = clock::behind() {
+            warn!(
+                seconds,
+                "the system's clock was set back: until it has caught up, time stands still for aliases"
+            );
+        }
         match ledger.purge(clock::now()).await {
             Ok(purged) if purged.is_empty() => {}
             Ok(purged) => info!(expired = purged.expired, used_up = purged.used_up, "purged"),
@@ -450,6 +465,7 @@ mod tests {
     fn daemon(task: impl Future<Output = ()> + Send + 'static) -> (Daemon, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let mut daemon = Daemon {
+            _lock: DataDirLock::take(dir.path()).unwrap(),
             ledger: Ledger::open(dir.path(), 6).unwrap(),
             smtp: vec!["127.0.0.1:25".parse().unwrap(), "[::1]:25".parse().unwrap()],
             http: vec!["127.0.0.1:80".parse().unwrap()],

@@ -1,5 +1,7 @@
 //! `tempalias alias`: the operator's hand on the ledger, also while the server runs.
 
+mod transfer;
+
 use std::io::{self, Write, stdout};
 use std::path::PathBuf;
 
@@ -7,7 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, block_on, tell};
-use crate::address::{AddressError, Domain, Mailbox};
+use crate::address::{AddressError, Domain, Mailbox, must_be_foreign, own_domain};
 use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -42,6 +44,12 @@ enum Action {
         #[command(flatten)]
         alias: Named,
     },
+    /// Print everything that another ledger needs to go on with these aliases, a JSON object a line
+    ///
+    /// With the real addresses, and with a line for every other name that was ever handed out. To copy a
+    /// ledger as a whole, use `tempalias backup`.
+    Export,
+    Import(transfer::Import),
 }
 
 /// Hand out an alias; at least one of --days, --valid-until and --max-usage is needed
@@ -84,11 +92,12 @@ struct Address {
 impl Alias {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.config.load()?;
-        if !matches!(self.action, Action::Add(_)) {
+        if !matches!(self.action, Action::Add(_) | Action::Import(_)) {
             existing_ledger(&config)?;
         }
         block_on(async {
             let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
+            clock::has_been(ledger.latest()?.unwrap_or(Timestamp::MIN));
             let result = self.act(&config, &ledger, &mut stdout().lock()).await;
             ledger.close().await;
             result
@@ -104,6 +113,8 @@ impl Alias {
             }
             Action::Show { alias } => self.render_one(&alias.find(ledger)?, None, now),
             Action::List => return self.list(ledger, out, now),
+            Action::Export => return transfer::export(ledger, out),
+            Action::Import(import) => return import.run(config, ledger, self.json, out).await,
             Action::Revoke { alias } => {
                 let name = &alias.find(ledger)?.name;
                 if !ledger.revoke(name.clone()).await? {
@@ -161,26 +172,21 @@ impl Alias {
 impl Add {
     /// The alias that this wish gets under the configuration's caps.
     fn granted(&self, config: &Config, now: Timestamp) -> Result<NewAlias, Failure> {
-        let refuse = |reason: String| Err(Failure::Refused(reason));
-        let domain = self.domain.as_ref().unwrap_or(&config.domains[0]);
-        if !config.domains.contains(domain) {
-            let ours: Vec<_> = config.domains.iter().map(Domain::as_str).collect();
-            return refuse(format!("domain must be one of ours: {}", ours.join(", ")));
-        }
-        if config.domains.iter().any(|ours| ours.as_str() == self.target.domain()) {
-            return refuse("the address must be a real one, not one of this service".into());
-        }
+        let domain =
+            own_domain(&config.domains, self.domain.as_ref().map(Domain::as_str)).map_err(refused)?;
+        must_be_foreign(&config.domains, &self.target).map_err(refused)?;
         let &Add { days, valid_from, valid_until, max_usage, .. } = self;
         let request = LimitRequest { days, valid_from, valid_until, max_usage };
-        let (limits, clamped) = match Limits::grant(request, config.aliases.caps(), now) {
-            Ok(granted) => granted,
-            Err(cause) => return refuse(cause.to_string()),
-        };
+        let (limits, clamped) = Limits::grant(request, config.aliases.caps(), now).map_err(refused)?;
         for what in clamped {
             tell(format_args!("{} was cut to the largest value the configuration allows", what.field()));
         }
         Ok(NewAlias { domain: domain.clone(), target: self.target.clone(), limits })
     }
+}
+
+fn refused(why: impl ToString) -> Failure {
+    Failure::Refused(why.to_string())
 }
 
 impl Named {

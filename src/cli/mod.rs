@@ -1,10 +1,13 @@
 //! The command line: one file per subcommand.
 
 mod alias;
+mod backup;
 mod check;
 mod completions;
 mod demo;
 mod man;
+mod progress;
+mod restore;
 mod serve;
 
 use std::fmt::Display;
@@ -16,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Places};
 use crate::daemon::{Died, StartError};
-use crate::ledger::{LedgerError, OpenError};
+use crate::ledger::{BackupError, LedgerError, OpenError};
 use crate::systemd::SocketError;
 use crate::telemetry::{self, FilterError};
 
@@ -37,6 +40,8 @@ enum Command {
     Demo(demo::Demo),
     Check(check::Check),
     Alias(alias::Alias),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -71,6 +76,8 @@ enum Failure {
     Open(#[from] OpenError),
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Backup(#[from] BackupError),
     #[error("standard output: {0}")]
     Output(io::Error),
     /// What the operating system refused, and what for.
@@ -106,6 +113,8 @@ impl Command {
             Command::Demo(demo) => demo.run(),
             Command::Check(check) => check.run(),
             Command::Alias(alias) => alias.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

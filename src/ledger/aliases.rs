@@ -184,15 +184,20 @@ pub(super) fn touch(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// Column `what` of alias `name` holds what nobody wrote there.
+pub(super) fn damaged(name: &str, what: &'static str) -> LedgerError {
+    LedgerError::Damaged { name: name.chars().take(2).chain(['…']).collect(), what }
+}
+
 /// The limits as they will be read back: the ledger's unit is the second.
 fn in_seconds(limits: Limits) -> Limits {
     Limits { valid_from: floor(limits.valid_from), valid_until: limits.valid_until.map(floor), ..limits }
 }
 
 /// An alias out of a row of [`SELECT`]; what does not parse is damage, never guessed at.
-fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
     let name: String = row.get(0)?;
-    let damaged = |what| LedgerError::Damaged { name: name.chars().take(2).chain(['…']).collect(), what };
+    let damaged = |what| damaged(&name, what);
     let instant = |seconds, what| Timestamp::from_second(seconds).map_err(|_| damaged(what));
     let valid_until: Option<i64> = row.get(5)?;
     Ok(Alias {

@@ -45,6 +45,24 @@ pub enum OpenError {
         /// The operating system's word.
         cause: std::io::Error,
     },
+    /// The directory is somebody else's.
+    #[error("{path}: permission denied: it belongs to user id {owner}, and this is user id {us}")]
+    WrongOwner {
+        /// The directory.
+        path: PathBuf,
+        /// To whom it belongs.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// A server works on it.
+    #[error("{path} is in use by a running tempalias{}; stop that one first", with_id(*pid))]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// The server's process id, if it could be read.
+        pid: Option<u32>,
+    },
     /// The file, or what SQLite keeps beside it, may not be written.
     #[error("{path}: the database or its directory is read-only for this user")]
     ReadOnly {
@@ -86,6 +104,10 @@ pub enum OpenError {
         /// SQLite's word.
         cause: String,
     },
+}
+
+fn with_id(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 impl LedgerError {

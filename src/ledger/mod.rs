@@ -16,22 +16,35 @@
 //! | [`repeats`] | requests that may come twice and give one alias |
 //! | [`uses`] | spend and refund |
 //! | [`purge`] | the end of what is over |
+//! | [`transfer`] | all of it, to be moved to another ledger |
+//! | [`lock`] | one server for a data directory |
+//! | [`backup`], [`restore`] | a copy of it, and back |
+//! | [`files`] | whose the files are, and that they are on the disk |
 //! | [`error`] | what can go wrong, in the ledger's own words |
 
 mod aliases;
+mod backup;
 mod error;
+mod files;
+mod lock;
 mod names;
 mod open;
 mod purge;
 mod repeats;
+mod restore;
 mod targets;
+mod transfer;
 mod uses;
 mod writer;
 
 pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
+pub use backup::{BackupError, back_up, part_of};
 pub use error::{LedgerError, OpenError};
+pub use lock::DataDirLock;
 pub use purge::Purged;
 pub use repeats::{Repeatable, Repeated};
+pub use restore::{CarriedOver, Restored, restore};
+pub use transfer::{Clash, Moved, Record};
 pub use uses::{SpendOutcome, Usage};
 
 use std::path::Path;
@@ -135,6 +148,22 @@ impl Ledger {
         }
     }
 
+    /// Shows everything to `visit` that is needed to go on with another ledger, as it is at one instant,
+    /// until it fails. A reader is held meanwhile.
+    ///
+    /// # Errors
+    /// As [`Ledger::for_each`].
+    pub fn export<E: From<LedgerError>>(&self, visit: impl FnMut(Moved) -> Result<(), E>) -> Result<(), E> {
+        let reader = self.reader()?;
+        transfer::export(&reader, visit)
+    }
+
+    /// Takes in what another ledger has exported: all of it, or nothing when one of the names cannot
+    /// be had. Then these, each with its place in `moved`.
+    pub async fn import(&self, moved: Vec<Moved>) -> Result<Vec<(usize, Clash)>, LedgerError> {
+        self.writer.run(move |connection| transfer::import(connection, &moved)).await
+    }
+
     /// Takes one use of every alias in `names` (twice the same counts once), all or nothing;
     /// durable when this returns. Who stops waiting may have spent the uses all the same.
     pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
@@ -187,8 +216,14 @@ impl Ledger {
             purged += portion;
         }
         while self.writer.run(move |connection| purge::repeats(connection, now)).await? > 0 {}
+        self.writer.run(move |connection| purge::note(connection, now)).await?;
         self.writer.checkpoint().await?;
         Ok(purged)
+    }
+
+    /// When the last purge was: for [`crate::clock::has_been`].
+    pub fn latest(&self) -> Result<Option<Timestamp>, LedgerError> {
+        purge::latest(&*self.reader()?)
     }
 
     /// Whether it can be read and written right now.

@@ -17,14 +17,14 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::OpenError;
+use super::{OpenError, files, lock};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
 /// Marks a database as ours (SQLite's `application_id`): "tmpa".
-const APPLICATION_ID: i64 = 0x746d_7061;
+pub(super) const APPLICATION_ID: i64 = 0x746d_7061;
 
 /// For the rare moment when `tempalias alias` and the server write at once.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,8 +47,7 @@ pub(super) struct Opened {
 
 pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let _turn = create_if_missing(directory, path)
-        .map_err(|cause| OpenError::Directory { path: directory.to_owned(), cause })?;
+    let _turn = create_if_missing(directory, path).map_err(|cause| lock::explain(directory, cause))?;
     let explain = |cause: rusqlite::Error| explain(path, &cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut write = Connection::open_with_flags(path, flags).map_err(explain)?;
@@ -73,12 +72,19 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
 /// Openers come one after another, as long as they hold what this returns: a lock on the
 /// directory. Two that made a new ledger at once would be in each other's way.
 fn create_if_missing(directory: &Path, path: &Path) -> io::Result<File> {
+    let turn = turn(directory)?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(made) => files::belongs_to_directory(&made, path).map(|()| turn),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(turn),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Waits until nobody else is opening, or replacing, a ledger in `directory`.
+pub(super) fn turn(directory: &Path) -> io::Result<File> {
     let turn = File::open(directory)?;
     turn.lock()?;
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(cause),
-        _ => Ok(turn),
-    }
+    Ok(turn)
 }
 
 /// Refuses what we must not touch.
@@ -91,19 +97,26 @@ fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     if size == 0 {
         return Ok(());
     }
-    if application_id(connection).map_err(explain)? != APPLICATION_ID {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    let (found, known) = (schema(connection).map_err(explain)?, newest_schema());
-    if found > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
-    }
+    recognise(path, connection)?;
     if size <= CHECKED_AS_A_WHOLE {
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
         if verdict != "ok" {
             return Err(OpenError::Corrupt { path: path.to_owned(), cause: verdict });
         }
+    }
+    Ok(())
+}
+
+/// Whether it is ours, and of a schema that we know.
+pub(super) fn recognise(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let explain = |cause: rusqlite::Error| explain(path, &cause);
+    if application_id(connection).map_err(explain)? != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let (found, known) = (schema(connection).map_err(explain)?, newest_schema());
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     Ok(())
 }
@@ -194,7 +207,7 @@ fn readers(path: &Path) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
         .build(manager)
 }
 
-fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
+pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match cause.sqlite_error_code() {
         _ if path.is_dir() => OpenError::Sqlite { path, cause: "a directory, not a file".into() },
@@ -204,6 +217,9 @@ fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path, cause: cause.to_string() }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            OpenError::Sqlite { path, cause: "another program keeps it locked".into() }
         }
         _ => OpenError::Sqlite { path, cause: cause.to_string() },
     }

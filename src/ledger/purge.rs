@@ -59,6 +59,18 @@ pub(super) fn portion(connection: &Connection, now: Timestamp) -> Result<Purged,
     })
 }
 
+/// Notes that it has been `now`.
+pub(super) fn note(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
+    connection.execute("UPDATE state SET latest = ?1", [now.as_second()])?;
+    Ok(())
+}
+
+/// When [`note`] was called last.
+pub(super) fn latest(connection: &Connection) -> Result<Option<Timestamp>, LedgerError> {
+    let latest: Option<i64> = connection.query_row("SELECT latest FROM state", [], |row| row.get(0))?;
+    Ok(latest.and_then(|second| Timestamp::from_second(second).ok()))
+}
+
 /// Forgets a portion of the repeated requests whose day is over; how many.
 pub(super) fn repeats(connection: &Connection, now: Timestamp) -> Result<usize, LedgerError> {
     let until = now.as_second().saturating_sub(KNOWN_FOR);

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::phrase::Phrase;
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
-use crate::address::{Domain, Mailbox};
+use crate::address::{Domain, Mailbox, must_be_foreign, own_domain};
 use crate::alias::{Caps, Limits};
 use crate::clock;
 use crate::config::Config;
@@ -98,23 +98,11 @@ impl Issuer {
 
     fn target(&self, text: &str) -> Result<Mailbox, Problem> {
         let target: Mailbox = text.parse().map_err(Problem::invalid)?;
-        // Forwarding to ourselves would go round in circles.
-        if self.domains.iter().any(|ours| ours.as_str() == target.domain()) {
-            return Err(Problem::invalid("the address must be a real one, not one of this service"));
-        }
+        must_be_foreign(&self.domains, &target).map_err(Problem::invalid)?;
         Ok(target)
     }
 
     fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
-        let Some(wanted) = wanted else {
-            return Ok(self.domains.first().expect("the configuration has at least one domain").clone());
-        };
-        let wanted = wanted.parse().ok();
-        self.domains.iter().find(|&ours| Some(ours) == wanted.as_ref()).cloned().ok_or_else(|| {
-            let ours: Vec<_> = self.domains.iter().map(Domain::as_str).collect();
-            Problem::invalid(
-                Phrase::new("domain must be one of ours: {domains}").with("domains", ours.join(", ")),
-            )
-        })
+        own_domain(&self.domains, wanted).cloned().map_err(Problem::invalid)
     }
 }

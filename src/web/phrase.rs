@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::address::AddressError;
+use crate::address::{AddressError, NotOurs, Ours};
 use crate::alias::LimitError;
 
 /// A phrase; its pattern, as a sentence, is also its key in the catalogues (`problem` in
@@ -64,6 +64,18 @@ impl From<AddressError> for Phrase {
 impl From<LimitError> for Phrase {
     fn from(why: LimitError) -> Self {
         Phrase { pattern: why.to_string().into(), values: Vec::new() }
+    }
+}
+
+impl From<Ours> for Phrase {
+    fn from(why: Ours) -> Self {
+        Phrase { pattern: why.to_string().into(), values: Vec::new() }
+    }
+}
+
+impl From<NotOurs> for Phrase {
+    fn from(NotOurs(domains): NotOurs) -> Self {
+        Phrase::new("domain must be one of ours: {domains}").with("domains", domains)
     }
 }
 

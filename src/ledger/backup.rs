@@ -1,0 +1,215 @@
+//! Backups: a whole, checked copy of the ledger as it was at one instant, while it is in use.
+//!
+//! `VACUUM INTO` reads one state of the database, however long it takes and whatever is written
+//! meanwhile (SQLite's backup interface would begin anew with every commit of the server). What it
+//! writes is made anew from what is there: no trace of a deleted target comes along.
+//!
+//! The copy is made beside its place, checked, brought to the disk, and only then gets its name.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{FILE_NAME, OpenError, files, open};
+
+/// Why there is no backup, or nothing was restored. What was there before is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The ledger, or the backup that is to be restored, cannot be used.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// There is something that must not be replaced.
+    #[error("{} is there already, and is no backup of tempalias; it is not overwritten", .0.display())]
+    Occupied(PathBuf),
+    /// The ledger itself.
+    #[error("{} is the ledger itself; choose another file", .0.display())]
+    Itself(PathBuf),
+    /// Two at once.
+    #[error("{}: another backup or restore is writing it", .0.display())]
+    UnderWay(PathBuf),
+    /// The operating system's word on a file.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its word.
+        cause: io::Error,
+    },
+    /// What was read, or what was written, is not whole.
+    #[error("{}: not a whole ledger: {cause}", path.display())]
+    Unsound {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl BackupError {
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| BackupError::File { path: path.to_owned(), cause }
+    }
+
+    pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        move |cause| match cause.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => {
+                BackupError::File { path: path.to_owned(), cause: io::ErrorKind::StorageFull.into() }
+            }
+            _ => open::explain(path, &cause).into(),
+        }
+    }
+
+    pub(super) fn unsound(path: &Path, cause: impl ToString) -> Self {
+        BackupError::Unsound { path: path.to_owned(), cause: cause.to_string() }
+    }
+}
+
+/// Copies the ledger in `data_dir` to `file`, which is only its owner's to read. An older backup
+/// there is replaced at the last moment. Blocks until the copy is on the disk.
+///
+/// # Errors
+/// When there is no ledger, or no whole copy of it could be made. Then `file` is as it was.
+pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+    let ledger = data_dir.join(FILE_NAME);
+    let found = fs::metadata(&ledger).map_err(BackupError::file(&ledger))?;
+    may_be_replaced(file, &found)?;
+    let source = open_source(&ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let part = Part::begin(file)?;
+    copy(&source, &ledger, &part)?;
+    part.finish(file)
+}
+
+/// The file that grows while a backup to `file` is being made.
+pub fn part_of(file: &Path) -> PathBuf {
+    files::with_suffix(file, ".part")
+}
+
+/// An older backup may be, a configuration or the ledger itself may not.
+fn may_be_replaced(file: &Path, ledger: &fs::Metadata) -> Result<(), BackupError> {
+    let Ok(found) = fs::metadata(file) else { return Ok(()) };
+    if (found.dev(), found.ino()) == (ledger.dev(), ledger.ino()) {
+        return Err(BackupError::Itself(file.to_owned()));
+    }
+    let mut head = [0; 72];
+    let is_ours = found.is_file()
+        && File::open(file).and_then(|mut file| file.read_exact(&mut head)).is_ok()
+        // <https://sqlite.org/fileformat2.html#application_id>
+        && head.starts_with(b"SQLite format 3\0")
+        && head[68..] == open::APPLICATION_ID.to_be_bytes()[4..];
+    if is_ours { Ok(()) } else { Err(BackupError::Occupied(file.to_owned())) }
+}
+
+/// A copy in the making; removed unless it is finished.
+pub(super) struct Part {
+    path: PathBuf,
+    /// Locked, so that two do not write at once. What a run that was killed has left is written over.
+    file: File,
+    finished: bool,
+}
+
+impl Part {
+    /// Begins the copy that will be `file`.
+    pub(super) fn begin(file: &Path) -> Result<Self, BackupError> {
+        let path = part_of(file);
+        let part = files::open_private(&path).map_err(BackupError::file(&path))?;
+        match part.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(BackupError::UnderWay(path)),
+            Err(TryLockError::Error(cause)) => return Err(BackupError::file(&path)(cause)),
+        }
+        part.set_len(0).map_err(BackupError::file(&path))?;
+        Ok(Part { path, file: part, finished: false })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Brings it to the disk, and gives it its name.
+    pub(super) fn finish(mut self, file: &Path) -> Result<(), BackupError> {
+        self.file.sync_all().map_err(BackupError::file(&self.path))?;
+        fs::rename(&self.path, file).map_err(BackupError::file(file))?;
+        self.finished = true;
+        files::sync_directory_of(file).map_err(BackupError::file(file))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.finished {
+            // If it cannot be removed, the next run writes over it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A database that is only read.
+pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, BackupError> {
+    let sqlite = BackupError::sqlite(path);
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let name = match flags.contains(OpenFlags::SQLITE_OPEN_URI) {
+        true => immutable(path)?.into(),
+        false => path.to_owned(),
+    };
+    let source = Connection::open_with_flags(name, flags).map_err(&sqlite)?;
+    source.busy_timeout(open::BUSY_TIMEOUT).map_err(&sqlite)?;
+    open::recognise(path, &source)?;
+    Ok(source)
+}
+
+/// As a URI that tells SQLite that nobody writes to it, so that it leaves no files beside it.
+fn immutable(path: &Path) -> Result<String, BackupError> {
+    let path = std::path::absolute(path).map_err(BackupError::file(path))?;
+    let name = utf8(&path)?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Ok(format!("file:{name}?immutable=1"))
+}
+
+/// Copies `source`, which is at `path`, and checks what came out.
+pub(super) fn copy(source: &Connection, path: &Path, part: &Part) -> Result<(), BackupError> {
+    let sqlite = BackupError::sqlite(path);
+    // The copy inherits it: what its pages do not use is zero.
+    source.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
+    source.execute("VACUUM INTO ?1", [utf8(part.path())?]).map_err(&sqlite)?;
+    verify(part.path())
+}
+
+/// Whether the database at `path` is a whole ledger, of a version that we know.
+pub(super) fn verify(path: &Path) -> Result<(), BackupError> {
+    let copy = open_source(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    check(&copy, path)
+}
+
+/// Every page, every index, and that every alias has its name and its target.
+pub(super) fn check(ledger: &Connection, path: &Path) -> Result<(), BackupError> {
+    let sqlite = BackupError::sqlite(path);
+    let verdict: String =
+        ledger.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(&sqlite)?;
+    if verdict != "ok" {
+        return Err(BackupError::unsound(path, verdict));
+    }
+    let lost: i64 = ledger
+        .query_row(
+            "SELECT (SELECT count(*) FROM aliases WHERE name NOT IN (SELECT name FROM names))
+                  + (SELECT count(*) FROM aliases WHERE target NOT IN (SELECT id FROM targets WHERE free = 0))
+                  + (SELECT count(*) != 1 FROM state)",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(&sqlite)?;
+    if lost == 0 {
+        Ok(())
+    } else {
+        Err(BackupError::unsound(path, format!("{lost} rows do not belong together")))
+    }
+}
+
+fn utf8(path: &Path) -> Result<&str, BackupError> {
+    path.to_str().ok_or_else(|| BackupError::unsound(path, "its path is not UTF-8"))
+}
