@@ -17,7 +17,10 @@ use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig,
     SignatureScheme,
 };
+use x509_parser::extensions::GeneralName;
+use x509_parser::time::ASN1Time;
 
+use crate::clock::Timestamp;
 use crate::config::FileError;
 
 /// What is wrong with a file of certificates or keys.
@@ -97,9 +100,52 @@ impl Identity {
         Ok(true)
     }
 
+    /// What the certificate in use says of itself.
+    pub fn facts(&self) -> Facts {
+        let certified = self.current.certified.load();
+        certified.cert.first().and_then(|own| Facts::read(own)).unwrap_or_default()
+    }
+
     /// What makes TLS of an accepted connection.
     pub fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
+    }
+}
+
+/// What a certificate says of itself, as far as clients look at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its first second, if it could be read.
+    pub not_before: Option<Timestamp>,
+    /// Its last second.
+    pub not_after: Option<Timestamp>,
+    /// The host names it is for, `*` as a first label included.
+    pub names: Vec<String>,
+}
+
+impl Facts {
+    fn read(certificate: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let instant = |time: &ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|extension| &extension.value.general_names);
+        let names = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        });
+        Some(Facts {
+            not_before: instant(&certificate.validity().not_before),
+            not_after: instant(&certificate.validity().not_after),
+            names: names.collect(),
+        })
+    }
+
+    /// Whether it is for `host`; `*` stands for one label (RFC 6125 §6.4.3).
+    pub fn is_for(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.names
+            .iter()
+            .any(|name| name == host || name.strip_prefix("*.").is_some_and(|rest| Some(rest) == parent))
     }
 }
 

@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod demo;
+mod health;
 mod man;
 mod progress;
 mod restore;
@@ -42,6 +43,7 @@ enum Command {
     Alias(alias::Alias),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Health(health::Health),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -115,6 +117,7 @@ impl Command {
             Command::Alias(alias) => alias.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Health(health) => health.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

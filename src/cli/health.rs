@@ -1,0 +1,174 @@
+//! `tempalias health`: does the server serve? For cron jobs and containers.
+
+use std::io::{self, Write, stdout};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::{ConfigFile, Failure, block_on};
+use crate::config::{Config, Http};
+use crate::tls;
+
+/// For each door. A server that takes longer is of no use to its clients either.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest line that is read: no answer of ours has more octets.
+const LONGEST_LINE: u64 = 1024;
+
+/// Ask the running server whether it serves: exit code 0, or 1 and why
+///
+/// Asks page and API whether the ledger can be read and written, and the MX for its greeting, at the
+/// addresses in the configuration.
+#[derive(clap::Args)]
+pub(super) struct Health {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one door said.
+struct Answer {
+    /// As in `HTTP on 127.0.0.1:8080`.
+    door: String,
+    verdict: Result<(), String>,
+}
+
+impl Health {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (config, _) = self.config.load()?;
+        let answers = block_on(async {
+            let (http, smtp) = tokio::join!(ask_http(&config.http), ask_smtp(&config));
+            Ok([http, smtp])
+        })?;
+        let why: Vec<String> = answers.iter().filter_map(Answer::complaint).collect();
+        if self.json {
+            let [http, smtp] = &answers;
+            let object = json!({ "healthy": why.is_empty(), "http": http.to_json(), "smtp": smtp.to_json() });
+            writeln!(stdout(), "{object}").map_err(Failure::Output)?;
+        }
+        if !why.is_empty() {
+            return Err(Failure::Refused(format!("not healthy: {}", why.join("; "))));
+        }
+        if !self.json {
+            let [http, smtp] = answers.map(|answer| answer.door);
+            writeln!(stdout(), "healthy: {http}, {smtp}").map_err(Failure::Output)?;
+        }
+        Ok(())
+    }
+}
+
+impl Answer {
+    async fn to(door: String, question: impl Future<Output = Result<(), String>>) -> Self {
+        let verdict = timeout(PATIENCE, question).await;
+        Answer { door, verdict: verdict.unwrap_or_else(|_| Err("no answer in 5 s".into())) }
+    }
+
+    fn complaint(&self) -> Option<String> {
+        self.verdict.as_ref().err().map(|why| format!("{}: {why}", self.door))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({ "door": self.door, "ok": self.verdict.is_ok(), "error": self.verdict.as_ref().err() })
+    }
+}
+
+async fn ask_http(http: &Http) -> Answer {
+    let Some(&address) = http.listen.first() else {
+        return Answer { door: "HTTP".into(), verdict: Err("listens nowhere".into()) };
+    };
+    let address = reachable(address);
+    match (&http.socket, &http.tls_cert) {
+        (Some(socket), _) => {
+            let question = async { ready(UnixStream::connect(socket).await.map_err(said)?).await };
+            Answer::to(format!("HTTP on {}", socket.display()), question).await
+        }
+        (None, Some(_)) => {
+            Answer::to(format!("HTTPS on {address}"), async { ready(dial_tls(address).await?).await }).await
+        }
+        (None, None) => {
+            let question = async { ready(TcpStream::connect(address).await.map_err(said)?).await };
+            Answer::to(format!("HTTP on {address}"), question).await
+        }
+    }
+}
+
+/// Whose certificate it is does not matter here: `tempalias check` looks at that.
+async fn dial_tls(address: SocketAddr) -> Result<impl AsyncRead + AsyncWrite + Unpin, String> {
+    let tcp = TcpStream::connect(address).await.map_err(said)?;
+    let connector = TlsConnector::from(Arc::new(tls::opportunistic_client()));
+    connector.connect(ServerName::from(address.ip()), tcp).await.map_err(said)
+}
+
+/// `GET /readyz`: 200 when the ledger can be read and written.
+async fn ready(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), String> {
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.map_err(said)?;
+    let line = line(&mut stream).await?;
+    match line.strip_prefix("HTTP/1.1 ") {
+        Some(status) if status.starts_with("200") => Ok(()),
+        Some(status) => Err(format!("not ready: {status}")),
+        None => Err("does not speak HTTP".into()),
+    }
+}
+
+/// A greeting. To be turned away for the load is a sign of life, too.
+async fn ask_smtp(config: &Config) -> Answer {
+    let address = reachable(config.smtp.listen[0]);
+    let question = async {
+        let mut tcp = TcpStream::connect(address).await.map_err(said)?;
+        let greeting = line(&mut tcp).await?;
+        // Nobody waits for the answer.
+        let _ = tcp.write_all(b"QUIT\r\n").await;
+        match greeting.get(..3) {
+            Some("220" | "421") => Ok(()),
+            _ => Err("does not speak SMTP".into()),
+        }
+    };
+    Answer::to(format!("SMTP on {address}"), question).await
+}
+
+async fn line(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, String> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await.map_err(said)?;
+    match line.is_empty() {
+        true => Err("it hung up".into()),
+        false => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
+    }
+}
+
+fn said(cause: io::Error) -> String {
+    cause.to_string()
+}
+
+/// Who listens everywhere is asked on the loopback interface.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_asked_at_home() {
+        for (listener, asked) in
+            [("0.0.0.0:25", "127.0.0.1:25"), ("[::]:25", "[::1]:25"), ("192.0.2.1:25", "192.0.2.1:25")]
+        {
+            assert_eq!(reachable(listener.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}
