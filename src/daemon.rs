@@ -333,6 +333,15 @@ pub fn load_files(config: &Config) -> Result<Files, FileError> {
 fn identity(files: [(&'static str, &Option<PathBuf>); 2]) -> Result<Option<Identity>, FileError> {
     let [(cert_is, Some(cert)), (key_is, Some(key))] = files else { return Ok(None) };
     let identity = Identity::load(cert, key);
+    if let Ok(identity) = &identity
+        && identity.facts().not_after.is_some_and(|end| end < clock::now())
+    {
+        // It goes on: most senders encrypt all the same, and the web's visitors will tell.
+        warn!(
+            "{cert_is}: {}: the certificate has expired; it is used until there is a new one",
+            cert.display()
+        );
+    }
     identity.map(Some).map_err(|cause| {
         let is_cert = cause.path == *cert;
         cause.under(if is_cert { cert_is } else { key_is })

@@ -6,7 +6,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::sync::OnceCell;
 
 use crate::config::Dns;
@@ -47,13 +47,67 @@ impl Resolver {
     /// # Errors
     /// When there is no answer.
     pub async fn a_records(&self, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
-        let lookup = match self.dns().await?.lookup(name, RecordType::A).await {
-            Ok(lookup) => lookup,
-            Err(cause) if cause.is_no_records_found() => return Ok(Vec::new()),
-            Err(cause) => return Err(cause),
+        self.records(name, RecordType::A, |data| if let RData::A(a) = data { Some(a.0) } else { None }).await
+    }
+
+    /// The addresses of `name` in the DNS, whatever the hosts file says.
+    ///
+    /// # Errors
+    /// As [`Resolver::a_records`].
+    pub async fn dns_addresses(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut found: Vec<IpAddr> = self.a_records(name).await?.into_iter().map(IpAddr::from).collect();
+        let aaaa =
+            |data: &RData| if let RData::AAAA(aaaa) = data { Some(IpAddr::from(aaaa.0)) } else { None };
+        found.extend(self.records(name, RecordType::AAAA, aaaa).await?);
+        Ok(found)
+    }
+
+    /// The hosts that take mail for `name`, the most preferred first.
+    ///
+    /// # Errors
+    /// As [`Resolver::a_records`].
+    pub async fn mail_exchangers(&self, name: &str) -> Result<Vec<String>, ResolveError> {
+        let exchanger = |data: &RData| match data {
+            RData::MX(mx) => Some((mx.preference, host(&mx.exchange))),
+            _ => None,
         };
-        let address = |data: &RData| if let RData::A(a) = data { Some(a.0) } else { None };
-        Ok(lookup.answers().iter().filter_map(|record| address(&record.data)).collect())
+        let mut found = self.records(name, RecordType::MX, exchanger).await?;
+        found.sort();
+        Ok(found.into_iter().map(|(_, host)| host).collect())
+    }
+
+    /// The texts of `name`, each put together from its pieces (RFC 7208 §3.3).
+    ///
+    /// # Errors
+    /// As [`Resolver::a_records`].
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, ResolveError> {
+        let text = |data: &RData| match data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        };
+        self.records(name, RecordType::TXT, text).await
+    }
+
+    /// What `address` is called by whom it belongs to.
+    ///
+    /// # Errors
+    /// As [`Resolver::a_records`].
+    pub async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError> {
+        let name = |data: &RData| if let RData::PTR(ptr) = data { Some(host(ptr)) } else { None };
+        self.records(&Name::from(address).to_string(), RecordType::PTR, name).await
+    }
+
+    async fn records<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        wanted: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, ResolveError> {
+        match self.dns().await?.lookup(name, kind).await {
+            Ok(lookup) => Ok(lookup.answers().iter().filter_map(|record| wanted(&record.data)).collect()),
+            Err(cause) if cause.is_no_records_found() => Ok(Vec::new()),
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Forgets the A records of `name`, so that the servers are asked again.
@@ -79,6 +133,11 @@ impl Resolver {
         (self.tune)(builder.options_mut());
         builder.build()
     }
+}
+
+/// As we write host names: lower case, without the last dot.
+fn host(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

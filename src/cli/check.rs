@@ -1,22 +1,72 @@
-//! `tempalias check`: is the configuration fit to serve with?
+//! `tempalias check`: is the configuration fit to serve with, and the machine around it?
+//!
+//! | file | what is looked at |
+//! |---|---|
+//! | [`finding`] | what was found, and how it is shown |
+//! | [`machine`] | files and their permissions, certificates, the ledger, the clock |
+//! | [`network`] | the smarthost, and what the DNS says of us |
 
-use std::io::{Write, stdout};
+mod finding;
+mod machine;
+mod network;
 
-use super::{ConfigFile, Failure};
-use crate::daemon;
+use std::io::Write;
 
-/// Check the configuration, environment included, and say what is wrong with it
+use anstream::stdout;
+
+use self::finding::{Finding, Severity};
+use super::progress::Progress;
+use super::{ConfigFile, Failure, block_on};
+use crate::config::Config;
+use crate::daemon::{self, Files};
+
+/// Check the configuration, the files it names, the smarthost and the DNS, and say what to mend
+///
+/// Nothing is changed and no message is sent. Exit code 78: the configuration is wrong, and one line says
+/// where; 1: there is an error outside it; 0: there is none, though there may be advice.
 #[derive(clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigFile,
+    /// Ask nobody: neither the smarthost nor the DNS
+    #[arg(long)]
+    offline: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, places) = self.config.load()?;
-        daemon::load_files(&config).map_err(|cause| places.blame(&cause))?;
-        writeln!(stdout(), "{}: the configuration is good", self.config.path.display())
-            .map_err(Failure::Output)
+        let files = daemon::load_files(&config).map_err(|cause| places.blame(&cause))?;
+        let mut findings = machine::look(&self.config.path, &config, &files);
+        if !self.offline {
+            findings.extend(ask(&config, &files)?);
+        }
+        self.show(&findings).map_err(Failure::Output)?;
+        match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+            0 => Ok(()),
+            1 => Err(Failure::Refused("there is 1 error".into())),
+            many => Err(Failure::Refused(format!("there are {many} errors"))),
+        }
     }
+
+    fn show(&self, findings: &[Finding]) -> std::io::Result<()> {
+        let mut out = stdout().lock();
+        let file = self.config.path.display();
+        if self.json {
+            let findings: Vec<_> = findings.iter().map(Finding::to_json).collect();
+            let object = serde_json::json!({ "config": file.to_string(), "findings": findings });
+            return writeln!(out, "{object}");
+        }
+        writeln!(out, "{file}: the configuration is good")?;
+        let width = findings.iter().map(|finding| finding.about.chars().count()).max().unwrap_or(0);
+        findings.iter().try_for_each(|finding| finding.write(&mut out, width))
+    }
+}
+
+fn ask(config: &Config, files: &Files) -> Result<Vec<Finding>, Failure> {
+    let _progress = Progress::show(|| "asking the smarthost and the DNS".into());
+    block_on(async { Ok(network::look(config, files).await) })
 }

@@ -46,6 +46,15 @@ impl Origin {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The host alone, without its port.
+    pub fn host(&self) -> &str {
+        let (_, authority) = self.0.split_once("://").expect("it was read from a URL with a scheme");
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => authority,
+        }
+    }
 }
 
 impl Colour {

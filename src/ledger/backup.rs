@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{FILE_NAME, OpenError, files, open};
@@ -160,8 +161,16 @@ pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, 
     };
     let source = Connection::open_with_flags(name, flags).map_err(&sqlite)?;
     source.busy_timeout(open::BUSY_TIMEOUT).map_err(&sqlite)?;
+    // Closing would tidy up a file that is refused.
+    keep_log(&source, true).map_err(&sqlite)?;
     open::recognise(path, &source)?;
+    keep_log(&source, false).map_err(&sqlite)?;
     Ok(source)
+}
+
+/// Whether the last connection to end leaves the write-ahead log as it is.
+pub(super) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
 }
 
 /// As a URI that tells SQLite that nobody writes to it, so that it leaves no files beside it.

@@ -19,6 +19,7 @@
 //! | [`transfer`] | all of it, to be moved to another ledger |
 //! | [`lock`] | one server for a data directory |
 //! | [`backup`], [`restore`] | a copy of it, and back |
+//! | [`peek`] | a look from outside, which changes nothing |
 //! | [`files`] | whose the files are, and that they are on the disk |
 //! | [`error`] | what can go wrong, in the ledger's own words |
 
@@ -29,6 +30,7 @@ mod files;
 mod lock;
 mod names;
 mod open;
+mod peek;
 mod purge;
 mod repeats;
 mod restore;
@@ -41,6 +43,7 @@ pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
 pub use backup::{BackupError, back_up, part_of};
 pub use error::{LedgerError, OpenError};
 pub use lock::DataDirLock;
+pub use peek::{Peek, peek};
 pub use purge::Purged;
 pub use repeats::{Repeatable, Repeated};
 pub use restore::{CarriedOver, Restored, restore};

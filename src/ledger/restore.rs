@@ -79,11 +79,14 @@ fn carry_over(ledger: &Path, part: &Path) -> Result<Option<CarriedOver>, BackupE
         Err(BackupError::Open(OpenError::Foreign { .. } | OpenError::Corrupt { .. })) => return Ok(None),
         Err(cause) => return Err(cause),
     };
+    let sqlite = BackupError::sqlite(ledger);
+    backup::keep_log(&old, true).map_err(&sqlite)?;
     if backup::check(&old, ledger).is_err() {
         return Ok(None);
     }
     // Only the last connection can leave this mode: nobody else works on it.
-    old.pragma_update(None, "journal_mode", "DELETE").map_err(BackupError::sqlite(ledger))?;
+    backup::keep_log(&old, false).map_err(&sqlite)?;
+    old.pragma_update(None, "journal_mode", "DELETE").map_err(&sqlite)?;
     drop(old);
     let sqlite = BackupError::sqlite(part);
     let mut new = Connection::open(part).map_err(&sqlite)?;

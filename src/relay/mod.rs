@@ -127,6 +127,23 @@ impl Smarthost {
         Ok(new)
     }
 
+    /// Goes through all that comes before a message, and takes it back: nothing is sent.
+    ///
+    /// # Errors
+    /// The step that failed, and why.
+    pub async fn probe(
+        &self,
+        envelope: &Envelope,
+        recipient: &Mailbox,
+    ) -> Result<(), (&'static str, RelayError)> {
+        let at = |step: &'static str| move |cause: RelayError| (step, cause);
+        let mut connection = self.connect().await.map_err(at("connecting"))?;
+        connection.mail(envelope).await.map_err(at("MAIL"))?;
+        connection.try_rcpt(recipient).await.map_err(at("RCPT"))?;
+        connection.rset().await.map_err(at("RSET"))?;
+        connection.quit().await.map_err(at("QUIT"))
+    }
+
     /// What the smarthost can do, as last heard; `None` before the first connection.
     pub fn capabilities(&self) -> Option<Capabilities> {
         self.inner.learned.load().as_deref().copied()

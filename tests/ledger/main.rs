@@ -1,6 +1,7 @@
 //! The ledger, through its public face: each promise of `src/ledger` and how it could be broken.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 mod concurrent;
 mod durable;
 mod full;
@@ -11,5 +12,6 @@ mod names;
 mod open;
 mod purge;
 mod repeats;
+mod restore;
 mod spend;
 mod support;

@@ -1,0 +1,155 @@
+//! What others say: the smarthost, and the DNS about our host and our domains.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Finding;
+use crate::address::Domain;
+use crate::bounce::{BounceKey, BounceOf};
+use crate::config::Config;
+use crate::daemon::Files;
+use crate::relay::{Envelope, RelayError};
+use crate::resolve::{ResolveError, Resolver};
+
+/// For each question to the DNS.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// SPF records begin with it (RFC 7208 §4.5).
+const SPF: &str = "v=spf1";
+
+/// Asks all of them.
+pub(super) async fn look(config: &Config, files: &Files) -> Vec<Finding> {
+    let resolver = Resolver::new(&config.dns, |_| {});
+    let (smarthost, (mut findings, domains)) = tokio::join!(smarthost(config, files), async {
+        let mut domains = Vec::new();
+        for domain in &config.domains {
+            domains.extend([exchangers(&resolver, config, domain).await, spf(&resolver, domain).await]);
+        }
+        (host(&resolver, &config.hostname).await, domains)
+    });
+    findings.insert(0, smarthost);
+    findings.extend(domains);
+    findings
+}
+
+/// All that comes before a message, with an envelope like those of our messages.
+async fn smarthost(config: &Config, files: &Files) -> Finding {
+    let about = "smarthost";
+    let place = format!("{}:{}", config.smarthost.host, config.smarthost.port);
+    // Well-formed, and of no key that is in use: no bounce to it would be ours.
+    let sender = BounceKey::new(&[0; 32]).address(&BounceOf::Nobody, &config.domains[0]);
+    let envelope = Envelope { sender, size: None, is_8bit: false, utf8: false };
+    let Err((step, cause)) = files.smarthost.probe(&envelope, &config.postmaster).await else {
+        return Finding::ok(about, format!("{place}: takes our envelope (nothing was sent)"));
+    };
+    let remedy = match (step, &cause) {
+        ("MAIL", RelayError::Refused(_)) => {
+            format!("let it relay for this host with senders @{}", config.domains[0])
+        }
+        ("RCPT", RelayError::Refused(_)) => {
+            "let it relay for this host to any recipient; `postmaster` was tried".into()
+        }
+        (_, RelayError::Tls(_)) => "look at its certificate, smarthost.tls and smarthost.ca_file".into(),
+        _ => "look at [smarthost] and whether it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
+    };
+    Finding::error(about, format!("{place}: {}", describe(step, &cause)), remedy)
+}
+
+fn describe(step: &str, cause: &RelayError) -> String {
+    match cause {
+        RelayError::Refused(code) => format!("refuses with {code} ({step})"),
+        RelayError::Tls(cause) => format!("TLS failed: {cause}"),
+        RelayError::Failed(cause) => cause.clone(),
+        RelayError::Unfit(_) => cause.to_string(),
+    }
+}
+
+/// Our own name, and what our addresses are called: many refuse mail from a host without both.
+async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
+    let about = hostname.to_string();
+    let addresses = match ask(resolver.dns_addresses(&format!("{hostname}."))).await {
+        Ok(addresses) => addresses,
+        Err(finding) => return vec![finding(&about, "A")],
+    };
+    if addresses.is_empty() {
+        let remedy = format!("add an A (and AAAA) record for {hostname} to its zone");
+        return vec![Finding::error(about, "has no address in the DNS", remedy)];
+    }
+    let shown: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    let mut findings = vec![Finding::ok(&about, format!("has the address {}", shown.join(", ")))];
+    for address in &addresses {
+        findings.push(match ask(resolver.names(*address)).await {
+            Err(finding) => finding(&address.to_string(), "PTR"),
+            Ok(names) if names.iter().any(|name| name == hostname.as_str()) => {
+                Finding::ok(address, format!("is called {hostname}"))
+            }
+            Ok(names) => {
+                let what = if names.is_empty() {
+                    "has no name".into()
+                } else {
+                    format!("is called {}", names.join(", "))
+                };
+                let remedy = format!("have whoever gave you the address set its PTR record to {hostname}");
+                Finding::advice(address, what, remedy)
+            }
+        });
+    }
+    findings
+}
+
+/// Where mail for `domain` goes: to us, one hopes.
+async fn exchangers(resolver: &Resolver, config: &Config, domain: &Domain) -> Finding {
+    let ours = config.hostname.as_str();
+    let add = format!("add to its zone: {domain}. MX 10 {ours}.");
+    match ask(resolver.mail_exchangers(&format!("{domain}."))).await {
+        Err(finding) => finding(&domain.to_string(), "MX"),
+        Ok(found) if found.is_empty() => Finding::error(domain, "has no MX record: no mail comes here", add),
+        Ok(found) if !found.iter().any(|host| host == ours) => {
+            Finding::error(domain, format!("its mail goes to {}, not to {ours}", found.join(", ")), add)
+        }
+        Ok(found) if found.len() > 1 => {
+            let what = format!("its mail goes to {}", found.join(", "));
+            Finding::advice(domain, what, "only hosts that share this ledger know its aliases: let it be one")
+        }
+        Ok(_) => Finding::ok(domain, format!("its mail goes to {ours}")),
+    }
+}
+
+/// Our envelope senders are in `domain`, so its SPF record must allow the smarthost.
+async fn spf(resolver: &Resolver, domain: &Domain) -> Finding {
+    let texts = match ask(resolver.texts(&format!("{domain}."))).await {
+        Ok(texts) => texts,
+        Err(finding) => return finding(&domain.to_string(), "TXT"),
+    };
+    let is_spf = |text: &&String| text.split(' ').next().is_some_and(|first| first.eq_ignore_ascii_case(SPF));
+    let records: Vec<_> = texts.iter().filter(is_spf).collect();
+    match records[..] {
+        [] => Finding::advice(
+            domain,
+            "has no SPF record: much of what we forward may be taken for junk",
+            "add a TXT record that allows the smarthost: \"v=spf1 a:HOST ~all\", or what its provider says",
+        ),
+        [one] if one.split(' ').skip(1).all(|term| term.ends_with("all")) && one.ends_with("-all") => {
+            Finding::error(domain, format!("SPF allows nobody: {one}"), "let it allow the smarthost")
+        }
+        [one] => Finding::ok(domain, format!("SPF: {one} (does it allow the smarthost?)")),
+        _ => Finding::error(domain, "has more than one SPF record, which is like none", "make one of them"),
+    }
+}
+
+/// The answer, or what makes a finding of its lack, about whom and of which records.
+async fn ask<T>(
+    question: impl Future<Output = Result<T, ResolveError>>,
+) -> Result<T, impl FnOnce(&str, &str) -> Finding> {
+    let cause = match timeout(PATIENCE, question).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(cause)) => cause.to_string(),
+        Err(_) => "no answer".to_owned(),
+    };
+    Err(move |about: &str, kind: &str| {
+        let remedy = "try again when the DNS can be reached, or use --offline";
+        Finding::advice(about, format!("its {kind} records could not be asked for: {cause}"), remedy)
+    })
+}
