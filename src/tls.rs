@@ -1,6 +1,7 @@
 //! Certificates: our own, reloaded when their files change, and those we trust.
 
 use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore,
+    ServerConfig, SignatureScheme,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::time::ASN1Time;
@@ -190,6 +191,36 @@ pub fn opportunistic_client() -> ClientConfig {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAny(algorithms)))
         .with_no_client_auth()
+}
+
+/// What went wrong in a handshake with somebody whose certificate we look at, in words of our own:
+/// rustls's hold names of the peer's.
+pub fn fault(cause: &io::Error) -> &'static str {
+    match cause.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(Error::InvalidCertificate(fault)) => certificate_fault(fault),
+        Some(Error::AlertReceived(_)) => "it called the handshake off",
+        Some(Error::PeerIncompatible(_)) => "it knows no version or cipher of ours",
+        Some(_) => "it does not speak TLS as it should",
+        None => "it hung up in the handshake",
+    }
+}
+
+fn certificate_fault(fault: &CertificateError) -> &'static str {
+    match fault {
+        CertificateError::UnknownIssuer => "nobody we trust has signed its certificate",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name"
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its certificate is not for servers"
+        }
+        CertificateError::Revoked => "its certificate was revoked",
+        _ => "its certificate cannot be verified",
+    }
 }
 
 fn client() -> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier> {

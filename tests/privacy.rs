@@ -297,7 +297,11 @@ fn failures_of_tls_and_auth_name_nobody() {
     let alias = scene.alias(2);
     scene.delivers(&[&alias.email], "503");
     assert!(scene.heard.contains("451 4.4.1"));
-    scene.ends();
+    // One that is for somebody nobody may hear of.
+    scene.smarthost.present(&authority.certify(&["marked-target.mailbox.test"]));
+    scene.delivers(&[&alias.email], "503");
+    let log = scene.ends();
+    assert!(log.iter().any(|line| line.contains("its certificate is for another name")), "{log:#?}");
 
     // A password that is refused, before and behind what the log would say of it.
     let smarthost = Smarthost::start();

@@ -16,6 +16,9 @@ const PREFIX: &str = "TEMPALIAS_";
 /// Begins like an override, but belongs to [`crate::telemetry`].
 const LOG_VARIABLE: &str = "TEMPALIAS_LOG";
 
+/// Where systemd puts what a unit loads with `LoadCredential=` (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// Why there is no configuration: place, key and reason on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -95,7 +98,12 @@ fn read(
             lay_over(root.get_mut(), &mut places, &mut texts, name, value)?;
         }
     }
-    let config = deserialize(root, &places, texts)?;
+    let mut config: Config = deserialize(root, &places, texts)?;
+    if let (Some(credentials), Some(file)) =
+        (variables.get(OsStr::new(CREDENTIALS)), &mut config.smarthost.password_file)
+    {
+        *file = Path::new(credentials).join(&*file); // a whole path stays what it is
+    }
     check::combinations(&config).map_err(|problem| places.error(problem.key, problem.reason))?;
     Ok((config, places))
 }

@@ -216,7 +216,7 @@ pub struct Smarthost {
     pub tls: Tls,
     /// User name for AUTH; none: no AUTH.
     pub username: Option<String>,
-    /// File that holds the password.
+    /// File that holds the password; without a directory it is one of the unit's credentials.
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,

@@ -82,6 +82,8 @@ pub(super) struct HeaderWatch {
     delivered_here: usize,
     /// The lines belong to a `Received` field.
     in_received: bool,
+    /// The last word of such a line was `by`: the host stands on the next.
+    is_after_by: bool,
     is_over: bool,
 }
 
@@ -97,6 +99,7 @@ impl HeaderWatch {
             received_here: 0,
             delivered_here: 0,
             in_received: false,
+            is_after_by: false,
             is_over: false,
         }
     }
@@ -131,9 +134,10 @@ impl HeaderWatch {
         }
         if !line.starts_with([' ', '\t']) {
             self.in_received = line.starts_with("received:");
+            self.is_after_by = false;
             self.hops += usize::from(self.in_received);
         }
-        self.received_here += usize::from(self.is_received_here(&line));
+        self.received_here += usize::from(self.in_received && self.is_by_us(&line));
         self.delivered_here += usize::from(self.is_delivered_here(&line));
         match self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
             true => Err(HeaderFault::Loop),
@@ -146,9 +150,14 @@ impl HeaderWatch {
         address.is_some() && address == self.alias.as_deref()
     }
 
-    fn is_received_here(&self, line: &str) -> bool {
-        let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "by");
-        self.in_received && words.nth(1) == Some(&self.hostname)
+    /// Whether our name follows `by` on a line of `Received`; between them the line may have ended.
+    fn is_by_us(&mut self, line: &str) -> bool {
+        let mut is_by_us = false;
+        for word in line.split_ascii_whitespace() {
+            is_by_us |= self.is_after_by && word.trim_end_matches(';') == self.hostname;
+            self.is_after_by = word == "by";
+        }
+        is_by_us
     }
 }
 
@@ -224,6 +233,21 @@ mod tests {
         let delivered = "delivered-to: K7M2Q1@example.com\r\n";
         assert_eq!(watch(&format!("{delivered}\r\n")), Ok(()));
         assert_eq!(watch(&format!("{delivered}{delivered}\r\n")), Err(HeaderFault::Loop));
+    }
+
+    #[test]
+    fn our_name_counts_wherever_the_field_is_folded() {
+        for here in [
+            "Received: from a (b)\r\n\tby\r\n\tmx.example.com with ESMTP; date\r\n",
+            "Received: by\r\n mx.example.com; date\r\n",
+            "Received:\r\n from a\r\n by\r\n \r\n\tMX.Example.Com\r\n with ESMTP;\r\n date\r\n",
+            "Received: from a by mx.example.com;\r\n date\r\n",
+        ] {
+            assert_eq!(watch(&format!("{here}Subject: x\r\n\r\n")), Ok(()), "{here}");
+            assert_eq!(watch(&format!("{here}{here}\r\n")), Err(HeaderFault::Loop), "{here}");
+        }
+        let other = "Received: from a by\r\nX-Host: mx.example.com\r\n mx.example.com\r\n";
+        assert_eq!(watch(&format!("{other}{other}\r\n")), Ok(()));
     }
 
     #[test]

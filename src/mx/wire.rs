@@ -28,6 +28,9 @@ const COMMAND_CHUNK: usize = 512;
 /// Read at a time inside a message.
 const DATA_CHUNK: usize = 16 * 1024;
 
+/// Our last words may stay unread for so long.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// After our last word a client may talk on for so long, and so much, unheard.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: u64 = 64 * 1024;
@@ -176,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Sends what has been said and ends the connection. What the client still sends is read for a
     /// moment: closing over unread octets would reset the connection, and our last words with it.
     pub(super) async fn close(&mut self) {
-        let _ = timeout(self.write_timeout, async {
+        let _ = timeout(FAREWELL, async {
             self.flush().await?;
             self.stream.shutdown().await
         })
@@ -320,6 +323,17 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 10);
         drop(wire);
         drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_no_farewell_is_left_after_a_few_seconds() {
+        let (near, _far) = duplex(16);
+        let mut wire = Wire::new(near, 300 * SECOND);
+        wire.reply(&super::super::reply::GOODBYE);
+        wire.reply(&super::super::reply::GOODBYE);
+        let start = Instant::now();
+        wire.close().await;
+        assert_eq!(start.elapsed(), FAREWELL + LINGER);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use super::stream::Lines;
 use super::{Body, Inner, RelayError, Smarthost};
 use crate::address::Mailbox;
 use crate::config::Tls;
+use crate::tls;
 use crate::transport::Transport;
 
 /// A connection to the smarthost, between messages or in an envelope.
@@ -286,9 +287,12 @@ async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, R
         return Err(RelayError::Failed("TLS inside TLS".into()));
     };
     let host = smarthost.config.host.trim_matches(['[', ']']);
-    let failed = |cause: &dyn std::fmt::Display| RelayError::Tls(cause.to_string());
-    let name = ServerName::try_from(host.to_owned()).map_err(|cause| failed(&cause))?;
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|_| RelayError::Tls("no certificate can be for its host name".into()))?;
     let connector = TlsConnector::from(smarthost.tls.clone());
-    let tls = connector.connect(name, tcp).await.map_err(|cause| failed(&cause))?;
+    let tls = connector.connect(name, tcp).await.map_err(|cause| {
+        tracing::debug!(%cause, "the smarthost's TLS failed");
+        RelayError::Tls(tls::fault(&cause).into())
+    })?;
     Ok(Transport::Tls(Box::new(tls.into())))
 }

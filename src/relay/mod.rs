@@ -54,7 +54,7 @@ pub enum RelayError {
     /// It understood and said no, with this code (4xx or 5xx).
     #[error("the smarthost refused with {0}")]
     Refused(u16),
-    /// No TLS with it: certificate, name or protocol.
+    /// No TLS with it, in our own words: certificate, name or protocol.
     #[error("the smarthost's TLS failed: {0}")]
     Tls(String),
     /// It cannot do what the message needs.
@@ -215,7 +215,6 @@ impl From<mail_send::Error> for RelayError {
             mail_send::Error::UnparseableReply => failed("it hung up, or does not speak SMTP"),
             mail_send::Error::Timeout => failed("no answer in time"),
             mail_send::Error::Io(cause) => RelayError::from(cause),
-            mail_send::Error::Tls(cause) => RelayError::Tls(cause.to_string()),
             _ => failed("it could not be spoken to"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::appliance::Appliance;
 use crate::support::certificates::Authority;
@@ -36,6 +36,28 @@ fn user_and_password_arrive_as_they_are() {
         assert_eq!(scene.smarthost.record().logins, [login], "{offer} {line_end:?}");
         scene.ends_well();
     }
+}
+
+#[test]
+fn a_password_comes_from_a_systemd_credential() {
+    let authority = Authority::new();
+    let mut scene = Scene::new("implicit", &authority, Smarthost::under_tls(&authority.certify(&NAMES)));
+    assert!(scene.appliance.stop().success());
+    let credentials = TempDir::new().expect("a temporary directory can be made");
+    fs::write(credentials.path().join("smarthost"), "of systemd\n").expect("a file can be written");
+    scene.appliance.restart_with(&[
+        ("CREDENTIALS_DIRECTORY", &credentials.path().to_string_lossy()),
+        ("TEMPALIAS_SMARTHOST__PASSWORD_FILE", "smarthost"),
+    ]);
+    scene.delivers(true, "a credential");
+    let password = |scene: &Scene| scene.smarthost.record().logins.pop().map(|login| login.password);
+    assert_eq!(password(&scene).as_deref(), Some("of systemd"));
+    scene.ends_well();
+    // A whole path is what it says.
+    scene.appliance.restart_with(&[("CREDENTIALS_DIRECTORY", &credentials.path().to_string_lossy())]);
+    scene.delivers(true, "a file");
+    assert_eq!(password(&scene).as_deref(), Some(PASSWORD));
+    scene.ends_well();
 }
 
 #[test]
