@@ -242,6 +242,22 @@ fn deliveries_and_refusals_give_nothing_away() {
 
     let name = &shop.name()[..2];
     let log = scene.ends();
+    // Refused recipients: of an alias the beginning of its name, of no alias nothing.
+    for (reason, code, alias) in [
+        ("used-up", 550, Some(&shop)),
+        ("paused", 550, Some(&paused)),
+        ("expired", 550, Some(&expired)),
+        ("no-alias", 550, None),
+        ("relaying", 550, None),
+    ] {
+        let words = format!("recipient refused reason=\"{reason}\" code={code} ");
+        let line = log.iter().find(|line| line.contains(&words)).expect("the refusal is in the log");
+        assert!(line.contains(NETWORK), "{line}");
+        match alias {
+            Some(alias) => assert!(line.contains(&format!("alias=\"{}…\"", &alias.name()[..2])), "{line}"),
+            None => assert!(!line.contains("alias="), "{line}"),
+        }
+    }
     let delivered = log.iter().find(|line| line.contains(&id)).expect("the message is in the log");
     for part in ["reason=\"delivered\"", "code=250", &format!("{name}…"), NETWORK] {
         assert!(delivered.contains(part), "{part} is not in {delivered}");

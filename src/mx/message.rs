@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
 
     /// One line in the log and one to the client for every message.
     fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
-        let Verdict { reply, reason } = verdict;
+        let Verdict { reply, reason, .. } = verdict;
         (self.idle_commands, self.vain_recipients) = (0, 0);
         if reply.code == 250 {
             self.fruitless_since = Instant::now();

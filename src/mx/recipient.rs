@@ -24,8 +24,10 @@ pub(super) enum Recipient {
 pub(super) enum Refusal {
     /// The domain is not ours.
     Relaying,
-    /// No such alias, or it does not forward now; also a bounce address we did not make.
+    /// No such alias; also a bounce address we did not make.
     Unknown,
+    /// It does not forward now. To the client it is unknown.
+    Inactive(AliasName, State),
     /// The ledger cannot be read.
     Ledger(LedgerError),
 }
@@ -36,6 +38,14 @@ impl Recipient {
         match self {
             Recipient::Alias { target, .. } | Recipient::Role { target } => Some(target),
             Recipient::Bounce(_) => None,
+        }
+    }
+
+    /// The alias that it is.
+    pub(super) fn alias(&self) -> Option<&AliasName> {
+        match self {
+            Recipient::Alias { name, .. } => Some(name),
+            _ => None,
         }
     }
 
@@ -52,7 +62,7 @@ impl Refusal {
     pub(super) fn reply(&self) -> Reply {
         match self {
             Refusal::Relaying => reply::RELAYING_DENIED,
-            Refusal::Unknown => reply::NO_ALIAS,
+            Refusal::Unknown | Refusal::Inactive(..) => reply::NO_ALIAS,
             Refusal::Ledger(_) => reply::NO_ROOM,
         }
     }
@@ -74,8 +84,11 @@ pub(super) fn resolve(mx: &Mx, path: &str, null_sender: bool, now: Timestamp) ->
     }
     let name = local.parse::<AliasName>().map_err(|_| Refusal::Unknown)?;
     let alias = mx.ledger.lookup(&name).map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;
-    if alias.domain != *domain || alias.state(now) != State::Active {
+    if alias.domain != *domain {
         return Err(Refusal::Unknown);
     }
-    Ok(Recipient::Alias { name, domain: alias.domain, target: alias.target })
+    match alias.state(now) {
+        State::Active => Ok(Recipient::Alias { name, domain: alias.domain, target: alias.target }),
+        state => Err(Refusal::Inactive(name, state)),
+    }
 }

@@ -287,7 +287,9 @@ impl<'a> Session<'a> {
                 // What was answered so far must not wait for lists or the smarthost. A client that is gone
                 // is noticed when it is to be read from.
                 let _ = self.wire.flush().await;
-                transaction.offer(recipient, &mut self.listing).await
+                let alias = recipient.alias().cloned();
+                let offered = transaction.offer(recipient, &mut self.listing).await;
+                offered.map_err(|verdict| verdict.about(alias.as_ref()))
             }
             Err(verdict) => Err(verdict),
         };
@@ -298,8 +300,9 @@ impl<'a> Session<'a> {
             }
             Err(verdict) => {
                 self.vain_recipients += usize::from(!verdict.reply.is_permanent());
-                let Verdict { reply, reason } = self.count_unknown(verdict);
-                tracing::info!(reason, code = reply.code, client = network(self.peer), "recipient refused");
+                let Verdict { reply, reason, alias } = self.count_unknown(verdict);
+                let client = network(self.peer);
+                tracing::info!(reason, code = reply.code, alias, client, "recipient refused");
                 Err(reply)
             }
         }

@@ -3,19 +3,26 @@
 use super::recipient::Refusal;
 use super::reply::{self, Reply};
 use super::trace::HeaderFault;
+use crate::alias::AliasName;
 use crate::ledger::LedgerError;
 use crate::relay::{RelayError, Unfit};
 
-/// A reply, and the reason to log beside it.
+/// A reply, and what to log beside it.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) reply: Reply,
     pub(super) reason: &'static str,
+    /// Which alias it is about, shortened.
+    pub(super) alias: Option<String>,
 }
 
 impl Verdict {
     pub(super) fn new(reply: Reply, reason: &'static str) -> Self {
-        Verdict { reply, reason }
+        Verdict { reply, reason, alias: None }
+    }
+
+    pub(super) fn about(self, alias: Option<&AliasName>) -> Self {
+        Verdict { alias: alias.map(AliasName::shortened), ..self }
     }
 
     /// The smarthost's fault: `by_code` tells the answer to a refusal, all else is "later".
@@ -58,6 +65,9 @@ impl From<Refusal> for Verdict {
         let reason = match &refusal {
             Refusal::Relaying => "relaying",
             Refusal::Unknown => "no-alias",
+            Refusal::Inactive(name, state) => {
+                return Verdict::new(refusal.reply(), state.as_str()).about(Some(name));
+            }
             Refusal::Ledger(cause) => {
                 tracing::error!(%cause, "an alias could not be looked up");
                 "ledger-failed"
