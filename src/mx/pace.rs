@@ -56,7 +56,16 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::{DataError, Wire};
     use super::*;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pair() -> (Wire<DuplexStream>, DuplexStream) {
+        let (near, far) = duplex(64 * 1024);
+        (Wire::new(near, SECOND), far)
+    }
 
     #[test]
     fn when_slots_are_scarce_a_message_must_come_twenty_times_as_fast_after_the_stress_time() {
@@ -70,5 +79,90 @@ mod tests {
         };
         assert_eq!((late(calm, 500_000), late(hurried, 500_000)), (1000, 50));
         assert_eq!((late(calm, 1 << 30), late(hurried, 1 << 30)), (1600, 1010));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_drips_is_given_up_after_a_minute() {
+        let (mut wire, mut far) = pair();
+        let drip = tokio::spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(500), u64::MAX));
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        assert_eq!(start.elapsed().as_secs(), 60);
+        drop(wire);
+        drip.await.unwrap();
+    }
+
+    /// docs/smtp.md §2: 500 octets a second on average, counted from the start.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_may_be_slow_for_as_long_as_it_was_fast_before() {
+        assert_eq!(patience_with(100 * 500, 500).await, 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stands_still_is_given_up_after_ten_minutes_at_any_rate() {
+        assert_eq!(patience_with(2 * 600 * 500, 500).await, 600);
+        assert_eq!(patience_with(1, 0).await, 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_goes_on_and_on_is_given_up_after_half_an_hour() {
+        let (mut wire, mut far) = pair();
+        let drip = tokio::spawn(async move {
+            while far.write_all(&[b'x'; 1000]).await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(500), u64::MAX));
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        assert_eq!(start.elapsed().as_secs(), 1800);
+        drop(wire);
+        drip.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stands_still_is_given_up_soon_when_slots_become_scarce() {
+        let (mut wire, mut far) = pair();
+        far.write_all(&[b'x'; 1000]).await.unwrap();
+        let start = Instant::now();
+        let pace = || match start.elapsed().as_secs() {
+            ..90 => Pace::new(0),
+            90.. => Pace::hurried(0, 10 * SECOND),
+        };
+        let mut data = wire.data(pace, u64::MAX);
+        assert!(data.next().await.unwrap().is_some());
+        assert!(matches!(data.next().await, Err(DataError::Slow)));
+        assert_eq!(start.elapsed().as_secs(), 90);
+    }
+
+    /// Seconds until a message is given up of which `octets` came at once, and no more.
+    async fn patience_with(octets: usize, min_rate: u64) -> u64 {
+        let (mut wire, mut far) = pair();
+        let sender = tokio::spawn(async move {
+            far.write_all(&vec![b'x'; octets]).await.unwrap();
+            far // not dropped: the client is still there
+        });
+        let (start, mut data) = (Instant::now(), wire.data(|| Pace::new(min_rate), u64::MAX));
+        let error = loop {
+            if let Err(error) = data.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, DataError::Slow));
+        drop(sender.await.unwrap());
+        start.elapsed().as_secs()
     }
 }
