@@ -28,7 +28,7 @@ fn files(name: &str) -> Vec<PathBuf> {
 
 fn check(file: &Path, variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tempalias"))
-        .args(["check", "--config"])
+        .args(["check", "--offline", "--config"])
         .arg(file)
         .env_clear()
         .envs(variables.iter().copied())
@@ -79,10 +79,15 @@ fn the_readme_leads_to_a_configuration_that_passes_its_check() {
     let commands = readme("sh");
     assert!(commands.contains(&format!("mkdir -p {default}")), "{commands}");
     let check = commands.lines().find(|line| line.starts_with("tempalias check ")).unwrap();
+    let (check, _comment) = check.split_once('#').unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_tempalias")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let output =
-        Command::new("sh").args(["-c", check]).env("PATH", path).current_dir(dir.path()).output().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &format!("{check} --offline")])
+        .env("PATH", path)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -184,8 +184,14 @@ impl Appliance {
 
     /// Runs the program with `arguments` and this appliance's configuration.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    /// As [`Appliance::run`], with these variables in its environment.
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).arg("--config").arg(config_file(&self.dir)).stdin(Stdio::null());
+        command.envs(environment.iter().copied());
         command.output().expect("the program runs")
     }
 

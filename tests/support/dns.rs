@@ -21,6 +21,8 @@ pub enum Answer {
     A(Ipv4Addr, u32),
     /// The name is an alias of another, which has this A record.
     Alias(&'static str, Ipv4Addr),
+    /// These records, those of the kind that is asked for.
+    Data(Vec<RData>),
     /// There is no such name.
     None,
     /// SERVFAIL.
@@ -119,6 +121,12 @@ fn answer(mut message: Message, shared: &Shared) -> Option<Message> {
             let other = Name::from_ascii(other).expect("this is a name");
             let alias = RData::CNAME(rdata::CNAME(other.clone()));
             message.add_answer(Record::from_rdata(name, 300, alias)).add_answer(a(other, address, 300));
+        }
+        Answer::Data(all) => {
+            let kind = message.queries.first().expect("a query asks for something").query_type();
+            for data in all.into_iter().filter(|data| data.record_type() == kind) {
+                message.add_answer(Record::from_rdata(name.clone(), 300, data));
+            }
         }
         Answer::None => message.metadata.response_code = ResponseCode::NXDomain,
         Answer::Failure => message.metadata.response_code = ResponseCode::ServFail,

@@ -1,0 +1,131 @@
+//! Backups while messages are delivered and aliases handed out: every alias's uses are right.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tempalias::ledger::{FILE_NAME, Ledger};
+use tempfile::TempDir;
+
+use support::appliance::{Alias, Appliance, CROWD};
+use support::client::Client;
+use support::program::said;
+use support::smarthost::Smarthost;
+use support::wait;
+
+const ALIASES: usize = 12;
+const USES: u32 = 100;
+const CLIENTS: usize = 4;
+const BACKUPS: usize = 8;
+
+/// Uses spent of each alias.
+type Spent = BTreeMap<String, u64>;
+
+fn spent_now(appliance: &Appliance, aliases: &[Alias]) -> Spent {
+    let spent = |alias: &Alias| u64::from(USES) - appliance.uses_left(alias);
+    aliases.iter().map(|alias| (alias.name().to_owned(), spent(alias))).collect()
+}
+
+/// What the ledger in `file` says, opened in a directory of its own.
+fn spent_in(appliance: &Appliance, file: &std::path::Path, aliases: &[Alias]) -> Spent {
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let restored =
+        appliance.run_with(&["restore", file.to_str().unwrap()], &[("TEMPALIAS_DATA_DIR", data_dir)]);
+    assert!(restored.status.success(), "{}", said(&restored));
+    assert!(dir.path().join(FILE_NAME).exists());
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    let used = |alias: &Alias| ledger.lookup(&alias.name().parse().unwrap()).unwrap().unwrap().used;
+    aliases.iter().map(|alias| (alias.name().to_owned(), used(alias).into())).collect()
+}
+
+#[test]
+fn a_backup_under_load_holds_the_uses_of_one_instant_while_it_was_made() {
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start_with(smarthost.address(), CROWD);
+    let aliases: Vec<_> =
+        (0..ALIASES).map(|n| appliance.alias(&format!("t{n}@mailbox.test"), USES)).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut load: Vec<_> = (0..CLIENTS)
+        .map(|nth| {
+            let (aliases, over, smtp) = (aliases.clone(), over.clone(), appliance.smtp);
+            thread::spawn(move || {
+                deliver(&aliases[nth * ALIASES / CLIENTS..][..ALIASES / CLIENTS], smtp, &over)
+            })
+        })
+        .collect();
+    load.push(thread::spawn({
+        let (over, url) = (over.clone(), format!("http://{}/aliases", appliance.http));
+        move || hand_out(&url, &over)
+    }));
+
+    let place = TempDir::new().unwrap();
+    let mut moved = 0;
+    for nth in 0..BACKUPS {
+        let file = place.path().join(format!("{nth}.db"));
+        let first = spent_now(&appliance, &aliases);
+        let output = appliance.run(&["backup", file.to_str().unwrap()]);
+        let last = spent_now(&appliance, &aliases);
+        assert!(output.status.success(), "{}", said(&output));
+        let backup = spent_in(&appliance, &file, &aliases);
+        for (name, spent) in &backup {
+            assert!((first[name]..=last[name]).contains(spent), "{name}: {first:?} {backup:?} {last:?}");
+        }
+        moved += last.values().sum::<u64>() - first.values().sum::<u64>();
+    }
+    over.store(true, Ordering::Relaxed);
+    let counts: Vec<usize> = load.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(moved > 0, "nothing was delivered while a backup was made");
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+
+    // Nothing is in flight any more: from here on the figures are exact.
+    wait::until_equal("messages", counts[..CLIENTS].iter().sum::<usize>(), || smarthost.accepted());
+    let delivered = spent_now(&appliance, &aliases);
+    let file = place.path().join("last.db");
+    assert!(appliance.run(&["backup", file.to_str().unwrap()]).status.success());
+    assert_eq!(spent_in(&appliance, &file, &aliases), delivered);
+    assert_eq!(delivered.values().sum::<u64>(), smarthost.accepted() as u64);
+
+    // And an older one, restored: what was spent since stays spent.
+    let older = place.path().join("0.db");
+    let output = appliance.run(&["restore", older.to_str().unwrap()]);
+    assert!(said(&output).contains("is in use by a running tempalias (process "), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(appliance.stop().success());
+    let output = appliance.run(&["restore", older.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    appliance.restart();
+    assert_eq!(spent_now(&appliance, &aliases), delivered);
+}
+
+/// Delivers to `aliases` until it is `over` or all is used up; how many.
+fn deliver(aliases: &[Alias], smtp: std::net::SocketAddr, over: &AtomicBool) -> usize {
+    let mut client = Client::hello(smtp);
+    for count in 0..aliases.len() * USES as usize {
+        if over.load(Ordering::Relaxed) {
+            return count;
+        }
+        if count % 50 == 49 {
+            client = Client::hello(smtp);
+        }
+        assert_eq!(client.deliver(&aliases[count % aliases.len()].email).code(), 250);
+    }
+    aliases.len() * USES as usize
+}
+
+/// Hands out aliases until it is `over`; how many.
+fn hand_out(url: &str, over: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !over.load(Ordering::Relaxed) {
+        let wish = serde_json::json!({ "target": "new@mailbox.test", "max-usage": 1 });
+        assert_eq!(ureq::post(url).send_json(wish).unwrap().status(), 201);
+        count += 1;
+    }
+    count
+}
