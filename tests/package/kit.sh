@@ -1,0 +1,60 @@
+# What the scripts in this directory share. They run in bash -eu, in /test, as root.
+set -o pipefail -o errtrace
+trap 'echo "line $LINENO: $BASH_COMMAND" >&2; journalctl -u tempalias -o cat -n 20 >&2' ERR
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+# is WHAT GOT WANTED
+is() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
+# eventually WHAT COMMAND…: bounded
+eventually() {
+    local what=$1 i; shift
+    for ((i = 0; i < 400; i++)); do "$@" && return; sleep 0.05; done
+    fail "still not so: $what"
+}
+property() { systemctl show --property "$1" --value tempalias.service; }
+
+install_package() { dpkg -i "tempalias_${1:-0.1.0-1}_amd64.deb"; }
+
+# set_key KEY VALUE: what an editor would do.
+set_key() {
+    grep -Eq "^#?$1 = " /etc/tempalias/tempalias.toml || fail "no line for $1"
+    sed -Ei "s|^#?$1 = .*|$1 = $2|" /etc/tempalias/tempalias.toml
+}
+
+configure() {
+    set_key hostname '"mx.example.com"'
+    set_key domains '["example.com"]'
+    set_key postmaster '"admin@example.net"'
+    set_key host '"127.0.0.1"'
+    set_key port 10025
+}
+
+# The world behind the smarthost: the mailbox of you@example.net, in /var/mail/you.
+world() {
+    id you >/dev/null 2>&1 || useradd you
+    postconf -e 'mydestination = example.net' 'inet_protocols = ipv4' 'smtpd_tls_security_level = none'
+}
+
+smarthost() {
+    world
+    postconf -MX smtp/inet
+    postconf -Me '127.0.0.1:10025/inet=127.0.0.1:10025 inet n - y - - smtpd'
+    systemctl restart postfix
+}
+
+new_alias() { # USES
+    runuser -u tempalias -- tempalias alias add --target you@example.net --max-usage "$1" --json |
+        sed -n 's/.*"email": *"\([^"]*\)".*/\1/p'
+}
+
+uses_left() { # EMAIL
+    runuser -u tempalias -- tempalias alias show "${1%@*}" --json |
+        sed -n 's/.*"usage_left": *\([0-9]*\).*/\1/p'
+}
+
+mail_to() { # EMAIL SUBJECT
+    printf 'From: shop@example.org\r\nTo: %s\r\nSubject: %s\r\n\r\nHello!\r\n' "$1" "$2" |
+        curl -sS --max-time 20 smtp://127.0.0.1:25 --mail-from shop@example.org --mail-rcpt "$1" --upload-file -
+}
+
+has_arrived() { grep -qs "^Subject: $1" /var/mail/you; }

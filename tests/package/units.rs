@@ -1,0 +1,44 @@
+//! The units: well-formed, and how much they leave to an intruder.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::support::program::succeed;
+
+/// Where systemd looks, with our units in it.
+fn installed(drop_in: bool) -> TempDir {
+    let root = TempDir::new().expect("a temporary directory can be made");
+    let units = root.path().join("usr/lib/systemd/system");
+    fs::create_dir_all(&units).expect("a directory can be made");
+    for unit in ["tempalias.service", "tempalias-smtp.socket", "tempalias-http.socket"] {
+        fs::copy(format!("systemd/{unit}"), units.join(unit)).expect("a file can be copied");
+    }
+    if drop_in {
+        let dir = root.path().join("etc/systemd/system/tempalias.service.d");
+        fs::create_dir_all(&dir).expect("a directory can be made");
+        fs::copy("systemd/sockets.conf", dir.join("sockets.conf")).expect("a file can be copied");
+    }
+    root
+}
+
+/// `systemd-analyze security` counts what a service could still do to its host: 0 is nothing.
+fn exposure(drop_in: bool) -> f64 {
+    let root = installed(drop_in);
+    let root = format!("--root={}", root.path().display());
+    let report = succeed("systemd-analyze", ["security", "--offline=true", &root, "tempalias.service"], b"");
+    let (_, figure) = report.split_once("tempalias.service: ").expect("there is a result");
+    figure.split(' ').next().and_then(|figure| figure.parse().ok()).expect("it is a number")
+}
+
+#[test]
+fn the_service_is_confined() {
+    let exposure = exposure(false);
+    assert!(exposure <= 1.6, "{exposure}");
+}
+
+#[test]
+fn with_sockets_from_systemd_it_is_confined_further() {
+    let exposure = exposure(true);
+    assert!(exposure <= 1.2, "{exposure}");
+}
