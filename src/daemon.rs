@@ -217,7 +217,11 @@ impl Daemon {
                 () = stop.orderly.cancelled() => break Ok(()),
                 died = self.next_end() => break Err(died),
                 () = ledger.closed() => break Err(Died { part: "the ledger", how: BY_ITSELF.into() }),
-                () = stop.reload.notified() => self.reload(),
+                () = stop.reload.notified() => {
+                    systemd::reloading();
+                    self.reload();
+                    systemd::ready(&self.to_string());
+                }
                 _ = timer.tick() => self.reload(),
             }
         };

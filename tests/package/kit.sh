@@ -40,7 +40,12 @@ smarthost() {
     postconf -MX smtp/inet
     postconf -Me '127.0.0.1:10025/inet=127.0.0.1:10025 inet n - y - - smtpd'
     systemctl restart postfix
+    smarthost_is_ready
 }
+
+# `systemctl restart postfix` does not wait for Postfix.
+smarthost_is_ready() { eventually "the smarthost listens" try_port 10025; }
+try_port() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 new_alias() { # USES
     runuser -u tempalias -- tempalias alias add --target you@example.net --max-usage "$1" --json |

@@ -8,6 +8,7 @@
 mod support;
 
 mod debian;
+mod proxies;
 mod readme;
 mod units;
 

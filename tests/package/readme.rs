@@ -36,6 +36,7 @@ done <<'END'
 {{
 {}
 }} | tee said
+smarthost_is_ready
 alias=$(grep -Eo '[0-9a-z]+@example.com' said | tail -n 1)
 mail_to "$alias" letter
 eventually "the message is there" has_arrived letter

@@ -1,0 +1,123 @@
+//! The program is one static binary: it needs nothing of the system it runs on.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use support::certificates::Authority;
+use support::client::Client;
+use support::dns::{Answer, NameServer};
+use support::program::{said, succeed};
+use support::smarthost::Smarthost;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
+
+#[test]
+fn the_binary_is_static() {
+    assert!(succeed("ldd", [PROGRAM], b"").contains("statically linked"));
+}
+
+#[test]
+fn in_an_empty_root_it_serves_finds_its_smarthost_by_name_and_trusts_the_systems_authorities() {
+    let (server, smarthost, authority) = (NameServer::start(), Smarthost::start(), Authority::new());
+    server.set("relay.test", Answer::A(Ipv4Addr::LOCALHOST, 300));
+    smarthost.present(&authority.certify(&["relay.test"]));
+    let root = root(&server, &smarthost, &authority);
+    let Some(mut process) = InRoot::start(root.path()) else { return };
+
+    let alias = json!({"target": "target@mailbox.test", "max-usage": 1});
+    let answer = ureq::post(format!("http://{}/aliases", process.http)).send_json(alias);
+    let answer: Value = answer.unwrap().body_mut().read_json().unwrap();
+    let email = answer["email"].as_str().unwrap();
+    assert_eq!(Client::hello(process.smtp).deliver(email).code(), 250);
+    assert_eq!(smarthost.accepted(), 1);
+    assert_eq!(smarthost.count(|record| record.heard("STARTTLS")), 1);
+    assert_eq!(process.mapped_files(), ["/data/tempalias.db-shm", "/tempalias"]);
+}
+
+/// The program, its configuration, the authorities, and an empty data directory; nothing else.
+fn root(server: &NameServer, smarthost: &Smarthost, authority: &Authority) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    fs::create_dir_all(at("etc/ssl/certs")).unwrap();
+    fs::create_dir(at("data")).unwrap();
+    fs::copy(PROGRAM, at("tempalias")).unwrap();
+    fs::copy(authority.file(), at("etc/ssl/certs/ca-certificates.crt")).unwrap();
+    let config = format!(
+        "hostname = \"mx.alias.test\"\ndomains = [\"alias.test\"]\npostmaster = \"admin@mailbox.test\"\n\
+         data_dir = \"/data\"\nhttp.listen = [\"127.0.0.1:0\"]\nsmtp.listen = [\"127.0.0.1:0\"]\n\
+         smarthost = {{ host = \"relay.test\", port = {}, tls = \"starttls\" }}\ndns.servers = [\"{}\"]\n",
+        smarthost.address().port(),
+        server.address()
+    );
+    fs::write(at("tempalias.toml"), config).unwrap();
+    root
+}
+
+/// The program in a root of its own; killed when it is dropped.
+struct InRoot {
+    child: Child,
+    smtp: SocketAddr,
+    http: SocketAddr,
+}
+
+impl InRoot {
+    /// `None`, and a word about it, when this user may not change the root.
+    fn start(root: &Path) -> Option<Self> {
+        let unshare = |program: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.arg("--map-root-user").arg("--root").arg(root).args(program).env_clear();
+            command
+        };
+        let allowed = unshare(&["/tempalias", "--version"]).output().unwrap();
+        if !allowed.status.success() {
+            eprintln!("SKIPPED: this user may not change the root: {}", said(&allowed));
+            return None;
+        }
+        let mut command = unshare(&["/tempalias", "serve", "--config", "/tempalias.toml"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut seen = Vec::new();
+        for line in lines {
+            if let Some(addresses) = line.strip_prefix("tempalias: ready, SMTP on ") {
+                let (smtp, http) = addresses.split_once(", HTTP on ").unwrap();
+                return Some(InRoot { child, smtp: smtp.parse().unwrap(), http: http.parse().unwrap() });
+            }
+            seen.push(line);
+        }
+        panic!("it ended with {:?}: {seen:#?}", child.wait());
+    }
+
+    /// The files in its memory: a shared object would be one.
+    fn mapped_files(&mut self) -> Vec<String> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        let mut files: Vec<_> =
+            maps.lines().filter_map(|line| line.find('/').map(|at| line[at..].to_owned())).collect();
+        // As seen from here, where the root has a name.
+        for file in &mut files {
+            if let Some(at) = file.find("/tempalias").or_else(|| file.find("/data/")) {
+                file.replace_range(..at, "");
+            }
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
+}
+
+impl Drop for InRoot {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
