@@ -15,7 +15,7 @@ const UNIT: &str = "\
 Description=The test
 SuccessAction=exit
 FailureAction=exit
-After=network-online.target
+After=network-online.target postfix.service postfix@-.service
 
 [Service]
 Type=oneshot

@@ -63,3 +63,6 @@ mail_to() { # EMAIL SUBJECT
 }
 
 has_arrived() { grep -qs "^Subject: $1" /var/mail/you; }
+
+# The page, by way of curl with these arguments. (grep -q would hang up on curl.)
+page_is_there() { [[ $(curl -sSf --max-time 20 "${@:-http://127.0.0.1:8080/}") == *'<form'* ]]; }

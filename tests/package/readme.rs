@@ -41,7 +41,7 @@ alias=$(grep -Eo '[0-9a-z]+@example.com' said | tail -n 1)
 mail_to "$alias" letter
 eventually "the message is there" has_arrived letter
 grep -q "^Delivered-To: $alias" /var/mail/you || fail "not by this alias"
-curl -sSf --max-time 20 http://127.0.0.1:8080/ | grep -q '<form' || fail "no page"
+page_is_there || fail "no page"
 "#,
         rest.join("\n")
     );

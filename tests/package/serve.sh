@@ -17,9 +17,10 @@ alias=$(new_alias 2)
 mail_to "$alias" filtered
 eventually "the message is there" has_arrived filtered
 is "uses left" "$(uses_left "$alias")" 1
-curl -sSf --max-time 20 http://127.0.0.1:8080/ | grep -q '<form' || fail "no page"
-curl -sSf --max-time 20 http://127.0.0.1:8080/aliases -H 'Content-Type: application/json' \
-    -d '{"target":"you@example.net","max-usage":1}' | grep -q updatekey || fail "no alias by the API"
+page_is_there || fail "no page"
+answer=$(curl -sSf --max-time 20 http://127.0.0.1:8080/aliases -H 'Content-Type: application/json' \
+    -d '{"target":"you@example.net","max-usage":1}')
+[[ $answer == *updatekey* ]] || fail "no alias by the API"
 
 systemctl reload tempalias
 is "its state after a reload" "$(property ActiveState)" active

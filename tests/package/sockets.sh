@@ -14,7 +14,7 @@ done
 alias=$(new_alias 1)
 mail_to "$alias" handed
 eventually "the message is there" has_arrived handed
-curl -sSf --max-time 20 http://127.0.0.1:8080/ | grep -q '<form' || fail "no page"
+page_is_there || fail "no page"
 
 # Connections made while it is away wait for it.
 systemctl stop tempalias
