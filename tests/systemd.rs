@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use support::appliance::Appliance;
@@ -130,12 +131,12 @@ fn sockets_from_systemd_are_served_by_their_names_and_nothing_else_is_bound() {
     let (smarthost, dir) = (Smarthost::start(), tempfile::tempdir().unwrap());
     let config = config(&dir, &smarthost);
     let ((http, http_address), (smtp, smtp_address)) = (listener(), listener());
-    let mut child = serve_on(&config, "http:smtp", [http, smtp]).spawn().unwrap();
+    let child = serve_on(&config, "http:smtp", [http, smtp]).spawn().unwrap();
     let page = ureq::get(format!("http://{http_address}/healthz")).call();
     let mut client = support::client::Client::connect(smtp_address);
     client.expect("220");
     client.command("QUIT", "221");
-    child.kill().unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(page.is_ok(), "{page:?}: {}", said(&output));
     let ready = format!("ready, SMTP on {smtp_address}, HTTP on {http_address}");

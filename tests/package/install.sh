@@ -20,6 +20,10 @@ done <<END
 END
 is "the user's shell" "$(getent passwd tempalias | cut -d: -f7)" /usr/sbin/nologin
 
+units="tempalias.service tempalias-smtp.socket tempalias-http.socket"
+# shellcheck disable=SC2086 # several words
+is "what is wrong with the units" "$(systemd-analyze verify --man=no $units 2>&1)" ""
+
 # It starts at the next boot, and not before; the sockets are for who wants them.
 is "the service" "$(systemctl is-enabled tempalias.service)" enabled
 is "the service" "$(property ActiveState)" inactive

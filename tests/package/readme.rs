@@ -29,7 +29,8 @@ tempalias() {{ command tempalias "$@" || [ "$1" = check ]; }}
 apt() {{ command apt -y "$@"; }}
 world
 {install}
-while read -r key _ value; do
+while read -r key is value; do
+    [ "$is" = = ] || continue
     set_key "$key" "$(sed 's/ *#.*//' <<<"$value")"
 done <<'END'
 {lines}END
