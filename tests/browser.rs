@@ -52,3 +52,8 @@ fn access() {
 fn the_bookmarklet() {
     run("bookmarklet");
 }
+
+#[test]
+fn the_look() {
+    run("look");
+}

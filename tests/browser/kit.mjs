@@ -24,7 +24,7 @@ const QUIET = [
 
 export const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
+export const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
 after(() => browser.close());
 
 /** A fresh visitor: a page, with the URLs it asked for and what it had to complain about. */
