@@ -17,10 +17,16 @@ const WITHIN: &str = "150";
 /// Runs one file of tests; afterwards the log must be free of what is secret.
 #[track_caller]
 fn run(name: &str) {
+    run_with(name, &[]);
+}
+
+/// As [`run`], in front of an appliance with `settings`.
+#[track_caller]
+fn run_with(name: &str, settings: &[(&str, &str)]) {
     let modules = Path::new(FOLDER).join("node_modules/playwright-core");
     assert!(modules.exists(), "playwright-core is missing, install it: ./scripts/install-test-deps");
     let smarthost = Smarthost::start();
-    let mut appliance = Appliance::start(&smarthost);
+    let mut appliance = Appliance::start_with(smarthost.address(), settings);
     let output = Command::new("timeout")
         .args([WITHIN, "node", "--test", &format!("{name}.test.mjs")])
         .current_dir(FOLDER)
@@ -55,5 +61,12 @@ fn the_bookmarklet() {
 
 #[test]
 fn the_look() {
-    run("look");
+    let settings = [
+        ("http.name", "\"Wegwerf\""),
+        ("http.accent", "\"#0a7d5a\""),
+        ("http.imprint", "\"https://example.com/imprint\""),
+        ("http.contact", "\"abuse@example.com\""),
+        ("http.source", "\"https://example.com/source\""),
+    ];
+    run_with("look", &settings);
 }

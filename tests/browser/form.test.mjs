@@ -226,18 +226,3 @@ test("without a script the form gives an alias, and the address is in no URL", a
   assert.deepEqual(complaints, []);
   await context.close();
 });
-
-test("the operator's name, colour and links are on the page", async () => {
-  const { page, context } = await visitor();
-  await page.route("**/site.json", (route) => route.fulfill({
-    json: { name: "Wegwerf", accent: "#0a7d5a", imprint: "https://example.com/imprint", contact: "abuse@example.com", domains: ["one.test", "two.test"] },
-  }));
-  await page.goto(`${ORIGIN}/`);
-  await page.waitForSelector("html.dressed");
-  assert.equal(await page.textContent(".brand"), "Wegwerf");
-  assert.match(await page.title(), /^Wegwerf: /);
-  assert.equal(await page.getAttribute("[data-site=imprint] a", "href"), "https://example.com/imprint");
-  assert.equal(await page.getAttribute("[data-site=contact] a", "href"), "mailto:abuse@example.com");
-  assert.deepEqual(await page.locator("#domain option").allTextContents(), ["one.test", "two.test"]);
-  await context.close();
-});

@@ -63,3 +63,27 @@ test("whatever colour the operator chooses, everything can be read in it", async
     await context.close();
   }
 });
+
+test("the operator's name, colour, links and domains are there with and without scripts", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const { page, context, complaints } = await visitor({ javaScriptEnabled });
+    await page.goto(`${ORIGIN}/`, { waitUntil: "networkidle" });
+    assert.equal(await page.textContent(".brand"), "Wegwerf");
+    assert.match(await page.title(), /^Wegwerf: /);
+    const link = (text) => page.getAttribute(`footer >> text=${text}`, "href");
+    assert.equal(await link("Imprint"), "https://example.com/imprint");
+    assert.equal(await link("Contact"), "mailto:abuse@example.com");
+    assert.equal(await link("Source code"), "https://example.com/source");
+    assert.deepEqual(await page.locator("#domain option").allTextContents(), ["alias.test", "second.test"]);
+    // The default button is orange: red above all.
+    const colour = await page.locator("#create").evaluate((button) => {
+      const context = document.createElement("canvas").getContext("2d");
+      context.fillStyle = getComputedStyle(button).backgroundColor;
+      context.fillRect(0, 0, 1, 1);
+      return [...context.getImageData(0, 0, 1, 1).data];
+    });
+    assert.ok(colour[1] > colour[0], `not green: ${colour}`);
+    assert.deepEqual(complaints, []);
+    await context.close();
+  }
+});
