@@ -8,7 +8,7 @@ is() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
 # eventually WHAT COMMAND…: bounded
 eventually() {
     local what=$1 i; shift
-    for ((i = 0; i < 400; i++)); do "$@" && return; sleep 0.05; done
+    for ((i = 0; i < 1000; i++)); do "$@" && return; sleep 0.05; done
     fail "still not so: $what"
 }
 property() { systemctl show --property "$1" --value tempalias.service; }

@@ -38,6 +38,11 @@ fn with_sockets_from_systemd_it_needs_no_capability() {
 }
 
 #[test]
+fn a_bounce_finds_its_way_back_from_the_smarthost_on_the_same_host() {
+    boot("bounce.sh", include_str!("bounce.sh"), &["0.1.0-1"]);
+}
+
+#[test]
 fn a_process_that_hangs_is_started_anew() {
     boot("watchdog.sh", include_str!("watchdog.sh"), &["0.1.0-1"]);
 }

@@ -20,3 +20,9 @@ page_is_there || fail "no page"
 systemctl stop tempalias
 curl -sSf --max-time 20 http://127.0.0.1:8080/healthz >/dev/null || fail "the socket did not start it"
 is "its state" "$(property ActiveState)" active
+
+# The sockets go with the package, and do not come back.
+cd /test
+dpkg --purge tempalias
+try_port 25 && fail "somebody still listens"
+[ ! -L /etc/systemd/system/sockets.target.wants/tempalias-smtp.socket ] || fail "the socket would come back"

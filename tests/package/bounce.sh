@@ -1,0 +1,21 @@
+install_package
+configure
+smarthost
+# As docs/install.md says; there is no DNS here, and 127.0.0.2 is an address of this host that is not
+# Postfix's.
+postconf -e 'transport_maps = inline:{example.com=smtp:[127.0.0.2]:25}'
+# A mailbox whose trouble shows only after the smarthost has taken the message.
+echo 'you: "|exit 69"' >>/etc/aliases
+postalias /etc/aliases
+systemctl restart postfix
+smarthost_is_ready
+systemctl start tempalias
+
+alias=$(new_alias 3)
+mail_to "$alias" gone
+bounces() {
+    runuser -u tempalias -- tempalias alias show "${alias%@*}" --json | sed -n 's/.*"bounces": *\([0-9]*\).*/\1/p'
+}
+noted() { [ "$(bounces)" = 1 ]; }
+eventually "the bounce came back to us" noted
+is "uses left" "$(uses_left "$alias")" 2
