@@ -24,7 +24,7 @@ WorkingDirectory=/test
 ExecStart=/bin/bash -eu /test/script
 StandardOutput=file:/test/output
 StandardError=inherit
-TimeoutStartSec=120
+TimeoutStartSec=200
 ";
 
 /// A `.deb`.
