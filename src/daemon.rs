@@ -129,7 +129,7 @@ pub enum StartError {
     Ledger(#[from] OpenError),
     /// A socket from systemd cannot be used.
     #[error("systemd: {0}")]
-    Handed(#[from] io::Error),
+    Handed(io::Error),
     /// The ledger could be opened, but not read.
     #[error("{0}")]
     Read(#[from] LedgerError),
@@ -395,7 +395,7 @@ fn listen(
     handed: Vec<std::net::TcpListener>,
 ) -> Result<Vec<TcpListener>, StartError> {
     if !handed.is_empty() {
-        return Ok(handed.into_iter().map(adopt).collect::<io::Result<_>>()?);
+        return handed.into_iter().map(adopt).collect::<io::Result<_>>().map_err(StartError::Handed);
     }
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
