@@ -1,0 +1,262 @@
+//! Bad days of the machine underneath: each ends in one clear sentence, and nothing is lost.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempalias::alias::Limits;
+use tempalias::clock::{self, Timestamp};
+use tempalias::ledger::FILE_NAME;
+use tempfile::TempDir;
+
+use support::appliance::{Alias, Appliance};
+use support::certificates::{Authority, Validity};
+use support::client::Client;
+use support::program::{is_root, said};
+use support::smarthost::Smarthost;
+use support::wait;
+
+/// Runs the program with a configuration whose data directory is `data_dir`, which may not be there.
+fn run(arguments: &[&str], data_dir: &Path) -> Output {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("tempalias.toml");
+    let text = format!(
+        "hostname = 'mx.alias.test'\ndomains = ['alias.test']\npostmaster = 'admin@mailbox.test'\n\
+         data_dir = {data_dir:?}\nhttp.listen = ['127.0.0.1:0']\nsmtp.listen = ['127.0.0.1:0']\n\
+         smarthost.host = '127.0.0.1'\nsmarthost.port = 9\n"
+    );
+    fs::write(&file, text).unwrap();
+    // Without capabilities root is bound by permissions as well, and needs no other user's way to the program.
+    let mut command = match is_root() {
+        true => Command::new("setpriv"),
+        false => Command::new("env"),
+    };
+    if is_root() {
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    }
+    command.arg(env!("CARGO_BIN_EXE_tempalias")).args(arguments).arg("--config").arg(file);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// What `serve` says that cannot start on `data_dir`.
+#[track_caller]
+fn refused(data_dir: &Path, code: i32) -> String {
+    let output = run(&["serve"], data_dir);
+    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    sentence(&output)
+}
+
+#[track_caller]
+fn sentence(output: &Output) -> String {
+    let text = said(output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text.strip_prefix("tempalias: ").unwrap().trim_end().to_owned()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A file system of its own on `dir`, unmounted when dropped; none where that is not permitted.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(dir: &Path, options: &str) -> Option<Self> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir).output();
+        if mount.is_ok_and(|done| done.status.success()) {
+            return Some(Mount(dir.to_owned()));
+        }
+        eprintln!("skipped: no file system can be mounted");
+        None
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_missing_data_directory_is_a_mistake_in_the_configuration() {
+    let dir = TempDir::new().unwrap();
+    let missing = dir.path().join("missing");
+    let text = refused(&missing, 78);
+    assert!(
+        text.ends_with(&format!("data_dir: {}: No such file or directory (os error 2)", missing.display())),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_data_directory_of_another_user_is_named_with_both_users() {
+    if !is_root() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    chmod(dir.path(), 0o700);
+    std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
+    let text = refused(dir.path(), 1);
+    assert!(
+        text.ends_with("permission denied: it belongs to user id 65534, and this is user id 0"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_named() {
+    let dir = TempDir::new().unwrap();
+    chmod(dir.path(), 0o500);
+    let text = refused(dir.path(), 1);
+    assert!(text.contains(dir.path().to_str().unwrap()) && text.contains("Permission denied"), "{text}");
+    chmod(dir.path(), 0o700);
+    let Some(_mount) = Mount::new(dir.path(), "ro") else { return };
+    let text = refused(dir.path(), 1);
+    assert!(text.contains("Read-only file system"), "{text}");
+}
+
+#[test]
+fn a_full_disk_at_the_start_is_said_and_the_ledger_is_as_it_was() {
+    let dir = TempDir::new().unwrap();
+    let Some(_mount) = Mount::new(dir.path(), "size=512k") else { return };
+    assert!(
+        run(&["alias", "add", "--target", "me@mailbox.test", "--days", "1"], dir.path()).status.success()
+    );
+    let filler = dir.path().join("filler");
+    let mut zeros = fs::File::open("/dev/zero").unwrap();
+    std::io::copy(&mut zeros, &mut fs::File::create(&filler).unwrap()).unwrap_err();
+    let text = refused(dir.path(), 1);
+    assert!(text.contains("full") || text.contains("No space left"), "{text}");
+    fs::remove_file(filler).unwrap();
+    assert!(said(&run(&["alias", "list"], dir.path())).contains("me@mailbox.test"));
+}
+
+#[test]
+fn a_second_server_is_refused_by_the_first_ones_process_id_and_the_first_goes_on() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start(&smarthost);
+    let alias = appliance.alias("me@mailbox.test", 1);
+    let output = appliance.run(&["serve"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = sentence(&output);
+    let id = fs::read_to_string(appliance.data_dir().join("tempalias.lock")).unwrap();
+    assert!(Path::new("/proc").join(id.trim()).exists(), "{id}");
+    let end = format!("is in use by a running tempalias (process {}); stop that one first", id.trim());
+    assert!(text.ends_with(&end), "{text}");
+    assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+}
+
+#[test]
+fn a_killed_server_leaves_no_lock() {
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    appliance.kill();
+    appliance.restart();
+}
+
+#[test]
+fn a_ledger_that_another_program_keeps_locked_is_said_to_be() {
+    let dir = TempDir::new().unwrap();
+    let other = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("PRAGMA application_id = 0x746d7061; BEGIN EXCLUSIVE").unwrap();
+    let text = refused(dir.path(), 1);
+    assert!(text.ends_with("another program keeps it locked"), "{text}");
+}
+
+#[test]
+fn an_expired_certificate_is_said_at_the_start_and_used() {
+    let files = Authority::new().certify_when(&["mx.alias.test"], Validity::Past).files();
+    let settings = files.settings();
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let appliance = Appliance::start_with(Smarthost::start().address(), &settings);
+    assert_eq!(appliance.logged("the certificate has expired"), 1);
+    let mut client = Client::hello(appliance.smtp);
+    client.command("STARTTLS", "220");
+}
+
+/// A clock that a test sets; the program's time spans are not touched.
+struct Clock {
+    dir: TempDir,
+}
+
+impl Clock {
+    /// None where libfaketime is not installed.
+    fn new() -> Self {
+        let clock = Clock { dir: TempDir::new().unwrap() };
+        clock.set(0);
+        clock
+    }
+
+    /// Ahead of the machine's by so many seconds.
+    fn set(&self, ahead: i64) {
+        support::certificates::replace(&self.dir.path().join("clock"), &format!("{ahead:+}\n"));
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        let libraries = fs::read_dir("/usr/lib").unwrap().flatten();
+        let mut libraries = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|path| path.exists());
+        let library = library.expect("libfaketime is missing, install it: ./scripts/install-test-deps");
+        [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.dir.path().join("clock").display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ]
+    }
+}
+
+fn restart(appliance: &mut Appliance, clock: &Clock) {
+    assert!(appliance.stop().success());
+    appliance.restart_with(&clock.environment().each_ref().map(|(name, value)| (*name, value.as_str())));
+}
+
+/// What RCPT says of `alias`.
+fn asked(appliance: &Appliance, alias: &Alias) -> u16 {
+    let mut client = Client::hello(appliance.smtp);
+    client.command("MAIL FROM:<a@client.test>", "250");
+    client.send(format!("RCPT TO:<{}>\r\n", alias.email));
+    client.reply().code()
+}
+
+#[test]
+fn an_alias_that_is_over_stays_so_when_the_clock_goes_back_also_after_a_restart() {
+    const MINUTE: i64 = 60;
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    let clock = Clock::new();
+    restart(&mut appliance, &clock);
+    let in_half_an_hour = Timestamp::from_second(clock::now().as_second() + 30 * MINUTE).unwrap();
+    let limits = Limits { valid_from: clock::now(), valid_until: Some(in_half_an_hour), max_usage: None };
+    let short = appliance.alias_issued_at(clock::now(), "short@mailbox.test", limits);
+    let long = appliance.alias("long@mailbox.test", 10);
+    assert_eq!((asked(&appliance, &short), asked(&appliance, &long)), (250, 250));
+
+    clock.set(45 * MINUTE);
+    assert_eq!((asked(&appliance, &short), asked(&appliance, &long)), (550, 250));
+    clock.set(-15 * MINUTE);
+    assert_eq!((asked(&appliance, &short), asked(&appliance, &long)), (550, 250));
+    assert_eq!(appliance.look_at(&short).0, 404);
+    assert_eq!(Client::hello(appliance.smtp).deliver(&long.email).code(), 250);
+    assert_eq!(appliance.logged("purged"), 0, "timers do not follow the clock");
+
+    // The purge at the start notes the time.
+    clock.set(45 * MINUTE);
+    restart(&mut appliance, &clock);
+    wait::until_equal("purges", 1, || appliance.logged("purged expired=1"));
+    clock.set(-15 * MINUTE);
+    restart(&mut appliance, &clock);
+    wait::until_equal("warnings", 1, || appliance.logged("the system's clock was set back"));
+    let (status, view) = appliance.look_at(&long);
+    assert_eq!((status, &view["state"]), (200, &"active".into()));
+    let now: Timestamp = view["currentDate"].as_str().unwrap().parse().unwrap();
+    assert!(now.as_second() >= clock::now().as_second() + 44 * MINUTE, "{view}");
+}
