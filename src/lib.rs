@@ -6,7 +6,7 @@
 //!
 //! | room | who lives there |
 //! |---|---|
-//! | [`cli`] | one file per subcommand: `serve`, `demo`, `check`, `alias` |
+//! | [`cli`] | one file per subcommand: `serve`, `demo`, `check`, `health`, `alias`, `backup`, `restore`, … |
 //! | [`daemon`] | wires listeners, timers and signals; owns the start and the orderly stop |
 //! | [`mx`], [`web`] | the two front doors, which never know each other |
 //! | [`sink`] | the demo's built-in smarthost |

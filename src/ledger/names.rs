@@ -44,6 +44,18 @@ fn lengthen(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// After names have come from elsewhere, some of `longest` characters: no later name is shorter, and all count.
+pub(super) fn recount(connection: &Connection, longest: usize) -> Result<(), LedgerError> {
+    connection.execute(
+        "UPDATE state SET name_length = max(name_length, ?1)",
+        [i64::try_from(longest).unwrap_or(i64::MAX)],
+    )?;
+    let count =
+        "UPDATE state SET names_of_length = (SELECT count(*) FROM names WHERE length(name) = name_length)";
+    connection.execute(count, [])?;
+    Ok(())
+}
+
 /// The length of the next name, and how many of that length have been handed out.
 fn state(connection: &Connection) -> Result<(usize, u64), LedgerError> {
     let (length, handed_out): (i64, i64) = connection

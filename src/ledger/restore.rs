@@ -111,6 +111,14 @@ fn merge(new: &mut Connection, ledger: &Path) -> rusqlite::Result<CarriedOver> {
         "UPDATE main.state SET name_length = max(name_length, (SELECT max(name_length) FROM old.state))",
         [],
     )?;
+    // Before version 3 of the schema there is no such column; the migration will count.
+    if transaction.column_exists(None, "state", "names_of_length")? {
+        transaction.execute(
+            "UPDATE main.state SET names_of_length =
+                 (SELECT count(*) FROM main.names WHERE length(name) = name_length)",
+            [],
+        )?;
+    }
     let back = transaction.query_row(
         "SELECT count(*) FROM main.aliases WHERE name NOT IN (SELECT name FROM old.aliases)",
         [],

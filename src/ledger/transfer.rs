@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
-use super::{LedgerError, aliases, targets};
+use super::{LedgerError, aliases, names, targets};
 use crate::alias::{Alias, AliasName, KeyHash};
 use crate::clock::Timestamp;
 
@@ -98,8 +98,7 @@ pub(super) fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(us
         }
     }
     let longest = moved.iter().map(|one| one.name().as_str().len()).max().unwrap_or(0);
-    let longest = i64::try_from(longest).expect("a name is short");
-    connection.execute("UPDATE state SET name_length = max(name_length, ?1)", [longest])?;
+    names::recount(connection, longest)?;
     connection.execute_batch(match clashes.is_empty() {
         true => "RELEASE import",
         false => "ROLLBACK TO import; RELEASE import",

@@ -43,8 +43,8 @@ async fn a_ledger_of_a_newer_version_is_refused_with_a_sentence() {
     })
     .await;
     let error = refused(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 3, .. }), "{error:?}");
-    let sentence = "written by a newer version of tempalias (schema 99; this version knows 3)";
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
+    let sentence = "written by a newer version of tempalias (schema 99; this version knows 4)";
     assert!(error.to_string().contains(sentence), "{error}");
 }
 
@@ -54,14 +54,14 @@ async fn a_newer_ledger_that_was_not_closed_is_recognised_by_its_log_and_left_al
     let file = dir.path().join(FILE_NAME);
     let newer = Connection::open(&file).unwrap();
     newer
-        .execute_batch("INSERT INTO refinery_schema_history VALUES (4, 'x', '2030-01-01T00:00:00Z', '1')")
+        .execute_batch("INSERT INTO refinery_schema_history VALUES (5, 'x', '2030-01-01T00:00:00Z', '1')")
         .unwrap();
     let crashed = snapshot(dir.path());
     let log = crashed.path().join(format!("{FILE_NAME}-wal"));
     let before = fs::read(&log).unwrap();
     assert!(!before.is_empty());
     let error = refused(crashed.path());
-    assert!(matches!(error, OpenError::Newer { found: 4, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { found: 5, .. }), "{error:?}");
     assert!(fs::read(&log).unwrap() == before, "the log was touched");
 }
 
