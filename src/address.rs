@@ -6,13 +6,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use email_address::{EmailAddress, Options};
+use serde::Serialize;
 
 /// The longest address that fits an SMTP path of 256 octets with its brackets
 /// (RFC 5321 §4.5.3.1.3, RFC 3696 erratum 1690).
 pub const MAX_ADDRESS_LEN: usize = 254;
 
 /// A DNS name: lower case, ASCII (international labels as `xn--`), no trailing dot, two labels or more.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Domain(String);
 
 /// A deliverable address, `local@domain`, that a message may be forwarded to.

@@ -1,7 +1,18 @@
 //! The daemon: listeners, ledger, servers and the purge timer, from the start to the orderly stop.
 //!
+//! `stop` hears the signals, `live` is what a reload changes, `certificate` one of its parts; `purge` is
+//! the timer, and `counters` counts.
+//!
 //! The caller brings the configuration and a [`Stop`], so that tests can run one on free ports
 //! and end it when they like.
+
+mod certificate;
+mod counters;
+mod live;
+mod purge;
+mod stop;
+
+pub use stop::{Hangup, Stop};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,23 +26,27 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::config::{Config, FileError};
+use crate::config::{Changes, Config, ConfigError, FileError, Places};
 use crate::descriptors;
 use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
-use crate::mx::{self, Mx};
+use crate::metrics::Metrics;
+use crate::mx;
 use crate::relay::Smarthost;
 use crate::systemd::{self, Sockets};
+use crate::telemetry::Log;
 use crate::tls::Identity;
-use crate::web::{self, Doors, Web};
+use crate::web::{self, Doors, Exposition};
+use certificate::Certificate;
+use counters::Counters;
+use live::Live;
+use purge::purge;
 
 /// How long an orderly stop waits for messages and requests in flight.
 const GRACE: Duration = Duration::from_secs(60);
@@ -52,11 +67,20 @@ pub struct Daemon {
     ledger: Ledger,
     smtp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
     /// The MX, the web and the purge timer: none of them ends before `shutdown`.
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
-    identities: Vec<Identity>,
+    live: Live,
+    reloading: Option<Reloading>,
+    counters: Counters,
     shutdown: CancellationToken,
+}
+
+/// Where a new configuration comes from, and the log whose level is in it.
+struct Reloading {
+    read: Box<dyn Fn() -> Result<(Config, Places), ConfigError> + Send>,
+    log: Log,
 }
 
 /// What the person at the keyboard changes to make us listen elsewhere: a key or an option.
@@ -66,26 +90,6 @@ pub struct Knobs {
     pub smtp: &'static str,
     /// For page and API.
     pub http: &'static str,
-}
-
-/// How a daemon is told to end, or to read again what may have changed.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    /// Take nothing new, finish what is in flight.
-    pub orderly: CancellationToken,
-    /// Do not wait any longer.
-    pub at_once: CancellationToken,
-    /// Read certificates again, and go on.
-    pub reload: Arc<Notify>,
-}
-
-/// What SIGHUP means: to a service, a new certificate; to a program in a terminal, its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
-    /// [`Stop::reload`].
-    Reloads,
-    /// [`Stop::orderly`].
-    Ends,
 }
 
 /// What the configuration names outside itself.
@@ -161,29 +165,48 @@ impl Daemon {
         descriptors::make_room(config);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
-        let Files { smarthost, smtp: smtp_identity, http: http_identity } = load_files(config)?;
+        let metrics = listen("metrics", &config.metrics.listen, "metrics.listen", vec![])?;
+        let files = load_files(config)?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
         clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));
-        let mx = Arc::new(Mx::new(config, ledger.clone(), smarthost, smtp_identity.clone()));
-        let web = Arc::new(Web::new(config, ledger.clone()));
+        let shutdown = CancellationToken::new();
+        let live = Live::new(config, &ledger, files, shutdown.clone());
+        let (mx, web, purge_interval) = (live.mx.clone(), live.web.clone(), live.purge_interval.subscribe());
+        let http_identity = live.certificates[1].identity().cloned();
 
         let mut daemon = Daemon {
             _lock: lock,
             smtp: local_addresses(&smtp),
             http: local_addresses(&http),
+            metrics: local_addresses(&metrics),
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            identities: [&smtp_identity, &http_identity].into_iter().flatten().cloned().collect(),
-            shutdown: CancellationToken::new(),
+            live,
+            reloading: None,
+            counters: Counters::new(clock::now()),
+            shutdown: shutdown.clone(),
             ledger: ledger.clone(),
         };
-        let shutdown = daemon.shutdown.clone();
+        daemon.refresh_certificates();
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
         let doors = Doors { tcp: http, unix: socket, identity: http_identity };
         daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
-        daemon.spawn("the purge timer", purge(ledger, config.aliases.purge_interval, shutdown));
+        daemon.spawn("the purge timer", purge(ledger, purge_interval, shutdown.clone()));
+        if !metrics.is_empty() {
+            let (doors, site) = (Doors { tcp: metrics, ..Doors::default() }, daemon.exposition());
+            daemon.spawn("the metrics", web::serve(doors, Arc::new(site), shutdown));
+        }
         Ok(daemon)
+    }
+
+    /// At [`Stop::reload`] it will `read` the configuration again, and set the level of `log`.
+    pub fn reloading(
+        self,
+        read: impl Fn() -> Result<(Config, Places), ConfigError> + Send + 'static,
+        log: Log,
+    ) -> Self {
+        Daemon { reloading: Some(Reloading { read: Box::new(read), log }), ..self }
     }
 
     /// Where the MX listens; the real port when 0 was asked for.
@@ -217,12 +240,8 @@ impl Daemon {
                 () = stop.orderly.cancelled() => break Ok(()),
                 died = self.next_end() => break Err(died),
                 () = ledger.closed() => break Err(Died { part: "the ledger", how: BY_ITSELF.into() }),
-                () = stop.reload.notified() => {
-                    systemd::reloading();
-                    self.reload();
-                    systemd::ready(&self.to_string());
-                }
-                _ = timer.tick() => self.reload(),
+                () = stop.reload.notified() => self.reload(),
+                _ = timer.tick() => self.refresh_certificates(),
             }
         };
         info!(
@@ -230,7 +249,7 @@ impl Daemon {
         );
         systemd::stopping("finishing messages in flight");
         self.shutdown.cancel();
-        let deadline = tokio::time::sleep(GRACE);
+        let deadline = sleep(GRACE);
         tokio::select! {
             () = self.all_ends() => {}
             () = deadline => warn!("not all sessions ended in {} s; they are cut off", GRACE.as_secs()),
@@ -241,15 +260,45 @@ impl Daemon {
         outcome
     }
 
-    /// Reads the certificates again whose files have changed.
-    fn reload(&self) {
-        for identity in &self.identities {
-            match identity.reload() {
-                Ok(false) => {}
-                Ok(true) => info!("a new certificate is in use"),
-                Err(cause) => error!(%cause, "the new certificate is no good; the old one stays in use"),
+    /// Reads configuration and certificates again; where the new ones are no good the old ones stay.
+    fn reload(&mut self) {
+        systemd::reloading();
+        self.reload_configuration();
+        self.refresh_certificates();
+        systemd::ready(&self.to_string());
+    }
+
+    fn reload_configuration(&mut self) {
+        let Some(Reloading { read, log }) = &self.reloading else { return };
+        let before = self.live.config.log.level;
+        let taken_over = read()
+            .and_then(|(config, places)| self.live.reload(config).map_err(|cause| places.blame(&cause)));
+        self.counters.reloaded(taken_over.is_ok());
+        match taken_over {
+            Ok(changes) => {
+                let level = self.live.config.log.level;
+                // Said at the louder of the two levels: the old one, or the new one.
+                log.set(level.max(before));
+                report(&changes);
+                log.set(level);
             }
+            Err(cause) => error!(%cause, "the new configuration is no good; the old one stays in force"),
         }
+    }
+
+    fn refresh_certificates(&mut self) {
+        for certificate in &mut self.live.certificates {
+            certificate.refresh();
+        }
+        self.counters.expire(self.live.certificates.each_ref().map(Certificate::expiry));
+    }
+
+    fn exposition(&self) -> Exposition {
+        let (mx, web) = (self.live.mx.load(), self.live.web.load());
+        let [smtp, smarthost] = mx.metrics();
+        let rooms = [&self.counters.metrics, self.ledger.metrics(), smtp, smarthost, web.metrics()];
+        let counters = self.counters.clone();
+        Exposition::new(rooms.map(Metrics::clone).to_vec(), move || counters.measure())
     }
 
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
@@ -282,42 +331,11 @@ impl fmt::Display for Daemon {
         let list = |addresses: &[SocketAddr]| {
             addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" and ")
         };
-        write!(f, "SMTP on {}, HTTP on {}", list(&self.smtp), list(&self.http))
-    }
-}
-
-impl Stop {
-    /// The first SIGINT or SIGTERM asks for an orderly stop, the second for one at once. SIGHUP
-    /// does what `hangup` says.
-    ///
-    /// # Errors
-    /// When the operating system refuses the handlers.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub fn on_signals(hangup: Hangup) -> io::Result<Self> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hung_up = signal(SignalKind::hangup())?;
-        let stop = Stop::default();
-        let Stop { orderly, at_once, reload } = stop.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hung_up.recv() => if hangup == Hangup::Reloads {
-                        reload.notify_one();
-                        continue;
-                    },
-                }
-                if orderly.is_cancelled() {
-                    at_once.cancel();
-                }
-                orderly.cancel();
-            }
-        });
-        Ok(stop)
+        write!(f, "SMTP on {}, HTTP on {}", list(&self.smtp), list(&self.http))?;
+        match self.metrics.as_slice() {
+            [] => Ok(()),
+            metrics => write!(f, ", metrics on {}", list(metrics)),
+        }
     }
 }
 
@@ -327,18 +345,27 @@ impl Stop {
 /// With the key and the file that is missing or no good.
 pub fn load_files(config: &Config) -> Result<Files, FileError> {
     let smarthost = Smarthost::new(&config.smarthost, &config.dns, config.hostname.as_str())?;
-    let Config { smtp, http, .. } = config;
-    let smtp = identity([("smtp.tls_cert", &smtp.tls_cert), ("smtp.tls_key", &smtp.tls_key)])?;
-    let http = identity([("http.tls_cert", &http.tls_cert), ("http.tls_key", &http.tls_key)])?;
+    let (smtp, http) = (identity(smtp_certificate(config))?, identity(http_certificate(config))?);
     Ok(Files { smarthost, smtp, http })
 }
 
-/// Certificate and key, each with its key in the configuration, if there are both.
-fn identity(files: [(&'static str, &Option<PathBuf>); 2]) -> Result<Option<Identity>, FileError> {
+/// Files, each with the key that names it.
+type Named<'a> = [(&'static str, &'a Option<PathBuf>); 2];
+
+fn smtp_certificate(config: &Config) -> Named<'_> {
+    [("smtp.tls_cert", &config.smtp.tls_cert), ("smtp.tls_key", &config.smtp.tls_key)]
+}
+
+fn http_certificate(config: &Config) -> Named<'_> {
+    [("http.tls_cert", &config.http.tls_cert), ("http.tls_key", &config.http.tls_key)]
+}
+
+/// Certificate and key, if there are both.
+fn identity(files: Named<'_>) -> Result<Option<Identity>, FileError> {
     let [(cert_is, Some(cert)), (key_is, Some(key))] = files else { return Ok(None) };
     let identity = Identity::load(cert, key);
     if let Ok(identity) = &identity
-        && identity.facts().not_after.is_some_and(|end| end < clock::now())
+        && identity.facts().have_expired()
     {
         // It goes on: most senders encrypt all the same, and the web's visitors will tell.
         warn!(
@@ -352,26 +379,15 @@ fn identity(files: [(&'static str, &Option<PathBuf>); 2]) -> Result<Option<Ident
     })
 }
 
-/// Deletes what is over, now and after every `interval`.
-async fn purge(ledger: Ledger, interval: Duration, shutdown: CancellationToken) {
-    let mut timer = tokio::time::interval(interval);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = timer.tick() => {}
-        }
-        if let Some(seconds) = clock::behind() {
-            warn!(
-                seconds,
-                "the system's clock was set back: until it has caught up, time stands still for aliases"
-            );
-        }
-        match ledger.purge(clock::now()).await {
-            Ok(purged) if purged.is_empty() => {}
-            Ok(purged) => info!(expired = purged.expired, used_up = purged.used_up, "purged"),
-            Err(cause) => error!(%cause, "the purge failed; the next one will try again"),
-        }
+/// One line for each kind of change.
+fn report(changes: &Changes) {
+    let Changes { live, after_restart } = changes;
+    match live.is_empty() && after_restart.is_empty() {
+        true => info!("configuration reloaded: nothing has changed"),
+        false => info!(changed = live.join(", "), "configuration reloaded"),
+    }
+    if !after_restart.is_empty() {
+        warn!(changed = after_restart.join(", "), "a restart is needed for some of the new configuration");
     }
 }
 
@@ -477,15 +493,22 @@ mod tests {
     /// A daemon whose only part is `task`, and the directory of its ledger.
     fn daemon(task: impl Future<Output = ()> + Send + 'static) -> (Daemon, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
+        let config =
+            "hostname = 'mx.a.test'\ndomains = ['a.test']\npostmaster = 'p@b.test'\nsmarthost.host = 'r'";
+        let config = crate::config::parse("test", config, []).unwrap();
+        let (ledger, shutdown) = (Ledger::open(dir.path(), 6).unwrap(), CancellationToken::new());
         let mut daemon = Daemon {
             _lock: DataDirLock::take(dir.path()).unwrap(),
-            ledger: Ledger::open(dir.path(), 6).unwrap(),
             smtp: vec!["127.0.0.1:25".parse().unwrap(), "[::1]:25".parse().unwrap()],
             http: vec!["127.0.0.1:80".parse().unwrap()],
+            metrics: vec![],
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            identities: vec![],
-            shutdown: CancellationToken::new(),
+            live: Live::new(&config, &ledger, load_files(&config).unwrap(), shutdown.clone()),
+            reloading: None,
+            counters: Counters::new(clock::now()),
+            ledger,
+            shutdown,
         };
         daemon.spawn("the part", task);
         (daemon, dir)

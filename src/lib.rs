@@ -16,10 +16,11 @@
 //! | [`resolve`] | the DNS |
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
-//! | [`descriptors`] | the limit of open files |
+//! | [`descriptors`] | open files, their limit, and what else the process takes |
 //! | [`systemd`] | the service manager: what it hears from us, and its sockets |
 //! | [`config`] | what the operator can set: read from a file and the environment, and checked |
 //! | [`telemetry`] | the log, on standard error |
+//! | [`metrics`] | what is counted, for Prometheus |
 //! | [`fuzzing`] | what `fuzz/` and the tests feed with octets from nowhere; not in a release |
 //! | [`alias`], [`address`], [`bounce`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
 
@@ -38,6 +39,7 @@ pub mod dnsbl;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;
+pub mod metrics;
 pub mod mx;
 pub mod relay;
 pub mod resolve;

@@ -4,16 +4,24 @@
 //! and message text there. At the default level no record holds the target of an alias. A record
 //! that cannot be written, for a full disk or a closed pipe, is lost, and nothing else is.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::fs::File;
+use std::io::{IsTerminal, stderr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::Subscriber;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{self, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
-/// The variable that says how much: a level (`debug`) or `tracing` directives.
-pub const VARIABLE: &str = "TEMPALIAS_LOG";
+use crate::config::{self, Format};
 
-/// For a service: our own work, and what goes wrong in libraries.
-pub const SERVICE: &str = "warn,tempalias=info";
+/// The variable that says how much: a level (`debug`) or `tracing` directives. It wins over
+/// everything else.
+const VARIABLE: &str = "TEMPALIAS_LOG";
 
 /// For a person at a terminal: only what goes wrong.
 pub const WARNINGS: &str = "warn";
@@ -23,22 +31,93 @@ pub const WARNINGS: &str = "warn";
 #[error("environment: {VARIABLE}: {0}")]
 pub struct FilterError(#[from] tracing_subscriber::filter::ParseError);
 
-/// Sends records to standard error from now on, as much as `filter` lets through: the value of
-/// [`VARIABLE`], or else [`SERVICE`] or [`WARNINGS`]. Later calls in the same process change nothing.
+/// The log, whose level can change.
+#[derive(Clone)]
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    is_fixed: bool,
+}
+
+/// For a service: our own work at `level`, and what goes wrong in libraries.
+pub fn service(level: config::Level) -> String {
+    let libraries = if level == config::Level::Error { "error" } else { WARNINGS };
+    format!("{libraries},tempalias={}", level.as_str())
+}
+
+/// Sends records to standard error from now on, as much as [`VARIABLE`] says, or else `usual`. Later
+/// calls in the same process change nothing.
 ///
 /// # Errors
-/// When `filter` is malformed.
-pub fn start(filter: &str) -> Result<(), FilterError> {
-    let filter = EnvFilter::try_new(filter)?;
-    let subscriber = Subscriber::builder()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+/// When [`VARIABLE`] is malformed.
+pub fn start(usual: &str, format: Format) -> Result<Log, FilterError> {
+    let wanted = std::env::var_os(VARIABLE).filter(|filter| !filter.is_empty());
+    let filter = wanted.as_ref().map_or(usual.into(), |filter| filter.to_string_lossy());
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    let records = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
         // Otherwise a record that cannot be written is reported by `eprintln!`, which panics when that
         // cannot be written either: in the middle of a message, or in the ledger's writer thread.
-        .log_internal_errors(false)
-        .finish();
+        .log_internal_errors(false);
+    let records: Box<dyn Layer<_> + Send + Sync> = match format {
+        Format::Json => records.json().flatten_event(true).with_current_span(false).boxed(),
+        Format::Text if is_journal() => records.with_ansi(false).event_format(Journal::default()).boxed(),
+        Format::Text => records.with_ansi(stderr().is_terminal()).boxed(),
+    };
     // `init` would also collect the records of the `log` crate.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(filter).with(records));
+    Ok(Log { filter: handle, is_fixed: wanted.is_some() })
+}
+
+impl Log {
+    /// From now on our own work at `level`, unless [`VARIABLE`] has said how much.
+    pub fn set(&self, level: config::Level) {
+        if !self.is_fixed {
+            // Fails when another subscriber is the global one: then it is not ours to say.
+            let _ = self.filter.reload(EnvFilter::new(service(level)));
+        }
+    }
+}
+
+/// As journald likes it: the priority in front (sd-daemon(3)), and neither time nor level, which it
+/// shows itself.
+struct Journal(format::Format<Full, ()>);
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal(format::Format::default().without_time().with_level(false))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+/// As in syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Whether standard error is the journal's: `JOURNAL_STREAM` has its device and inode, and is still
+/// there when somebody has redirected us elsewhere (systemd.exec(5)).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let file = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    file.is_ok_and(|file| format!("{}:{}", file.dev(), file.ino()) == stream)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +22,7 @@ use tokio_rustls::rustls::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::time::ASN1Time;
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::config::FileError;
 
 /// What is wrong with a file of certificates or keys.
@@ -44,8 +45,6 @@ impl TlsError {
 /// Our certificate and key, for all listeners that share them. Clones share what is loaded.
 #[derive(Clone)]
 pub struct Identity {
-    cert: PathBuf,
-    key: PathBuf,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
 }
@@ -53,7 +52,15 @@ pub struct Identity {
 /// What is presented to clients right now, and the files it was read from.
 struct Current {
     certified: ArcSwap<CertifiedKey>,
-    read_from: ArcSwap<[Option<State>; 2]>,
+    read_from: ArcSwap<Source>,
+}
+
+/// The files of certificate and key, and how they were when they were read.
+#[derive(Clone, PartialEq)]
+struct Source {
+    cert: PathBuf,
+    key: PathBuf,
+    states: [Option<State>; 2],
 }
 
 /// A file as it was at some moment: inode and time of the last change to it, in seconds and
@@ -68,10 +75,10 @@ impl Identity {
     /// When one of them cannot be read, holds nothing of its kind, or they do not belong together.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Before reading: what changes meanwhile is read again.
-        let states = [state(cert), state(key)];
+        let source = Source::new(cert, key);
         let current = Arc::new(Current {
             certified: ArcSwap::new(read(cert, key)?),
-            read_from: ArcSwap::from_pointee(states),
+            read_from: ArcSwap::from_pointee(source),
         });
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -82,29 +89,41 @@ impl Identity {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Identity { cert: cert.to_owned(), key: key.to_owned(), current, acceptor })
+        Ok(Identity { current, acceptor })
     }
 
     /// Reads the files again if they have changed; true when there is something new. Sessions that
     /// go on are not touched.
     ///
     /// # Errors
-    /// As [`Identity::load`]; the old certificate stays in use.
+    /// As [`Identity::load`], or when the new certificate has expired and the old one has not; the
+    /// old one stays in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let now = [state(&self.cert), state(&self.key)];
-        if **self.current.read_from.load() == now {
+        let before = self.current.read_from.load_full();
+        let source = Source::new(&before.cert, &before.key);
+        if *before == source {
             return Ok(false);
         }
         // Noted even when it fails, so that a broken file is reported once and not every time.
-        self.current.read_from.store(Arc::new(now));
-        self.current.certified.store(read(&self.cert, &self.key)?);
+        self.current.read_from.store(Arc::new(source));
+        let certified = read(&before.cert, &before.key)?;
+        let facts = Facts::of(&certified);
+        if facts.have_expired() && !self.facts().have_expired() {
+            return Err(error(&before.cert, "has expired"));
+        }
+        self.current.certified.store(certified);
         Ok(true)
     }
 
     /// What the certificate in use says of itself.
     pub fn facts(&self) -> Facts {
-        let certified = self.current.certified.load();
-        certified.cert.first().and_then(|own| Facts::read(own)).unwrap_or_default()
+        Facts::of(&self.current.certified.load())
+    }
+
+    /// Presents what `other` does from now on, read from its files.
+    pub fn become_like(&self, other: &Identity) {
+        self.current.read_from.store(other.current.read_from.load_full());
+        self.current.certified.store(other.current.certified.load_full());
     }
 
     /// What makes TLS of an accepted connection.
@@ -125,6 +144,15 @@ pub struct Facts {
 }
 
 impl Facts {
+    fn of(certified: &CertifiedKey) -> Self {
+        certified.cert.first().and_then(|own| Facts::read(own)).unwrap_or_default()
+    }
+
+    /// Whether its time is over.
+    pub fn have_expired(&self) -> bool {
+        self.not_after.is_some_and(|end| end < clock::now())
+    }
+
     fn read(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let instant = |time: &ASN1Time| Timestamp::from_second(time.timestamp()).ok();
@@ -147,6 +175,12 @@ impl Facts {
         self.names
             .iter()
             .any(|name| name == host || name.strip_prefix("*.").is_some_and(|rest| Some(rest) == parent))
+    }
+}
+
+impl Source {
+    fn new(cert: &Path, key: &Path) -> Self {
+        Source { cert: cert.to_owned(), key: key.to_owned(), states: [state(cert), state(key)] }
     }
 }
 

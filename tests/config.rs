@@ -106,7 +106,7 @@ fn the_example_shows_every_key() {
             shown.push(format!("{section}.{key}").trim_start_matches('.').to_owned());
         }
     }
-    for section in ["", "http", "smtp", "smarthost", "aliases", "dns"] {
+    for section in ["", "http", "smtp", "smarthost", "aliases", "dns", "metrics", "log"] {
         // The program itself says which keys it knows.
         let name = format!("TEMPALIAS_{section}__NONE").replace("___", "_").to_uppercase();
         let reason = refused(MINIMAL, &[(&name, "0")]);

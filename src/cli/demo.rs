@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 use tempfile::TempDir;
 
 use super::{Failure, block_on, tell};
-use crate::config::{Aliases, Config, Dns, Http, Smarthost, Smtp, Tls};
+use crate::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp, Tls};
 use crate::daemon::{Daemon, Died, Hangup, Knobs, StartError, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
@@ -99,6 +99,8 @@ impl Demo {
             },
             aliases: Aliases::default(),
             dns: Dns::default(),
+            metrics: Metrics::default(),
+            log: Log::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, ConfigError, Places};
+use crate::config::{self, Config, ConfigError, Format, Places};
 use crate::daemon::{Died, StartError};
 use crate::ledger::{BackupError, LedgerError, OpenError};
 use crate::systemd::SocketError;
@@ -107,9 +107,10 @@ pub fn main() -> ExitCode {
 
 impl Command {
     fn run(self) -> Result<(), Failure> {
-        let usual = if matches!(self, Command::Serve(_)) { telemetry::SERVICE } else { telemetry::WARNINGS };
-        let wanted = std::env::var_os(telemetry::VARIABLE).filter(|filter| !filter.is_empty());
-        telemetry::start(&wanted.map_or(usual.into(), |filter| filter.to_string_lossy().into_owned()))?;
+        // A service's log is its configuration's business.
+        if !matches!(self, Command::Serve(_)) {
+            telemetry::start(telemetry::WARNINGS, Format::Text)?;
+        }
         match self {
             Command::Serve(serve) => serve.run(),
             Command::Demo(demo) => demo.run(),

@@ -1,8 +1,10 @@
 //! `tempalias serve`: the service itself.
 
 use super::{ConfigFile, Failure, block_on, tell};
+use crate::config::Format;
 use crate::daemon::{Daemon, Hangup, Knobs, StartError, Stop};
 use crate::systemd::Sockets;
+use crate::telemetry;
 
 const KNOBS: Knobs = Knobs { smtp: "smtp.listen", http: "http.listen" };
 
@@ -16,6 +18,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, places) = self.config.load()?;
+        let log = telemetry::start(&telemetry::service(config.log.level), config.log.format)?;
         let sockets = Sockets::take()?;
         block_on(async {
             let stop = Stop::on_signals(Hangup::Reloads)
@@ -24,8 +27,11 @@ impl Serve {
                 StartError::File(cause) => Failure::Config(places.blame(&cause)),
                 other => other.into(),
             })?;
-            tell(format_args!("ready, {daemon}"));
-            Ok(daemon.run(stop).await?)
+            match config.log.format {
+                Format::Text => tell(format_args!("ready, {daemon}")),
+                Format::Json => tracing::info!("ready, {daemon}"),
+            }
+            Ok(daemon.reloading(move || self.config.load(), log).run(stop).await?)
         })
     }
 }

@@ -80,8 +80,12 @@ fn data_dir(config: &Config) -> Verdict {
 
 fn listeners(config: &Config) -> Verdict {
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    for (key, listen) in [("smtp.listen", &config.smtp.listen), ("http.listen", &config.http.listen)] {
-        if listen.is_empty() {
+    for (key, listen) in [
+        ("smtp.listen", &config.smtp.listen),
+        ("http.listen", &config.http.listen),
+        ("metrics.listen", &config.metrics.listen),
+    ] {
+        if listen.is_empty() && key != "metrics.listen" {
             return refuse(key, "at least one address is needed");
         }
         for address in listen {

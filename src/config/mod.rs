@@ -4,12 +4,16 @@
 //! may each be well-formed and yet cannot work together. `packaging/tempalias.toml` shows every
 //! key with its default.
 
+mod changes;
 mod check;
 mod load;
+mod log;
 mod values;
 mod web;
 
+pub use changes::Changes;
 pub use load::{ConfigError, Places, load, parse};
+pub use log::{Format, Level, Log};
 pub use web::{Colour, Link, Network, Origin, Url};
 
 use std::net::SocketAddr;
@@ -17,13 +21,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
 
 /// Everything an operator can set.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Our host name: banner, `Received`, EHLO towards the smarthost. Required.
@@ -33,7 +37,7 @@ pub struct Config {
     #[serde(deserialize_with = "values::list")]
     pub domains: Vec<Domain>,
     /// Where mail for `postmaster@` and `abuse@` of every domain goes. Required.
-    #[serde(deserialize_with = "values::parsed")]
+    #[serde(deserialize_with = "values::parsed", serialize_with = "values::mailbox")]
     pub postmaster: Mailbox,
     /// Directory of the ledger. Default: `/var/lib/tempalias`.
     #[serde(default = "default_data_dir")]
@@ -53,6 +57,12 @@ pub struct Config {
     /// `[dns]`
     #[serde(default, deserialize_with = "values::section")]
     pub dns: Dns,
+    /// `[metrics]`
+    #[serde(default, deserialize_with = "values::section")]
+    pub metrics: Metrics,
+    /// `[log]`
+    #[serde(default, deserialize_with = "values::section")]
+    pub log: Log,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -60,7 +70,7 @@ fn default_data_dir() -> PathBuf {
 }
 
 /// `[http]`: page and API.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Default: `["127.0.0.1:8080"]`.
@@ -128,7 +138,7 @@ impl Default for Http {
 }
 
 /// `[smtp]`: the MX.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smtp {
     /// Default: `["0.0.0.0:25", "[::]:25"]`.
@@ -203,7 +213,7 @@ impl Default for Smtp {
 }
 
 /// `[smarthost]`: the relay behind us.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smarthost {
     /// Name or address. Required: the default is empty, which is refused.
@@ -256,7 +266,8 @@ impl Default for Smarthost {
 }
 
 /// How the connection to the smarthost is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Tls {
     /// Not at all.
     None,
@@ -283,7 +294,7 @@ impl FromStr for Tls {
 }
 
 /// `[aliases]`: what people may ask for.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aliases {
     /// Longest life of an alias in days. Default: 60.
@@ -331,10 +342,19 @@ impl Aliases {
 }
 
 /// `[dns]`: whom to ask for names, the smarthost's and the DNS lists'.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
     /// Default: those of `/etc/resolv.conf`.
     #[serde(deserialize_with = "values::dns_servers")]
     pub servers: Vec<SocketAddr>,
+}
+
+/// `[metrics]`: figures for Prometheus.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where `/metrics` is. Whoever can reach it can read it. Default: nowhere.
+    #[serde(deserialize_with = "values::addresses")]
+    pub listen: Vec<SocketAddr>,
 }

@@ -10,7 +10,9 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
+
+use crate::address::Mailbox;
 
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
@@ -69,6 +71,11 @@ where
     T: FromStr<Err: Display>,
 {
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// The way back for an address that hides itself elsewhere.
+pub(super) fn mailbox<S: Serializer>(address: &Mailbox, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(address.as_str())
 }
 
 /// Several of them.

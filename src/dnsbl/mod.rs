@@ -38,6 +38,7 @@ const KEPT_ANSWERS: u64 = 10_000;
 #[derive(Clone)]
 pub struct Lists {
     lists: Arc<[Arc<List>]>,
+    made_of: Arc<(Vec<Domain>, Dns)>,
 }
 
 /// What becomes of the question whether a client is listed.
@@ -51,7 +52,21 @@ impl Lists {
     /// been tested: see [`Lists::watch`].
     pub fn new(zones: &[Domain], dns: &Dns) -> Self {
         let resolver = Arc::new(Resolver::new(dns, tune));
-        Lists { lists: zones.iter().map(|zone| Arc::new(List::new(zone, resolver.clone()))).collect() }
+        Lists {
+            lists: zones.iter().map(|zone| Arc::new(List::new(zone, resolver.clone()))).collect(),
+            made_of: Arc::new((zones.to_vec(), dns.clone())),
+        }
+    }
+
+    /// As [`Lists::new`]; these lists, tested as they are, when they would be the same.
+    pub fn renewed(&self, zones: &[Domain], dns: &Dns) -> Self {
+        let (old_zones, old_dns) = &*self.made_of;
+        if old_zones == zones && old_dns == dns { self.clone() } else { Lists::new(zones, dns) }
+    }
+
+    /// Whether both are the same lists.
+    pub fn are(&self, others: &Lists) -> bool {
+        Arc::ptr_eq(&self.lists, &others.lists)
     }
 
     /// The first list to say that it lists `client`: its name. It takes 5 seconds at most.

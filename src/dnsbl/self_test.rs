@@ -43,12 +43,17 @@ enum Fault {
 }
 
 impl Lists {
-    /// Tests all lists, now and from time to time until `shutdown`: a list that fails is switched
-    /// off and reported, one that passes again is switched on.
+    /// Tests all lists, now and from time to time, until `shutdown` or until nobody else holds them: a
+    /// list that fails is switched off and reported, one that passes again is switched on.
     pub async fn watch(self, shutdown: CancellationToken) {
-        while !self.lists.is_empty() {
+        let Lists { lists, made_of } = self;
+        let watched = Arc::downgrade(&lists);
+        drop(lists);
+        while let Some(lists) = watched.upgrade().filter(|lists| !lists.is_empty()) {
+            let lists = Lists { lists, made_of: made_of.clone() };
             let round = async {
-                let all_answered = self.test().await;
+                let all_answered = lists.test().await;
+                drop(lists);
                 sleep(if all_answered { INTERVAL } else { AGAIN_AFTER }).await;
             };
             tokio::select! {

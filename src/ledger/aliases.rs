@@ -105,6 +105,11 @@ pub(super) fn lookup(connection: &Connection, name: &AliasName) -> Result<Option
         .transpose()
 }
 
+/// How many there are.
+pub(super) fn count(connection: &Connection) -> Result<i64, LedgerError> {
+    Ok(connection.query_row("SELECT count(*) FROM aliases", [], |row| row.get(0))?)
+}
+
 /// The alias is read only after its key was found right: what comes before takes as long for an
 /// alias that does not exist.
 pub(super) fn lookup_with_key(

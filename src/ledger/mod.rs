@@ -21,10 +21,12 @@
 //! | [`backup`], [`restore`] | a copy of it, and back |
 //! | [`peek`] | a look from outside, which changes nothing |
 //! | [`files`] | whose the files are, and that they are on the disk |
+//! | [`counters`] | what is counted |
 //! | [`error`] | what can go wrong, in the ledger's own words |
 
 mod aliases;
 mod backup;
+mod counters;
 mod error;
 mod files;
 mod lock;
@@ -52,6 +54,7 @@ pub use uses::{SpendOutcome, Usage};
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
@@ -59,6 +62,8 @@ use r2d2_sqlite::SqliteConnectionManager;
 use crate::alias::{Alias, AliasName, Caps, ManageKey};
 use crate::bounce::BounceKey;
 use crate::clock::Timestamp;
+use crate::metrics::{Metrics, seconds};
+use counters::Counters;
 use repeats::RepeatKey;
 use writer::Writer;
 
@@ -76,6 +81,7 @@ pub struct Ledger {
     readers: Arc<RwLock<Option<Pool<SqliteConnectionManager>>>>,
     bounce_key: BounceKey,
     repeat_key: RepeatKey,
+    counters: Arc<Counters>,
 }
 
 impl Ledger {
@@ -87,17 +93,21 @@ impl Ledger {
     /// newer version. Then nothing in it has been touched.
     pub fn open(data_dir: &Path, initial_length: usize) -> Result<Self, OpenError> {
         let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
+        let counters = Arc::<Counters>::default();
         Ok(Ledger {
-            writer: Arc::new(Writer::start(opened.write)),
+            writer: Arc::new(Writer::start(opened.write, counters.clone())),
             readers: Arc::new(RwLock::new(Some(opened.readers))),
             bounce_key: BounceKey::new(&opened.bounce_secret),
             repeat_key: RepeatKey::new(&opened.bounce_secret),
+            counters,
         })
     }
 
     /// Hands out a new alias under a name that was never used before.
     pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
-        self.writer.run(move |connection| aliases::issue(connection, new, now)).await
+        let issued = self.writer.run(move |connection| aliases::issue(connection, new, now)).await?;
+        self.counters.aliases.inc();
+        Ok(issued)
     }
 
     /// How to know again, for a day, what came with the client's `key`: the `request`, in any
@@ -170,13 +180,20 @@ impl Ledger {
     /// Takes one use of every alias in `names` (twice the same counts once), all or nothing;
     /// durable when this returns. Who stops waiting may have spent the uses all the same.
     pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
-        self.writer.run(move |connection| uses::spend(connection, names, now)).await
+        let outcome = self.writer.run(move |connection| uses::spend(connection, names, now)).await?;
+        if let SpendOutcome::Spent(usages) = &outcome {
+            self.counters.spent.inc_by(usages.len() as u64);
+        }
+        Ok(outcome)
     }
 
     /// Gives back one use of every alias in `names`: the smarthost has refused the message. At
     /// most once for each [`Ledger::spend`], with the same names.
     pub async fn refund(&self, names: Vec<AliasName>) -> Result<(), LedgerError> {
-        self.writer.run(move |connection| uses::refund(connection, names)).await
+        let count = names.len() as u64;
+        self.writer.run(move |connection| uses::refund(connection, names)).await?;
+        self.counters.refunded.inc_by(count);
+        Ok(())
     }
 
     /// Changes an alias for its holder, under the operator's `caps`.
@@ -193,7 +210,9 @@ impl Ledger {
     /// Deletes an alias with all its data but its name; false when it does not exist. The next
     /// purge clears what the write-ahead log still holds of it.
     pub async fn revoke(&self, name: AliasName) -> Result<bool, LedgerError> {
-        self.writer.run(move |connection| aliases::revoke(connection, &name)).await
+        let existed = self.writer.run(move |connection| aliases::revoke(connection, &name)).await?;
+        self.counters.aliases.sub(existed.into());
+        Ok(existed)
     }
 
     /// Notes that a message to the alias's target came back; the number of bounces in a row,
@@ -209,6 +228,32 @@ impl Ledger {
     /// # Errors
     /// When not everything could be deleted or cleared; what was deleted stays deleted.
     pub async fn purge(&self, now: Timestamp) -> Result<Purged, LedgerError> {
+        let start = Instant::now();
+        let purged = self.delete_what_is_over(now).await;
+        self.counters.purge_seconds.observe(seconds(start.elapsed()));
+        self.counters.purges.count(if purged.is_ok() { "done" } else { "failed" });
+        if let Ok(Purged { expired, used_up }) = purged {
+            for (counter, count) in self.counters.purged.iter().zip([expired, used_up]) {
+                counter.inc_by(count as u64);
+            }
+            self.counters.last_purge.set(now.as_second());
+            self.count_aliases().await;
+        }
+        purged
+    }
+
+    /// Counts the aliases that are left, which takes its time when they are many.
+    async fn count_aliases(&self) {
+        let ledger = self.clone();
+        let counting = tokio::task::spawn_blocking(move || aliases::count(&*ledger.reader()?));
+        match counting.await {
+            Ok(Ok(count)) => self.counters.aliases.set(count),
+            Ok(Err(cause)) => tracing::warn!(%cause, "the aliases could not be counted"),
+            Err(_) => tracing::warn!("the aliases could not be counted"),
+        }
+    }
+
+    async fn delete_what_is_over(&self, now: Timestamp) -> Result<Purged, LedgerError> {
         let mut purged = Purged::default();
         loop {
             // In portions: a spend that comes meanwhile is not kept waiting for all of them.
@@ -233,6 +278,11 @@ impl Ledger {
     pub async fn check(&self) -> Result<(), LedgerError> {
         self.reader()?.query_row("SELECT 1 FROM state", [], |_| Ok(()))?;
         self.writer.run(aliases::touch).await
+    }
+
+    /// What is counted here.
+    pub fn metrics(&self) -> &Metrics {
+        &self.counters.metrics
     }
 
     /// What our bounce addresses are signed with.

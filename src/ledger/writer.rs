@@ -6,15 +6,17 @@
 //! the group.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
+use super::counters::Counters;
 use super::open::BUSY_TIMEOUT;
+use crate::metrics::seconds;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
 const GROUP: usize = 512;
@@ -75,11 +77,11 @@ where
 
 impl Writer {
     /// Starts the thread on `connection`.
-    pub(super) fn start(connection: Connection) -> Self {
+    pub(super) fn start(connection: Connection, counters: Arc<Counters>) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(connection, requests))
+            .spawn(move || serve(connection, requests, &counters))
             .expect("the system can start one more thread at start-up");
         Writer { queue, thread: Mutex::new(Some(thread)) }
     }
@@ -127,7 +129,7 @@ impl Writer {
 }
 
 /// The thread's life: until [`Message::Close`], or until no sender is left.
-fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
+fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counters: &Counters) {
     let mut messages = Vec::with_capacity(GROUP);
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
         let mut group = Vec::with_capacity(messages.len());
@@ -140,7 +142,7 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
                 Message::Close => closing = true,
             }
         }
-        commit(&mut connection, group);
+        commit(&mut connection, group, counters);
         if !checkpoints.is_empty() {
             let result = checkpoint(&connection);
             for reply in checkpoints {
@@ -159,11 +161,16 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>) {
 }
 
 /// One transaction for the whole group, then the answers.
-fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>) {
+fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>, counters: &Counters) {
     if group.is_empty() {
         return;
     }
-    if let Err(cause) = run_group(connection, &mut group) {
+    let start = Instant::now();
+    let committed = run_group(connection, &mut group);
+    counters.commit_seconds.observe(seconds(start.elapsed()));
+    counters.commit_requests.observe(group.len() as f64);
+    if let Err(cause) = committed {
+        counters.commits_failed.inc();
         tracing::error!(%cause, requests = group.len(), "the ledger could not commit");
         for request in &mut group {
             request.fail(&cause);
@@ -218,7 +225,7 @@ mod tests {
     fn writer() -> Writer {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
-        Writer::start(connection)
+        Writer::start(connection, Arc::default())
     }
 
     fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64, LedgerError> + Send + 'static {

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::reply::{self, Reply};
+use super::reply;
+use super::verdict::Verdict;
 use super::{Mx, session};
+use crate::metrics::Presence;
 use crate::throttle::{ClientNet, Full, Slot};
 use crate::transport::Transport;
 
@@ -19,15 +22,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended.
 ///
-/// After `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
+/// Another MX may take the place of `mx`; a session keeps the one that it began with. After
+/// `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
 /// caller bounds how long that may take.
-pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken) {
+pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<ArcSwap<Mx>>, shutdown: CancellationToken) {
     serve_with(session::run, listeners, mx, shutdown).await;
 }
 
 /// [`serve`], where `run` holds each conversation. It has a task of its own, so that one that panics
 /// ends alone.
-async fn serve_with<R, F>(run: R, listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken)
+async fn serve_with<R, F>(run: R, listeners: Vec<TcpListener>, mx: Arc<ArcSwap<Mx>>, shutdown: CancellationToken)
 where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -36,7 +40,6 @@ where
     // When the caller loses patience and drops this future, the sessions end with it.
     let abort = CancellationToken::new();
     let _end_of_all = abort.clone().drop_guard();
-    sessions.spawn(mx.lists.clone().watch(shutdown.clone()));
     for listener in listeners {
         let signals = Signals { shutdown: shutdown.clone(), abort: abort.clone() };
         sessions.spawn(accept(run, listener, mx.clone(), sessions.clone(), signals));
@@ -53,7 +56,7 @@ struct Signals {
     abort: CancellationToken,
 }
 
-async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals)
+async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<ArcSwap<Mx>>, sessions: TaskTracker, signals: Signals)
 where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -74,9 +77,12 @@ where
         };
         // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
         let _ = stream.set_nodelay(true);
+        let mx = mx.load_full();
         match admit(&mx, peer) {
             Ok(slot) => {
-                let (mx, signals) = (mx.clone(), signals.clone());
+                mx.counters.sessions.inc();
+                let presence = Presence::new(&mx.counters.open);
+                let signals = signals.clone();
                 sessions.spawn(async move {
                     let Signals { shutdown, abort } = signals;
                     // Not `run_until_cancelled`, which would keep room for two sessions.
@@ -84,30 +90,35 @@ where
                         () = abort.cancelled() => {}
                         () = run(mx, Transport::Plain(stream), peer, shutdown) => {}
                     }
-                    drop(slot);
+                    drop((slot, presence));
                 });
             }
-            Err(refusal) => turn_away(&stream, peer, &refusal),
+            Err(refusal) => {
+                mx.counters.turned_away.count(refusal.reason);
+                turn_away(&stream, peer, &refusal);
+            }
         }
     }
 }
 
 /// A slot for `peer`, or what to say to it instead.
-fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Reply> {
+fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Verdict> {
     let client = ClientNet::from(peer);
-    mx.connections.count(client).map_err(|_| reply::TOO_MANY_CONNECTIONS)?;
-    mx.unknown_recipients.look(client).map_err(|_| reply::TOO_MANY_UNKNOWN)?;
+    mx.connections
+        .count(client)
+        .map_err(|_| Verdict::new(reply::TOO_MANY_CONNECTIONS, "too-many-connections"))?;
+    mx.unknown_recipients.look(client).map_err(|_| Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))?;
     mx.slots.take(client).map_err(|full| match full {
-        Full::ForAll => reply::TOO_MANY_SESSIONS,
-        Full::ForClient => reply::TOO_MANY_OF_YOURS,
+        Full::ForAll => Verdict::new(reply::TOO_MANY_SESSIONS, "full"),
+        Full::ForClient => Verdict::new(reply::TOO_MANY_OF_YOURS, "full-for-client"),
     })
 }
 
 /// 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty buffer of a
 /// fresh connection; what does not go at once need not go at all.
-fn turn_away(stream: &TcpStream, peer: IpAddr, refusal: &Reply) {
-    let _ = SockRef::from(stream).send(refusal.to_string().as_bytes());
-    tracing::debug!(client = session::network(peer), reply = %refusal, "turned away");
+fn turn_away(stream: &TcpStream, peer: IpAddr, refusal: &Verdict) {
+    let _ = SockRef::from(stream).send(refusal.reply.to_string().as_bytes());
+    tracing::debug!(client = session::network(peer), reason = refusal.reason, "turned away");
 }
 
 #[cfg(test)]
@@ -142,7 +153,7 @@ mod tests {
             assert_ne!(peer.to_string(), "127.0.0.2", "for the test's sake");
             session::run(mx, stream, peer, shutdown).await;
         };
-        let serving = tokio::spawn(serve_with(run, vec![listener], mx, shutdown.clone()));
+        let serving = tokio::spawn(serve_with(run, vec![listener], Arc::new(ArcSwap::new(mx)), shutdown.clone()));
 
         let mut neighbour = connect("127.0.0.1", address).await;
         assert!(hear(&mut neighbour).await.starts_with("220 "));

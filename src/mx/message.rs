@@ -4,6 +4,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::conversation::Verb;
+use super::counters::ABORTED;
 use super::dsn::Report;
 use super::reply;
 use super::session::{Next, Protocol, Session, network};
@@ -58,6 +59,7 @@ impl<'a> Session<'a> {
 
     /// The message did not come to its end.
     fn give_up(&mut self, cause: &DataError) -> Next {
+        self.mx.counters.messages.count(ABORTED);
         match cause {
             DataError::Slow => self.close_with(&reply::IDLE),
             DataError::Endless => self.close_with(&reply::ENDLESS),
@@ -137,6 +139,7 @@ impl<'a> Session<'a> {
     /// One line in the log and one to the client for every message.
     fn conclude(&mut self, id: &str, alias: &str, verdict: Verdict) -> Next {
         let Verdict { reply, reason, .. } = verdict;
+        self.mx.counters.messages.count(reason);
         (self.idle_commands, self.vain_recipients) = (0, 0);
         if reply.code == 250 {
             self.fruitless_since = Instant::now();

@@ -12,6 +12,7 @@
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
 //! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
 //! | [`dsn`] | what a bounce reports |
+//! | [`counters`] | what is counted |
 //! | [`fuzzing`] | a session without a network, for tests |
 //! | [`verdict`], [`reply`] | what becomes of a recipient or a message; every text we say |
 //!
@@ -19,6 +20,7 @@
 
 mod command;
 mod conversation;
+mod counters;
 mod data;
 mod dsn;
 #[cfg(any(test, fuzzing))]
@@ -47,9 +49,11 @@ use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::config::{Config, Smtp};
 use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::relay::Smarthost;
 use crate::throttle::{ClientNet, Full, Rate, Slot, Slots, lesser_limit};
 use crate::tls::Identity;
+use counters::Counters;
 use pace::Pace;
 use verdict::Verdict;
 
@@ -78,13 +82,15 @@ pub struct Mx {
     slots: Arc<Slots>,
     /// Connections to the smarthost, and how long to wait for one.
     upstream: Arc<Slots>,
+    most_upstream: usize,
     upstream_patience: Duration,
-    connections: Rate,
-    unknown_recipients: Rate,
+    connections: Arc<Rate>,
+    unknown_recipients: Arc<Rate>,
     lists: Lists,
     ledger: Ledger,
     smarthost: Smarthost,
     identity: Option<Identity>,
+    counters: Arc<Counters>,
 }
 
 impl Mx {
@@ -102,15 +108,58 @@ impl Mx {
             postmaster: config.postmaster.clone(),
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
             upstream: Slots::new(most_upstream, most_upstream.div_ceil(SHARES)),
+            most_upstream,
             upstream_patience: config.smarthost.connect_timeout,
-            connections: Rate::new(limits.connections_per_minute, MINUTE),
-            unknown_recipients: Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE),
+            connections: Arc::new(Rate::new(limits.connections_per_minute, MINUTE)),
+            unknown_recipients: Arc::new(Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE)),
             lists: Lists::new(&limits.rbls, &config.dns),
             limits,
             ledger,
             smarthost,
             identity,
+            counters: Arc::default(),
         }
+    }
+
+    /// The same with another configuration. What is counted goes on; who has come how often is
+    /// remembered unless the limit is another.
+    pub fn renewed(&self, config: &Config, smarthost: Smarthost, identity: Option<Identity>) -> Self {
+        let fresh = Mx::new(config, self.ledger.clone(), smarthost, identity);
+        let (old, new) = (&self.limits, &fresh.limits);
+        let keeps_slots = (old.max_connections, old.max_connections_per_ip)
+            == (new.max_connections, new.max_connections_per_ip);
+        let keeps_connections = old.connections_per_minute == new.connections_per_minute;
+        let keeps_unknown = old.unknown_recipients_per_hour == new.unknown_recipients_per_hour;
+        Mx {
+            slots: if keeps_slots { self.slots.clone() } else { fresh.slots },
+            upstream: match self.most_upstream == fresh.most_upstream {
+                true => self.upstream.clone(),
+                false => fresh.upstream,
+            },
+            connections: if keeps_connections { self.connections.clone() } else { fresh.connections },
+            unknown_recipients: match keeps_unknown {
+                true => self.unknown_recipients.clone(),
+                false => fresh.unknown_recipients,
+            },
+            lists: self.lists.renewed(&config.smtp.rbls, &config.dns),
+            counters: self.counters.clone(),
+            ..fresh
+        }
+    }
+
+    /// Where accepted mail goes.
+    pub fn smarthost(&self) -> &Smarthost {
+        &self.smarthost
+    }
+
+    /// The DNS lists, to be watched.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// What is counted here, and of the smarthost.
+    pub fn metrics(&self) -> [&Metrics; 2] {
+        [&self.counters.metrics, self.smarthost.metrics()]
     }
 
     /// Our domain that `name` means: any case, with or without a trailing dot, in ASCII or not.

@@ -118,6 +118,7 @@ impl<'a> Session<'a> {
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity.acceptor()).await?;
         let conversation = Conversation::new(self.peer);
+        self.mx.counters.encrypted.inc();
         Ok(Session { wire, conversation, hello: None, transaction: None, is_encrypted: true, ..self })
     }
 
@@ -295,12 +296,14 @@ impl<'a> Session<'a> {
         };
         match result {
             Ok(()) => {
+                self.mx.counters.recipients.inc();
                 self.conversation.advance(Verb::Rcpt);
                 Ok(reply::RECIPIENT_OK)
             }
             Err(verdict) => {
                 self.vain_recipients += usize::from(!verdict.reply.is_permanent());
                 let Verdict { reply, reason, alias } = self.count_unknown(verdict);
+                self.mx.counters.recipients_refused.count(reason);
                 let client = network(self.peer);
                 tracing::info!(reason, code = reply.code, alias, client, "recipient refused");
                 Err(reply)

@@ -95,7 +95,10 @@ impl<'a> Settlement<'a> {
         }
         let refund = |names| give_back(self.mx.ledger.clone(), names);
         match self.body.finish().await {
-            Outcome::Accepted => Verdict::new(reply::accepted(id), "delivered"),
+            Outcome::Accepted => {
+                self.mx.counters.octets.inc_by(self.received);
+                Verdict::new(reply::accepted(id), "delivered")
+            }
             Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
             Outcome::NotSent => {
                 refund(self.names).await;

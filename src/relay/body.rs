@@ -1,9 +1,10 @@
 //! The message: streamed with our own dot-stuffing, settled by the answer to the final dot.
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Connection, RelayError};
+use crate::metrics::seconds;
 
 /// Octets gathered before they are written: what `mx` reads at a time, and room for the dots.
 const CHUNK: usize = 16 * 1024;
@@ -73,7 +74,10 @@ impl Body {
     async fn settle(&mut self, dot: &[u8]) -> Outcome {
         let Connection { client, smarthost, .. } = &mut self.connection;
         client.timeout = smarthost.config.final_timeout;
-        match client.cmd(dot).await {
+        let start = Instant::now();
+        let answer = client.cmd(dot).await;
+        smarthost.counters.final_seconds.observe(seconds(start.elapsed()));
+        match answer {
             Ok(reply) if (200..300).contains(&reply.code) => Outcome::Accepted,
             Ok(reply) if (400..600).contains(&reply.code) => {
                 tracing::debug!(code = reply.code, text = reply.message, "the smarthost refused the message");

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
 use smtp_proto::{
-    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse,
+    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse, Response,
 };
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -18,6 +18,7 @@ use super::stream::Lines;
 use super::{Body, Inner, RelayError, Smarthost};
 use crate::address::Mailbox;
 use crate::config::Tls;
+use crate::metrics::seconds;
 use crate::tls;
 use crate::transport::Transport;
 
@@ -178,7 +179,7 @@ impl Connection {
 
     async fn try_data(&mut self) -> Result<(), RelayError> {
         self.check_step()?;
-        self.client.cmd("DATA\r\n").await?.assert_code(354)?;
+        self.timed("DATA\r\n").await?.assert_code(354)?;
         self.check_step()
     }
 
@@ -237,7 +238,15 @@ impl Connection {
 
     async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<(), RelayError> {
         self.check_step()?;
-        Ok(self.client.cmd(command).await?.assert_positive_completion()?)
+        Ok(self.timed(command).await?.assert_positive_completion()?)
+    }
+
+    /// A command and its answer; how long that took is counted.
+    async fn timed(&mut self, command: impl AsRef<[u8]>) -> mail_send::Result<Response<String>> {
+        let start = Instant::now();
+        let answer = self.client.cmd(command).await;
+        self.smarthost.counters.command_seconds.observe(seconds(start.elapsed()));
+        answer
     }
 
     fn check_step(&mut self) -> Result<(), RelayError> {

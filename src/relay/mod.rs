@@ -7,6 +7,7 @@
 
 mod body;
 mod connection;
+mod counters;
 mod pool;
 mod stream;
 
@@ -22,13 +23,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use mail_send::Credentials;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::address::Mailbox;
 use crate::config::{self, Dns, FileError, Tls};
+use crate::metrics::{Metrics, seconds};
 use crate::resolve::{ResolveError, Resolver};
 use crate::tls;
+use counters::Counters;
 use pool::Pool;
 
 /// Where the smarthost is and how to speak to it. Clones are cheap.
@@ -46,6 +49,7 @@ struct Inner {
     pool: Arc<Pool>,
     /// What the last connection was told.
     learned: ArcSwapOption<Capabilities>,
+    counters: Arc<Counters>,
 }
 
 /// What went wrong with the smarthost.
@@ -71,23 +75,21 @@ impl Smarthost {
     /// # Errors
     /// When a file it names cannot be used.
     pub fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
-        let tls = match config.tls {
-            Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
-            Tls::Starttls | Tls::Implicit => {
-                let trusted = tls::verifying_client(config.ca_file.as_deref());
-                trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
-            }
-        };
-        let inner = Inner {
-            config: config.clone(),
-            hostname: hostname.to_owned(),
-            tls: Arc::new(tls),
-            credentials: credentials(config)?.map(Arc::new),
-            resolver: Resolver::new(dns, |_| {}),
-            pool: Arc::default(),
-            learned: ArcSwapOption::empty(),
-        };
-        Ok(Smarthost { inner: Arc::new(inner) })
+        Ok(Smarthost { inner: Arc::new(Inner::new(config, dns, hostname)?) })
+    }
+
+    /// As [`Smarthost::new`], in place of this one: what is counted goes on, and so does what is known
+    /// of a smarthost that is the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn renewed(&self, config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
+        let (old, mut new) = (&self.inner, Inner::new(config, dns, hostname)?);
+        new.counters = old.counters.clone();
+        if (&old.config.host, old.config.port) == (&config.host, config.port) {
+            new.learned.store(old.learned.load_full());
+        }
+        Ok(Smarthost { inner: Arc::new(new) })
     }
 
     /// A connection, idle or new, on which MAIL was said for `envelope`. Until DATA has been answered
@@ -106,6 +108,11 @@ impl Smarthost {
         let mut new = self.connect().await?;
         new.mail(envelope).await?;
         Ok(new)
+    }
+
+    /// What is counted of it.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.counters.metrics
     }
 
     /// A new connection on which `envelope` was said, and `recipients` once more.
@@ -161,7 +168,12 @@ impl Smarthost {
                 opened => opened,
             }
         });
-        opened.await.unwrap_or_else(|_| Err(RelayError::timed_out("connecting", limit)))
+        let start = Instant::now();
+        let opened = opened.await.unwrap_or_else(|_| Err(RelayError::timed_out("connecting", limit)));
+        let counters = &self.inner.counters;
+        counters.connect_seconds.observe(seconds(start.elapsed()));
+        if opened.is_ok() { &counters.connected } else { &counters.not_connected }.inc();
+        opened
     }
 
     async fn open(&self, tls: Tls) -> Result<Connection, RelayError> {
@@ -184,6 +196,28 @@ impl Smarthost {
             }
         }
         Err(last)
+    }
+}
+
+impl Inner {
+    fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
+        let tls = match config.tls {
+            Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
+            Tls::Starttls | Tls::Implicit => {
+                let trusted = tls::verifying_client(config.ca_file.as_deref());
+                trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
+            }
+        };
+        Ok(Inner {
+            config: config.clone(),
+            hostname: hostname.to_owned(),
+            tls: Arc::new(tls),
+            credentials: credentials(config)?.map(Arc::new),
+            resolver: Resolver::new(dns, |_| {}),
+            pool: Arc::default(),
+            learned: ArcSwapOption::empty(),
+            counters: Arc::default(),
+        })
     }
 }
 

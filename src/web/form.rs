@@ -50,6 +50,7 @@ pub fn refused(problem: &Problem, language: &'static str, pages: &Pages) -> Resp
     let why = problem.phrase().translated(|key| pages.text(language, key));
     let html = pages.answer("refused", language, &[("why", &why)]);
     let mut response = page(problem.status(), html);
+    problem.mark(&mut response);
     if let Some(seconds) = problem.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

@@ -1,6 +1,10 @@
 //! Handing out aliases: what the API, the form without a script and JSONP have in common.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::client::Client;
+use super::counters::Counters;
 use super::phrase::Phrase;
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
@@ -23,8 +27,10 @@ pub struct Issuer {
     ledger: Ledger,
     domains: Vec<Domain>,
     caps: Caps,
-    rate: Rate,
+    rate: Arc<Rate>,
+    interval: Duration,
     lists: Lists,
+    counters: Arc<Counters>,
 }
 
 impl Issuer {
@@ -35,14 +41,35 @@ impl Issuer {
             ledger,
             domains: config.domains.clone(),
             caps: config.aliases.caps(),
-            rate: Rate::every(http.create_interval, BURST),
+            rate: Arc::new(Rate::every(http.create_interval, BURST)),
+            interval: http.create_interval,
             lists: Lists::new(&http.rbls, &config.dns),
+            counters: Arc::default(),
         }
+    }
+
+    /// The same with another configuration. Who has had an alias is remembered unless the interval
+    /// is another.
+    pub fn renewed(&self, config: &Config) -> Self {
+        let fresh = Issuer::new(config, self.ledger.clone());
+        let rate = if fresh.interval == self.interval { self.rate.clone() } else { fresh.rate };
+        let lists = self.lists.renewed(&config.http.rbls, &config.dns);
+        Issuer { rate, lists, counters: self.counters.clone(), ..fresh }
+    }
+
+    /// Where aliases are kept.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The lists of abused addresses, to be watched.
     pub fn lists(&self) -> &Lists {
         &self.lists
+    }
+
+    /// What is counted, here and in the rest of the web.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The alias that `client` asks for, with its key. With `once`, a key of the client's own, the
@@ -68,10 +95,12 @@ impl Issuer {
             (None, repeatable) => {
                 self.admit(client).await?;
                 let new = NewAlias { domain, target, limits };
-                match repeatable {
+                let issued = match repeatable {
                     None => Repeated::Issued(self.ledger.issue(new, now).await?),
                     Some(repeatable) => self.ledger.issue_once(new, repeatable, now).await?,
-                }
+                };
+                self.counters.created.inc();
+                issued
             }
         };
         let Repeated::Issued(issued) = outcome else { return Err(Problem::other_request()) };

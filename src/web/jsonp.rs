@@ -33,9 +33,9 @@ pub async fn answer(request: Request, client: Client, issuer: &Issuer) -> Respon
         (_, Some(_)) => return Problem::invalid("callback is given twice").into_response(),
         _ => return Problem::invalid("callback must be the name of a function").into_response(),
     };
-    let answer = match create(query, client, issuer).await {
-        Ok(alias) => alias,
-        Err(problem) => problem.to_json(),
+    let (answer, problem) = match create(query, client, issuer).await {
+        Ok(alias) => (alias, None),
+        Err(problem) => (problem.to_json(), Some(problem)),
     };
     // The comment keeps the name from being the first octets of the answer, where it could make
     // it look like another kind of file.
@@ -43,6 +43,9 @@ pub async fn answer(request: Request, client: Client, issuer: &Issuer) -> Respon
     let mut response = Response::builder().content_type("text/javascript; charset=utf-8").body(script);
     let policy = HeaderName::from_static("cross-origin-resource-policy");
     response.headers_mut().insert(policy, HeaderValue::from_static("cross-origin"));
+    if let Some(problem) = problem {
+        problem.mark(&mut response);
+    }
     response
 }
 

@@ -4,11 +4,14 @@
 //! an answer: `pages` (what is in `assets/`, served by `assets`), then `form` and `jsonp`, then `api`
 //! (what may be done with aliases, `schema` being its words and `body` its strict reader), then a
 //! `problem` (in words, its `phrase`). Nothing is left unanswered, and every answer carries the same security headers.
+//! `exposition` is the operator's site, with the metrics.
 
 mod api;
 mod assets;
 mod body;
 mod client;
+mod counters;
+mod exposition;
 mod form;
 mod issuer;
 mod jsonp;
@@ -22,8 +25,9 @@ mod schema;
 mod server;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -31,13 +35,17 @@ use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::config::{Config, Http};
+use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use client::{Client, Way};
+pub use exposition::Exposition;
 use issuer::Issuer;
 use look::Look;
 use pages::Pages;
 use problem::Problem;
-pub use server::{Doors, serve};
+use room::Room;
+pub use server::{Doors, Site, serve};
 
 /// No answer takes longer than this, whatever the ledger does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -66,7 +74,9 @@ const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 /// What all requests share.
 pub struct Web {
-    pages: Pages,
+    pages: Arc<Pages>,
+    /// What the pages were made with.
+    look: String,
     issuer: Arc<Issuer>,
     routes: BoxEndpoint<'static, Response>,
     config: Http,
@@ -76,8 +86,26 @@ impl Web {
     /// The web side for `config`.
     pub fn new(config: &Config, ledger: Ledger) -> Self {
         let issuer = Arc::new(Issuer::new(config, ledger.clone()));
-        let routes = api::routes(config, ledger, issuer.clone());
-        Web::over(routes, config, issuer)
+        let look = Look(config).document();
+        let pages = Arc::new(Pages::assemble(&Look(config)));
+        Web::over(api::routes(config, ledger, issuer.clone()), config, issuer, (pages, look))
+    }
+
+    /// The same with another configuration; what it counts goes on.
+    pub fn renewed(&self, config: &Config) -> Self {
+        let issuer = Arc::new(self.issuer.renewed(config));
+        let look = Look(config).document();
+        let pages = match look == self.look {
+            true => self.pages.clone(),
+            false => Arc::new(Pages::assemble(&Look(config))),
+        };
+        let routes = api::routes(config, issuer.ledger().clone(), issuer.clone());
+        Web::over(routes, config, issuer, (pages, look))
+    }
+
+    /// The lists of abused addresses, to be watched.
+    pub fn lists(&self) -> &Lists {
+        self.issuer.lists()
     }
 
     /// A panic in one of `routes` is answered like any other fault of ours.
@@ -85,15 +113,19 @@ impl Web {
         routes: impl Endpoint<Output = Response> + 'static,
         config: &Config,
         issuer: Arc<Issuer>,
+        (pages, look): (Arc<Pages>, String),
     ) -> Self {
         let panicked = CatchPanic::new().with_handler(|_| Problem::server_error());
         let routes = routes.with(panicked).map_to_response().boxed();
-        let pages = Pages::assemble(&Look(config));
-        Web { pages, issuer, routes, config: config.http.clone() }
+        Web { pages, look, issuer, routes, config: config.http.clone() }
     }
 
-    /// The answer to `request`, whatever it is.
-    async fn answer(&self, mut request: Request) -> Response {
+    /// What is counted here.
+    pub fn metrics(&self) -> &Metrics {
+        &self.issuer.counters().metrics
+    }
+
+    async fn find_answer(&self, mut request: Request) -> Response {
         let asked = Asked::from(&request);
         let way = Way::of(&request, &self.config.trusted_proxies);
         let client = way.client();
@@ -155,7 +187,7 @@ impl Web {
         } else if self.config.jsonp && asked.method == Method::GET && jsonp::is_jsonp(&request) {
             jsonp::answer(request, client, &self.issuer).await
         } else {
-            self.routes.get_response(request).await
+            self.routes.call(request).await.unwrap_or_else(Problem::respond)
         }
     }
 
@@ -178,6 +210,30 @@ impl Web {
             _ if asked.prefers_html => self.pages.not_found(asked.language, asked.accepted.as_deref()),
             _ => Problem::not_found().into_response(),
         }
+    }
+}
+
+impl Site for Web {
+    async fn answer(&self, request: Request) -> Response {
+        let start = Instant::now();
+        let response = self.find_answer(request).await;
+        self.issuer.counters().count(&response, start.elapsed());
+        response
+    }
+
+    fn room(&self) -> Room {
+        Room::new(&self.config)
+    }
+}
+
+/// Another may take its place; a request keeps the one that it began with.
+impl Site for ArcSwap<Web> {
+    async fn answer(&self, request: Request) -> Response {
+        self.load_full().answer(request).await
+    }
+
+    fn room(&self) -> Room {
+        self.load().room()
     }
 }
 
@@ -271,7 +327,8 @@ mod tests {
         let config = config.unwrap();
         let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap()));
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
-        let web = Web::over(panics, &config, issuer);
+        let pages = Arc::new(Pages::assemble(&Look(&config)));
+        let web = Web::over(panics, &config, issuer, (pages, String::new()));
         let response = web.answer(Request::builder().uri_str("/aliases").finish()).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));

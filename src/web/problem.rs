@@ -45,9 +45,9 @@ struct ProblemBody {
 }
 
 /// The codes are the original's; `not-found` and `foreign-form` are new.
-#[derive(Clone, Copy, Debug, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Enum)]
 #[oai(rename = "ProblemCode", rename_all = "kebab-case")]
-enum Code {
+pub(super) enum Code {
     InvalidData,
     InvalidRequestType,
     InvalidContentLength,
@@ -58,6 +58,22 @@ enum Code {
     RblCheckFailed,
     ForeignForm,
     ServerError,
+}
+
+impl Code {
+    /// The codes as they are said, in their order.
+    pub(super) const WORDS: [&str; 10] = [
+        "invalid-data",
+        "invalid-request-type",
+        "invalid-content-length",
+        "too-much-data",
+        "method-not-allowed",
+        "not-found",
+        "rate-limited",
+        "rbl-check-failed",
+        "foreign-form",
+        "server-error",
+    ];
 }
 
 impl Problem {
@@ -164,6 +180,19 @@ impl Problem {
         self.retry_after
     }
 
+    /// Puts the code on a `response` that says it in other words, so that it is counted.
+    pub fn mark(&self, response: &mut Response) {
+        response.set_data(self.body.error);
+    }
+
+    /// The answer to what a route has failed with; poem's own conversion would lose the code.
+    pub fn respond(error: poem::Error) -> Response {
+        match error.downcast::<Problem>() {
+            Ok(problem) => problem.into_response(),
+            Err(other) => other.into_response(),
+        }
+    }
+
     /// What is in the answer's body.
     pub fn to_json(&self) -> Value {
         self.body.to_json().unwrap_or_default()
@@ -180,6 +209,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Json(self.to_json()).into_response();
         response.set_status(self.status);
+        self.mark(&mut response);
         let headers = response.headers_mut();
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
@@ -257,5 +287,21 @@ impl<S, E: Into<Problem>> From<E> for Refused<S> {
 impl<S> From<Refused<S>> for poem::Error {
     fn from(refused: Refused<S>) -> Self {
         refused.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ParseFromJSON;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_counted_under_its_own_word() {
+        let codes = Code::WORDS.map(|word| Code::parse_from_json(Some(word.into())).ok());
+        for (index, code) in codes.into_iter().enumerate() {
+            assert_eq!(code.map(|code| code as usize), Some(index), "{}", Code::WORDS[index]);
+        }
+        assert_eq!(Code::ServerError as usize + 1, Code::WORDS.len());
     }
 }

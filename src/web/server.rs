@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use poem::Addr;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
@@ -25,7 +25,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Web;
 use super::room::{Place, Room};
 use crate::throttle::Full;
 use crate::tls::Identity;
@@ -66,6 +65,18 @@ pub struct Doors {
     pub identity: Option<Identity>,
 }
 
+/// What answers requests.
+pub trait Site: Send + Sync + 'static {
+    /// The answer to `request`, whatever it is.
+    fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
+
+    /// How many connections it can bear.
+    fn room(&self) -> Room;
+}
+
+/// A [`Site`], as a connection needs it.
+type Answer = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync;
+
 /// What is known of a connection before its first request.
 #[derive(Clone)]
 struct Peer {
@@ -77,7 +88,7 @@ struct Peer {
 /// What every connection needs.
 #[derive(Clone)]
 struct House {
-    web: Arc<Web>,
+    answer: Arc<Answer>,
     room: Arc<Room>,
     connections: TaskTracker,
     shutdown: CancellationToken,
@@ -98,11 +109,14 @@ struct Complaint(Option<Instant>);
 ///
 /// After `shutdown` requests that have begun are still answered; a client that dawdles over its
 /// request or answer is cut as always. The caller may bound it more tightly.
-pub async fn serve(doors: Doors, web: Arc<Web>, shutdown: CancellationToken) {
-    let room = Arc::new(Room::new(&web.config));
-    let house = House { web, room, connections: TaskTracker::new(), shutdown };
+pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationToken) {
+    let room = Arc::new(site.room());
+    let answer = move |request| -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        let site = site.clone();
+        Box::pin(async move { site.answer(request).await })
+    };
+    let house = House { answer: Arc::new(answer), room, connections: TaskTracker::new(), shutdown };
     let mut open = JoinSet::new();
-    open.spawn(house.web.issuer.lists().clone().watch(house.shutdown.clone()));
     for listener in doors.tcp {
         open.spawn(accept_tcp(listener, doors.identity.clone(), house.clone()));
     }
@@ -211,11 +225,11 @@ impl House {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let web = self.web.clone();
+        let answer = self.answer.clone();
         let service = service_fn(move |request| {
-            let (web, peer) = (web.clone(), peer.clone());
+            let (answer, peer) = (answer.clone(), peer.clone());
             let request = (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
-            Box::pin(async move { Ok::<_, Infallible>(web.answer(request).await.into()) })
+            Box::pin(async move { Ok::<_, Infallible>(answer(request).await.into()) })
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -33,6 +33,7 @@ pub struct Appliance {
     pub smtp: SocketAddr,
     /// Where it speaks HTTP.
     pub http: SocketAddr,
+    smarthost: SocketAddr,
     process: Process,
     dir: TempDir,
     data_dir: PathBuf,
@@ -69,7 +70,7 @@ impl Appliance {
     pub fn start_with(smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
         let (dir, data_dir) = prepare(smarthost, settings);
         let (process, smtp, http) = Process::start(&config_file(&dir), &[]);
-        Appliance { smtp, http, process, dir, data_dir }
+        Appliance { smtp, http, smarthost, process, dir, data_dir }
     }
 
     /// As [`Appliance::start_with`], with `log` for its standard error, where nobody reads that it is
@@ -79,18 +80,34 @@ impl Appliance {
     /// When it does not get ready in time.
     #[track_caller]
     pub fn start_logging_to(log: impl Into<Stdio>, smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
+        Appliance::start_logging_with(log, &[], smarthost, settings)
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn start_logging_with(
+        log: impl Into<Stdio>,
+        environment: &[(&str, &str)],
+        smarthost: SocketAddr,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let [smtp, http] = free_addresses();
         let listen = [smtp, http].map(|address| format!("[\"{address}\"]"));
         let listen = [("smtp.listen", listen[0].as_str()), ("http.listen", listen[1].as_str())];
         let (dir, data_dir) = prepare(smarthost, &[settings, &listen].concat());
-        let child = serve(&config_file(&dir)).stderr(log).spawn().expect("the program starts");
+        let mut command = serve(&config_file(&dir));
+        let child = command.envs(environment.iter().copied()).stderr(log).spawn();
+        let child = child.expect("the program starts");
         let mut process = Process { child, stderr: Arc::default(), reader: None };
         wait::until("the appliance listens", || {
             let ended = process.child.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "it ended with {ended:?}");
             [smtp, http].into_iter().all(|address| TcpStream::connect(address).is_ok()).then_some(())
         });
-        Appliance { smtp, http, process, dir, data_dir }
+        Appliance { smtp, http, smarthost, process, dir, data_dir }
     }
 
     /// Starts again what was killed or stopped, on the same ledger.
@@ -195,6 +212,24 @@ impl Appliance {
         command.output().expect("the program runs")
     }
 
+    /// Writes its configuration anew, with these settings instead of those it was started with.
+    pub fn configure(&self, settings: &[(&str, &str)]) {
+        write_config(&self.dir, self.smarthost, settings);
+    }
+
+    /// The file of its configuration.
+    pub fn config_file(&self) -> PathBuf {
+        config_file(&self.dir)
+    }
+
+    /// Where its metrics are, when `metrics.listen` is set.
+    #[track_caller]
+    pub fn metrics(&self) -> SocketAddr {
+        let lines = self.stderr();
+        let ready = lines.iter().find(|line| line.contains("ready, ")).expect("it has said that it is ready");
+        address(ready, "metrics on ")
+    }
+
     /// Where its ledger is.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -216,6 +251,12 @@ impl Appliance {
         let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
         let links = listing.expect("/proc shows the process").flatten().map(|fd| fs::read_link(fd.path()));
         links.flatten().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Its threads.
+    pub fn threads(&self) -> usize {
+        let listing = fs::read_dir(format!("/proc/{}/task", self.process.child.id()));
+        listing.expect("/proc shows the process").count()
     }
 
     /// The memory it has now, in KiB.
@@ -319,7 +360,9 @@ impl Process {
             let lines = process.stderr();
             let ended = process.child.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "it ended with {ended:?}: {lines:#?}");
-            lines.into_iter().find(|line| line.starts_with("tempalias: ready, "))
+            lines
+                .into_iter()
+                .find(|line| line.starts_with("tempalias: ready, ") || line.contains("\"ready, "))
         });
         let (smtp, http) = (address(&ready, "SMTP on "), address(&ready, "HTTP on "));
         (process, smtp, http)
@@ -363,6 +406,13 @@ impl Drop for Process {
 /// A directory with a configuration and a data directory in it, unless `settings` has another.
 fn prepare(smarthost: SocketAddr, settings: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let dir = TempDir::new().expect("a temporary directory can be made");
+    let data_dir = write_config(&dir, smarthost, settings);
+    fs::create_dir_all(&data_dir).expect("the data directory can be made");
+    (dir, data_dir)
+}
+
+/// Writes the configuration; where its data directory is.
+fn write_config(dir: &TempDir, smarthost: SocketAddr, settings: &[(&str, &str)]) -> PathBuf {
     let mut data_dir = dir.path().join("data");
     let mut all = vec![
         ("hostname", "\"mx.alias.test\"".to_owned()),
@@ -383,10 +433,9 @@ fn prepare(smarthost: SocketAddr, settings: &[(&str, &str)]) -> (TempDir, PathBu
             data_dir = PathBuf::from(value.trim_matches('"'));
         }
     }
-    fs::create_dir_all(&data_dir).expect("the data directory can be made");
     let lines = all.iter().map(|(key, value)| format!("{key} = {value}\n"));
-    fs::write(config_file(&dir), lines.collect::<String>()).expect("the configuration can be written");
-    (dir, data_dir)
+    fs::write(config_file(dir), lines.collect::<String>()).expect("the configuration can be written");
+    data_dir
 }
 
 fn serve(config: &Path) -> Command {
@@ -414,6 +463,6 @@ fn collect(stderr: ChildStderr, lines: &Mutex<Vec<String>>) {
 /// The address that follows `label` in the ready line.
 fn address(ready: &str, label: &str) -> SocketAddr {
     let rest = ready.split_once(label).unwrap_or_else(|| panic!("no {label:?} in {ready:?}")).1;
-    let end = rest.find([',', ' ']).unwrap_or(rest.len());
+    let end = rest.find([',', ' ', '"']).unwrap_or(rest.len());
     rest[..end].parse().unwrap_or_else(|_| panic!("no address after {label:?} in {ready:?}"))
 }

@@ -183,6 +183,17 @@ impl Smarthost {
         wait::until_equal("open connections", 0, || self.count(|record| record.open));
     }
 
+    /// Forgets what has happened so far, and which connections there are: a long test must not fill
+    /// the memory.
+    pub fn forget(&self) {
+        let mut record = lock(&self.shared.record);
+        record.commands.clear();
+        record.messages.clear();
+        record.cut.clear();
+        drop(record);
+        lock(&self.shared.streams).clear();
+    }
+
     /// A copy of what has happened so far.
     pub fn record(&self) -> Record {
         lock(&self.shared.record).clone()

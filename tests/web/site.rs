@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempalias::alias::{AliasName, Limits};
 use tempalias::clock::{self, Timestamp};
-use tempalias::config::{Aliases, Config, Dns, Http, Smarthost, Smtp};
+use tempalias::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp};
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
 use tempalias::web::{self, Doors, Web};
 use tokio::runtime::Runtime;
@@ -52,6 +52,8 @@ fn config(data_dir: &Path) -> Config {
         smarthost: Smarthost::default(),
         aliases: Aliases::default(),
         dns: Dns::default(),
+        metrics: Metrics::default(),
+        log: Log::default(),
     }
 }
 

@@ -1,0 +1,48 @@
+//! `/metrics`: what is counted, for Prometheus. On a listener of its own, because it is the
+//! operator's business alone.
+
+use std::sync::Arc;
+
+use poem::http::{Method, StatusCode, header};
+use poem::{Request, Response};
+
+use super::room::Room;
+use super::server::Site;
+use crate::config::Http;
+use crate::metrics::{self, Metrics};
+
+/// Shows the metrics of some rooms.
+pub struct Exposition {
+    rooms: Vec<Metrics>,
+    measure: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Exposition {
+    /// The metrics of `rooms`; before they are shown, `measure` brings gauges up to date. It may take
+    /// its time.
+    pub fn new(rooms: Vec<Metrics>, measure: impl Fn() + Send + Sync + 'static) -> Self {
+        Exposition { rooms, measure: Arc::new(measure) }
+    }
+}
+
+impl Site for Exposition {
+    async fn answer(&self, request: Request) -> Response {
+        if request.uri().path() != "/metrics" {
+            return StatusCode::NOT_FOUND.into();
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Response::builder()
+                .status(StatusCode::METHOD_NOT_ALLOWED)
+                .header(header::ALLOW, "GET, HEAD")
+                .finish();
+        }
+        let measure = self.measure.clone();
+        // Figures a little old are better than none.
+        let _ = tokio::task::spawn_blocking(move || measure()).await;
+        Response::builder().content_type(metrics::TEXT_FORMAT).body(metrics::text(&self.rooms))
+    }
+
+    fn room(&self) -> Room {
+        Room::new(&Http::default())
+    }
+}
