@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn what_is_read_once_stays_as_it_is() {
         let running = config("");
-        let all = "data_dir = '/x'\nhttp.listen = '127.0.0.1:1'\nhttp.socket = '/x'\nsmtp.listen = '127.0.0.1:2'
+        let all =
+            "data_dir = '/x'\nhttp.listen = '127.0.0.1:1'\nhttp.socket = '/x'\nsmtp.listen = '127.0.0.1:2'
             metrics.listen = '127.0.0.1:3'\nlog.format = 'json'\naliases.initial_length = 9\nhttp.jsonp = true
             http.max_connections = 7\nhttp.max_connections_per_ip = 7";
         let changes = Changes::between(&running, &config(all));

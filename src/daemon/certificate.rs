@@ -48,7 +48,10 @@ impl Certificate {
         }
         let has_expired = identity.facts().have_expired();
         if has_expired && !self.was_told {
-            warn!(listener = self.listener, "our certificate has expired; it is used until there is a new one");
+            warn!(
+                listener = self.listener,
+                "our certificate has expired; it is used until there is a new one"
+            );
         }
         self.was_told = has_expired;
     }

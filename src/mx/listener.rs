@@ -31,8 +31,12 @@ pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<ArcSwap<Mx>>, shutdown: 
 
 /// [`serve`], where `run` holds each conversation. It has a task of its own, so that one that panics
 /// ends alone.
-async fn serve_with<R, F>(run: R, listeners: Vec<TcpListener>, mx: Arc<ArcSwap<Mx>>, shutdown: CancellationToken)
-where
+async fn serve_with<R, F>(
+    run: R,
+    listeners: Vec<TcpListener>,
+    mx: Arc<ArcSwap<Mx>>,
+    shutdown: CancellationToken,
+) where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -56,8 +60,13 @@ struct Signals {
     abort: CancellationToken,
 }
 
-async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<ArcSwap<Mx>>, sessions: TaskTracker, signals: Signals)
-where
+async fn accept<R, F>(
+    run: R,
+    listener: TcpListener,
+    mx: Arc<ArcSwap<Mx>>,
+    sessions: TaskTracker,
+    signals: Signals,
+) where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -153,7 +162,8 @@ mod tests {
             assert_ne!(peer.to_string(), "127.0.0.2", "for the test's sake");
             session::run(mx, stream, peer, shutdown).await;
         };
-        let serving = tokio::spawn(serve_with(run, vec![listener], Arc::new(ArcSwap::new(mx)), shutdown.clone()));
+        let serving =
+            tokio::spawn(serve_with(run, vec![listener], Arc::new(ArcSwap::new(mx)), shutdown.clone()));
 
         let mut neighbour = connect("127.0.0.1", address).await;
         assert!(hear(&mut neighbour).await.starts_with("220 "));
