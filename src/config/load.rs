@@ -221,7 +221,10 @@ impl Places {
         }
         if let Some((key, rest)) = message.strip_prefix("unknown field `").and_then(quoted) {
             let known = rest.trim_start_matches(", expected ").trim_start_matches("one of ");
-            return self.error(&below(&key), format!("no such key; known here: {}", known.replace('`', "")));
+            return self.error(
+                &below(&key),
+                format!("no such key; known here: {}", known.replace("` or `", ", ").replace('`', "")),
+            );
         }
         if message.starts_with("invalid type: ")
             && let Some((_, expected)) = message.rsplit_once(", expected ")

@@ -128,7 +128,12 @@ impl Ledger {
         repeatable: Repeatable,
         now: Timestamp,
     ) -> Result<Repeated, LedgerError> {
-        self.writer.run(move |connection| repeats::issue(connection, new, repeatable, now)).await
+        let repeated =
+            self.writer.run(move |connection| repeats::issue(connection, new, repeatable, now)).await?;
+        if matches!(&repeated, Repeated::Issued(issued) if issued.alias.created == now) {
+            self.counters.aliases.inc();
+        }
+        Ok(repeated)
     }
 
     /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
