@@ -112,7 +112,7 @@ fn merge(new: &mut Connection, ledger: &Path) -> rusqlite::Result<CarriedOver> {
         [],
     )?;
     // Before version 3 of the schema there is no such column; the migration will count.
-    if transaction.column_exists(None, "state", "names_of_length")? {
+    if transaction.column_exists(Some("main"), "state", "names_of_length")? {
         transaction.execute(
             "UPDATE main.state SET names_of_length =
                  (SELECT count(*) FROM main.names WHERE length(name) = name_length)",
