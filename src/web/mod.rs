@@ -329,7 +329,8 @@ mod tests {
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
         let pages = Arc::new(Pages::assemble(&Look(&config)));
         let web = Web::over(panics, &config, issuer, (pages, String::new()));
-        let response = web.answer(Request::builder().uri_str("/aliases").finish()).await;
+        let request = Request::builder().uri_str("/aliases").header(header::HOST, "demo.test").finish();
+        let response = web.answer(request).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         let body = response.into_body().into_string().await.unwrap();

@@ -94,6 +94,7 @@ impl Site {
             let _inside = runtime.enter();
             build(&mut doors);
         }
+        runtime.spawn(web.lists().clone().watch(shutdown.clone()));
         let serving = runtime.spawn(web::serve(doors, web, shutdown.clone()));
         Site { runtime, addresses, ledger, shutdown, serving, _directory: directory }
     }
