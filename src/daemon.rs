@@ -160,13 +160,13 @@ impl Daemon {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
-        // First of all: a second server shall not hear about ports.
+        let files = load_files(config)?;
+        // Before the listeners: a second server shall not hear about ports.
         let lock = DataDirLock::take(&config.data_dir)?;
         descriptors::make_room(config);
         let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
         let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
         let metrics = listen("metrics", &config.metrics.listen, "metrics.listen", vec![])?;
-        let files = load_files(config)?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
         clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));

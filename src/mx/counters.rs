@@ -8,6 +8,11 @@ const TURNED_AWAY: &[&str] = &["too-many-connections", "harvesting", "full", "fu
 /// Why a recipient is refused.
 const RECIPIENT: &[&str] = &[
     "no-alias",
+    "pending",
+    "expired",
+    "used-up",
+    "paused",
+    "suspended",
     "relaying",
     "listed",
     "harvesting",
@@ -16,6 +21,8 @@ const RECIPIENT: &[&str] = &[
     "too-large",
     "no-8bit",
     "no-utf8",
+    "too-busy",
+    "too-busy-with-client",
     "smarthost-refused",
     "smarthost-failed",
     "ledger-failed",
