@@ -21,6 +21,7 @@
 //! | [`config`] | what the operator can set: read from a file and the environment, and checked |
 //! | [`telemetry`] | the log, on standard error |
 //! | [`metrics`] | what is counted, for Prometheus |
+//! | [`crash`] | crashes to order, for tests; not in a release |
 //! | [`fuzzing`] | what `fuzz/` and the tests feed with octets from nowhere; not in a release |
 //! | [`alias`], [`address`], [`bounce`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
 
@@ -33,6 +34,7 @@ pub mod bounce;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod crash;
 pub mod daemon;
 pub mod descriptors;
 pub mod dnsbl;

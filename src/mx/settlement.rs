@@ -17,6 +17,7 @@ use super::trace::{HeaderWatch, joint};
 use super::verdict::Verdict;
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
+use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::relay::{Body, Outcome};
 use crate::throttle::Slot;
@@ -97,6 +98,7 @@ impl<'a> Settlement<'a> {
         match self.body.finish().await {
             Outcome::Accepted => {
                 self.mx.counters.octets.inc_by(self.received);
+                crash::point("answered");
                 Verdict::new(reply::accepted(id), "delivered")
             }
             Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
@@ -105,7 +107,9 @@ impl<'a> Settlement<'a> {
                 Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
             }
             Outcome::Refused(code) => {
+                crash::point("refused");
                 refund(self.names).await;
+                crash::point("refunded");
                 match code {
                     552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
                     500.. => Verdict::new(reply::MESSAGE_REFUSED, "smarthost-refused-message"),
@@ -119,7 +123,10 @@ impl<'a> Settlement<'a> {
     async fn complete(&mut self, now: Timestamp) -> Result<(), Verdict> {
         self.write_head().await?;
         self.body.flush().await.map_err(|cause| Verdict::lost(&cause))?;
-        self.spend(now).await
+        crash::point("text");
+        self.spend(now).await?;
+        crash::point("spent");
+        Ok(())
     }
 
     async fn write_head(&mut self) -> Result<(), Verdict> {

@@ -17,6 +17,7 @@ use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::crash;
 use crate::dnsbl::Listing;
 use crate::relay::{Connection, Envelope, RelayError};
 use crate::throttle::{ClientNet, Slot, lesser_limit};
@@ -81,8 +82,10 @@ impl<'a> Transaction<'a> {
         if let Some(target) = target
             && !self.targets().any(|known| *known == target)
         {
+            crash::point("envelope");
             self.open(&recipient).await?;
             self.rcpt(&target).await?;
+            crash::point("rcpt");
         }
         self.recipients.push(recipient);
         Ok(())
@@ -135,6 +138,7 @@ impl<'a> Transaction<'a> {
         let max_size = lesser_limit(self.mx.limits.max_size, its_limit);
         match connection.data().await {
             Ok(body) => {
+                crash::point("data");
                 Ok(Settlement::new(self.mx, names, has_others, (body, slot), fields, watch, max_size))
             }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
@@ -167,6 +171,7 @@ impl<'a> Transaction<'a> {
         let connection = self.mx.smarthost.begin(&self.envelope(&sender, first)).await;
         let connection = connection
             .map_err(|cause| Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))?;
+        crash::point("open");
         let (connection, since) = (Box::new(connection), Instant::now());
         self.upstream = Upstream::Open { connection, slot, sender, since };
         Ok(())
