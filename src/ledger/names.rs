@@ -13,7 +13,7 @@ const THINNESS: u64 = 10_000;
 /// keyspace 32 times as large; so does a keyspace in which guessing would begin to pay.
 pub(super) fn reserve(connection: &Connection) -> Result<AliasName, LedgerError> {
     loop {
-        let (length, handed_out) = state(connection)?;
+        let (length, handed_out) = count_one(connection)?;
         if is_crowded(length, handed_out) {
             lengthen(connection)?;
             continue;
@@ -23,20 +23,17 @@ pub(super) fn reserve(connection: &Connection) -> Result<AliasName, LedgerError>
             .prepare_cached("INSERT INTO names (name) VALUES (?1) ON CONFLICT DO NOTHING")?
             .execute([name.as_str()])?;
         if taken == 1 {
-            connection
-                .prepare_cached("UPDATE state SET names_of_length = names_of_length + 1")?
-                .execute([])?;
             return Ok(name);
         }
         lengthen(connection)?;
     }
 }
 
-/// Whether one more name of `length` would make a guess more likely than 1 in [`THINNESS`].
+/// Whether so many names of `length` would make a guess more likely than 1 in [`THINNESS`].
 fn is_crowded(length: usize, handed_out: u64) -> bool {
     let keyspace = u32::try_from(length).ok().and_then(|length| AliasName::ALPHABET_SIZE.checked_pow(length));
     // Of a keyspace too large for the type, nobody takes a ten-thousandth.
-    keyspace.is_some_and(|keyspace| handed_out.saturating_add(1).saturating_mul(THINNESS) > keyspace)
+    keyspace.is_some_and(|keyspace| handed_out.saturating_mul(THINNESS) > keyspace)
 }
 
 fn lengthen(connection: &Connection) -> Result<(), LedgerError> {
@@ -56,10 +53,12 @@ pub(super) fn recount(connection: &Connection, longest: usize) -> Result<(), Led
     Ok(())
 }
 
-/// The length of the next name, and how many of that length have been handed out.
-fn state(connection: &Connection) -> Result<(usize, u64), LedgerError> {
+/// Counts one more name: the length it has to have, and how many of that length there are with it.
+fn count_one(connection: &Connection) -> Result<(usize, u64), LedgerError> {
     let (length, handed_out): (i64, i64) = connection
-        .prepare_cached("SELECT name_length, names_of_length FROM state")?
+        .prepare_cached(
+            "UPDATE state SET names_of_length = names_of_length + 1 RETURNING name_length, names_of_length",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok((usize::try_from(length).unwrap_or(usize::MAX), u64::try_from(handed_out).unwrap_or(u64::MAX)))
 }
@@ -95,7 +94,7 @@ mod tests {
             connection.execute("INSERT INTO names VALUES (?1)", [name]).unwrap();
         }
         assert_eq!(reserve(&connection).unwrap().as_str().len(), 4);
-        assert_eq!(state(&connection).unwrap(), (4, 1));
+        assert_eq!(count_one(&connection).unwrap(), (4, 2));
     }
 
     #[test]
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_longest_names_are_never_crowded() {
-        assert!(is_crowded(4, 104) && !is_crowded(4, 103));
+        assert!(is_crowded(4, 105) && !is_crowded(4, 104));
         assert!(!is_crowded(13, u64::MAX) && !is_crowded(26, u64::MAX));
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn spend(
 ) -> Result<SpendOutcome, LedgerError> {
     let mut spent = Vec::with_capacity(names.len());
     let mut exhausted = Vec::new();
-    connection.execute_batch("SAVEPOINT spend")?;
+    connection.prepare_cached("SAVEPOINT spend")?.execute([])?;
     for name in each_once(names) {
         let usage = connection
             .prepare_cached(SPEND)?
@@ -62,7 +62,7 @@ pub(super) fn spend(
         }
     }
     if exhausted.is_empty() {
-        connection.execute_batch("RELEASE spend")?;
+        connection.prepare_cached("RELEASE spend")?.execute([])?;
         Ok(SpendOutcome::Spent(spent))
     } else {
         connection.execute_batch("ROLLBACK TO spend; RELEASE spend")?;

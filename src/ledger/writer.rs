@@ -184,9 +184,9 @@ fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>, counter
 fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<(), LedgerError> {
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     for request in group {
-        transaction.execute_batch("SAVEPOINT request")?;
+        transaction.prepare_cached("SAVEPOINT request")?.execute([])?;
         match run_caught(request.as_mut(), &transaction) {
-            Ok(()) => transaction.execute_batch("RELEASE request")?,
+            Ok(()) => drop(transaction.prepare_cached("RELEASE request")?.execute([])?),
             // SQLite has rolled back the whole transaction by itself: disk full, I/O error.
             Err(cause) if transaction.is_autocommit() => return Err(cause),
             Err(_) => transaction.execute_batch("ROLLBACK TO request; RELEASE request")?,

@@ -25,8 +25,8 @@ pub(super) const MAX_LINE: usize = 2048;
 /// Read at a time between messages: commands are short, idle sessions many.
 const COMMAND_CHUNK: usize = 512;
 
-/// Read at a time inside a message.
-const DATA_CHUNK: usize = 16 * 1024;
+/// Read at a time inside a message: system calls are what large messages cost (docs/performance.md).
+const DATA_CHUNK: usize = 64 * 1024;
 
 /// Our last words may stay unread for so long.
 const FAREWELL: Duration = Duration::from_secs(5);
