@@ -35,7 +35,13 @@ impl Client {
 
     /// Connects, or not: the appliance may be down.
     pub fn try_connect(to: SocketAddr) -> io::Result<Self> {
-        Ok(Client::over(TcpStream::connect_timeout(&to, PATIENCE)?))
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        // Where nobody listens any more, one in some ten thousand is given the very port it calls as
+        // its own, and talks to itself (RFC 9293 §3.5, simultaneous open).
+        if stream.local_addr()? == to {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(Client::over(stream))
     }
 
     fn over(stream: TcpStream) -> Self {
