@@ -130,7 +130,7 @@ impl Ledger {
     ) -> Result<Repeated, LedgerError> {
         let repeated =
             self.writer.run(move |connection| repeats::issue(connection, new, repeatable, now)).await?;
-        if matches!(&repeated, Repeated::Issued(issued) if issued.alias.created == now) {
+        if matches!(repeated, Repeated::New(_)) {
             self.counters.aliases.inc();
         }
         Ok(repeated)

@@ -39,8 +39,10 @@ pub struct Repeatable {
 /// What became of a request that may have come before.
 #[derive(Clone, Debug)]
 pub enum Repeated {
-    /// The alias, new or as it is by now.
-    Issued(Issued),
+    /// It had not: a new alias.
+    New(Issued),
+    /// It had: its alias, as it is by now.
+    Again(Issued),
     /// The client's key has come with another request.
     Differs,
 }
@@ -80,7 +82,7 @@ pub(super) fn find(
     }
     let name = name.parse().map_err(|_| LedgerError::Damaged { name: name.clone(), what: "name" })?;
     let alias = aliases::lookup(connection, &name)?;
-    Ok(alias.map(|alias| Repeated::Issued(Issued { alias, key: key.clone() })))
+    Ok(alias.map(|alias| Repeated::Again(Issued { alias, key: key.clone() })))
 }
 
 /// Hands out a new alias, or the one that the same request has given before.
@@ -98,7 +100,7 @@ pub(super) fn issue(
     connection
         .prepare_cached("INSERT OR REPLACE INTO repeats (id, request, name, made) VALUES (?1, ?2, ?3, ?4)")?
         .execute((id, request, issued.alias.name.as_str(), now.as_second()))?;
-    Ok(Repeated::Issued(issued))
+    Ok(Repeated::New(issued))
 }
 
 fn array<const N: usize>(octets: &[u8]) -> [u8; N] {

@@ -96,14 +96,18 @@ impl Issuer {
                 self.admit(client).await?;
                 let new = NewAlias { domain, target, limits };
                 let issued = match repeatable {
-                    None => Repeated::Issued(self.ledger.issue(new, now).await?),
+                    None => Repeated::New(self.ledger.issue(new, now).await?),
                     Some(repeatable) => self.ledger.issue_once(new, repeatable, now).await?,
                 };
-                self.counters.created.inc();
+                if matches!(issued, Repeated::New(_)) {
+                    self.counters.created.inc();
+                }
                 issued
             }
         };
-        let Repeated::Issued(issued) = outcome else { return Err(Problem::other_request()) };
+        let (Repeated::New(issued) | Repeated::Again(issued)) = outcome else {
+            return Err(Problem::other_request());
+        };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
     }
 
@@ -133,5 +137,42 @@ impl Issuer {
 
     fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
         own_domain(&self.domains, wanted).cloned().map_err(Problem::invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_two_requests_at_once_with_one_key_only_the_one_that_gets_an_alias_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = crate::config::parse(
+            "test",
+            "hostname = 'mx.demo.test'\ndomains = ['demo.test']\npostmaster = 'a@b.example'\n\
+             smarthost.host = 'relay'\nhttp.create_interval = '0s'",
+            [],
+        );
+        let issuer = Issuer::new(&config.unwrap(), Ledger::open(dir.path(), 6).unwrap());
+        let issue = |key: String, max_usage| {
+            let wish = AliasRequest {
+                target: "hidden.person@mailbox.example".into(),
+                days: None,
+                max_usage: Some(max_usage),
+                valid_from: None,
+                valid_until: None,
+                domain: None,
+            };
+            let issuer = &issuer;
+            async move { issuer.issue(wish, Client(None), Some(&key)).await }
+        };
+        for n in 0..10 {
+            let key = |of: &str| format!("{of}-{n}");
+            let (first, other) = tokio::join!(issue(key("differs"), 1), issue(key("differs"), 2));
+            assert!(first.is_ok() && other.is_err());
+            let (first, again) = tokio::join!(issue(key("same"), 1), issue(key("same"), 1));
+            assert_eq!(first.unwrap().aid, again.unwrap().aid);
+        }
+        assert_eq!(issuer.counters().created.get(), 20);
     }
 }

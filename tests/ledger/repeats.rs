@@ -14,7 +14,7 @@ async fn ask(ledger: &Ledger, key: &str, request: &str, now: i64) -> Option<Issu
         .await
         .unwrap()
     {
-        Repeated::Issued(issued) => Some(issued),
+        Repeated::New(issued) | Repeated::Again(issued) => Some(issued),
         Repeated::Differs => None,
     }
 }
