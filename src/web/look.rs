@@ -10,6 +10,9 @@ use crate::config::{Colour, Config, Link, Origin, Url};
 /// In examples, where nobody has said what visitors have in their address bar; a script knows.
 const SOME_SITE: &str = "https://this.site";
 
+/// The colour of the page (`--paper` in `style.css`) in light and in dark, for browsers' own bars.
+const PAPER: [&str; 2] = ["#fdf6ee", "#17141c"];
+
 /// What the operator has set for the page.
 pub struct Look<'a>(pub &'a Config);
 
@@ -43,9 +46,10 @@ impl Look<'_> {
         accent.map_or_else(String::new, |colour| format!("\n:root {{ --operator: {}; }}\n", colour.as_str()))
     }
 
-    /// The manifest `template`, with the site's name in it.
+    /// The manifest `template`, with the site's name and colour in it.
     pub fn manifest(&self, template: &[u8]) -> Vec<u8> {
         let template = String::from_utf8_lossy(template);
+        let template = template.replace("{{bar}}", &self.bar(PAPER[0]));
         template.replace("\"{{site}}\"", &json!(self.name()).to_string()).into_bytes()
     }
 
@@ -59,9 +63,16 @@ impl Look<'_> {
             "source" => http.source.as_ref().map(|url| escape(url.as_str())),
             "contact" => http.contact.as_ref().map(|link| escape(&href(link.as_str()))),
             "theme" => Some(if http.accent.is_some() { "dressed" } else { "plain" }.to_owned()),
+            "bar.light" => Some(self.bar(PAPER[0])),
+            "bar.dark" => Some(self.bar(PAPER[1])),
             "domains" => self.choice(),
             _ => None,
         }
+    }
+
+    /// The colour of a browser's bar: the operator's, or that of our `paper`.
+    fn bar(&self, paper: &str) -> String {
+        self.0.http.accent.as_ref().map_or(paper, Colour::as_str).to_owned()
     }
 
     /// The domains to choose from; none when there is no choice.

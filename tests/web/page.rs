@@ -286,6 +286,71 @@ fn every_text_for_a_problem_is_of_one_that_there_is_and_fills_its_gaps() {
     }
 }
 
+/// Problems that the form cannot have: they are about JSON, header fields, scripts or aliases that
+/// are there already, or its numbers have been read before.
+const NEVER_A_FORM: [&str; 16] = [
+    "the body is not valid UTF-8",
+    "the body must be a JSON object",
+    "the body is not valid JSON (line {line}, column {column})",
+    "{field} must be a string",
+    "{field} must be true or false",
+    "days must be at least 1",
+    "max-usage must be at least 1",
+    "Idempotency-Key must be 1 to {most} visible ASCII characters",
+    "this Idempotency-Key has been used for another request",
+    "callback is given twice",
+    "callback must be the name of a function",
+    "an HTTP/1.1 request has one Host field, with a name and a port",
+    "the request is malformed",
+    "possible methods here: {methods}",
+    "there is no such page or alias, or the key does not fit",
+    "domain must be one of ours: {0}", // `Phrase` has it with its gap
+];
+
+/// What the sources say is wrong with a request.
+fn patterns() -> Vec<String> {
+    let web = ["body", "form", "issuer", "jsonp", "mod", "phrase", "problem", "schema"];
+    let mut files: Vec<_> = web.iter().map(|name| format!("src/web/{name}.rs")).collect();
+    files.extend(["src/address.rs".to_owned(), "src/alias/limits.rs".to_owned()]);
+    let mut found = Vec::new();
+    for file in files {
+        let source = std::fs::read_to_string(&file).unwrap_or_else(|cause| panic!("{file}: {cause}"));
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        for said in
+            ["Phrase::new(", "Problem::invalid(", "of_field(", "let why = ", "let wanted = ", "#[error("]
+        {
+            let literals = source.split(said).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            found.extend(literals.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    found.retain(|pattern| pattern != "{}");
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn every_problem_that_the_form_can_have_is_said_in_german() {
+    let text = std::fs::read_to_string("assets/messages/de.json").unwrap();
+    let catalogue: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let patterns = patterns();
+    for never in NEVER_A_FORM {
+        assert!(patterns.iter().any(|pattern| pattern == never), "nothing says {never:?} any more");
+    }
+    let of_the_form = patterns.iter().filter(|pattern| !NEVER_A_FORM.contains(&pattern.as_str()));
+    let sentences: Vec<_> = of_the_form.map(|one| one[..1].to_uppercase() + &one[1..] + ".").collect();
+    let is_said = |key: &&String| ["problem", "script"].iter().any(|part| catalogue[part][key].is_string());
+    let unsaid: Vec<_> = sentences.iter().filter(|key| !is_said(key)).collect();
+    assert!(unsaid.is_empty(), "{unsaid:#?}");
+    let known = |part: &str| -> Vec<String> {
+        let texts = catalogue[part].as_object().unwrap();
+        texts.keys().filter(|key| key.ends_with('.')).cloned().collect()
+    };
+    let known = [known("problem"), known("script")].concat();
+    let missed: Vec<_> = known.iter().filter(|key| !sentences.contains(key)).collect();
+    assert!(missed.is_empty(), "found in no source: {missed:#?}");
+}
+
 #[test]
 fn every_sentence_about_an_address_can_be_translated() {
     let site = Site::start();
@@ -342,6 +407,10 @@ fn the_operators_look_needs_no_script_and_cannot_break_a_page() {
     for path in PAGES {
         let page = plain.get(path).body;
         assert!(page.contains("<span>tempalias</span>") && page.contains("class=\"plain\""), "{path}");
+        for (theme, paper) in [("light", "#fdf6ee"), ("dark", "#17141c")] {
+            let bar = format!("content=\"{paper}\" media=\"(prefers-color-scheme: {theme})\"");
+            assert!(page.contains(&bar), "{path}, {theme}");
+        }
         for link in ["mailto:", "rel=\"external\"", "{{"] {
             assert!(!page.contains(link), "{path} has {link} though nothing is set");
         }
@@ -363,6 +432,8 @@ fn the_operators_look_needs_no_script_and_cannot_break_a_page() {
             "href=\"mailto:we%26you@example.com\"",
             "href=\"https://example.com/source\"",
             "class=\"dressed\"",
+            "<meta name=\"theme-color\" content=\"#0a7d5a\" media=\"(prefers-color-scheme: light)\">",
+            "<meta name=\"theme-color\" content=\"#0a7d5a\" media=\"(prefers-color-scheme: dark)\">",
         ] {
             assert!(page.contains(expected), "no {expected} in {page}");
         }
@@ -374,7 +445,12 @@ fn the_operators_look_needs_no_script_and_cannot_break_a_page() {
     assert!(site.get("/plugins").body.contains("https://alias.example</span>/aliases"));
     let style = site.parts("/").into_iter().find(|part| part.ends_with(".css")).unwrap();
     assert!(site.get(&style).body.contains("--operator: #0a7d5a;"));
-    assert_eq!(site.get("/manifest.webmanifest").json()["name"], "<i>\"A\" & {{=why}} {{B");
+    let manifest = site.get("/manifest.webmanifest").json();
+    assert_eq!(manifest["name"], "<i>\"A\" & {{=why}} {{B");
+    assert_eq!(
+        (&manifest["theme_color"], &manifest["background_color"]),
+        (&"#0a7d5a".into(), &"#fdf6ee".into())
+    );
 }
 
 #[test]
