@@ -132,4 +132,11 @@ fn proxies_are_no_client() {
     let _by_themselves = crowd(3, appliance.http, 3);
     wait::until("those of a client are taken", || (!is_served(3, appliance.http)).then_some(()));
     assert!(is_served(2, appliance.http));
+
+    appliance.configure(&[settings[0], ("http.trusted_proxies", "[\"127.0.0.3\"]")]);
+    appliance.hang_up();
+    wait::until_equal("reloads", 1, || appliance.logged("configuration reloaded"));
+    assert!(is_served(3, appliance.http), "it is a proxy now");
+    let _by_itself = crowd(2, appliance.http, 3);
+    wait::until("it is a client now", || (!is_served(2, appliance.http)).then_some(()));
 }

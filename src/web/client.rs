@@ -73,7 +73,7 @@ impl<'a> Way<'a> {
     }
 
     fn is_trusted(&self, ip: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(ip))
+        is_within(ip, self.trusted)
     }
 
     fn hops(&self) -> Vec<String> {
@@ -94,6 +94,11 @@ impl<'a> FromRequest<'a> for Client {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         Ok(*request.data::<Client>().unwrap_or(&Client(None)))
     }
+}
+
+/// Whether `ip` is in one of `networks`.
+pub fn is_within(ip: IpAddr, networks: &[Network]) -> bool {
+    networks.iter().any(|network| network.contains(ip))
 }
 
 /// The `for` of an element of `Forwarded`, without its quotes.

@@ -1,6 +1,7 @@
 //! `/metrics`: what is counted, for Prometheus. On a listener of its own, because it is the
 //! operator's business alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use poem::http::{Method, StatusCode, header};
@@ -44,5 +45,9 @@ impl Site for Exposition {
 
     fn room(&self) -> Room {
         Room::new(&Http::default())
+    }
+
+    fn is_proxy(&self, _: IpAddr) -> bool {
+        false
     }
 }

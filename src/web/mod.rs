@@ -24,6 +24,7 @@ mod room;
 mod schema;
 mod server;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -224,6 +225,10 @@ impl Site for Web {
     fn room(&self) -> Room {
         Room::new(&self.config)
     }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        client::is_within(peer, &self.config.trusted_proxies)
+    }
 }
 
 /// Another may take its place; a request keeps the one that it began with.
@@ -234,6 +239,10 @@ impl Site for ArcSwap<Web> {
 
     fn room(&self) -> Room {
         self.load().room()
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.load().is_proxy(peer)
     }
 }
 

@@ -70,8 +70,12 @@ pub trait Site: Send + Sync + 'static {
     /// The answer to `request`, whatever it is.
     fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
 
-    /// How many connections it can bear.
+    /// How many connections it can bear, from its start to its end.
     fn room(&self) -> Room;
+
+    /// Whether `peer` is a proxy with many clients behind it. That may change: it is asked about
+    /// every connection.
+    fn is_proxy(&self, peer: IpAddr) -> bool;
 }
 
 /// A [`Site`], as a connection needs it.
@@ -89,6 +93,7 @@ struct Peer {
 #[derive(Clone)]
 struct House {
     answer: Arc<Answer>,
+    is_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     room: Arc<Room>,
     connections: TaskTracker,
     shutdown: CancellationToken,
@@ -111,11 +116,13 @@ struct Complaint(Option<Instant>);
 /// request or answer is cut as always. The caller may bound it more tightly.
 pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationToken) {
     let room = Arc::new(site.room());
+    let gate = site.clone();
+    let is_proxy = Arc::new(move |peer| gate.is_proxy(peer));
     let answer = move |request| -> Pin<Box<dyn Future<Output = Response> + Send>> {
         let site = site.clone();
         Box::pin(async move { site.answer(request).await })
     };
-    let house = House { answer: Arc::new(answer), room, connections: TaskTracker::new(), shutdown };
+    let house = House { answer: Arc::new(answer), is_proxy, room, connections: TaskTracker::new(), shutdown };
     let mut open = JoinSet::new();
     for listener in doors.tcp {
         open.spawn(accept_tcp(listener, doors.identity.clone(), house.clone()));
@@ -174,10 +181,11 @@ impl Porter {
         }
     }
 
-    /// A place for the connection from `peer`. Without one it is closed at once, unheard: before its
+    /// A place for the connection from `peer`; none: a proxy, on this host. Without one it is closed at once, unheard: before its
     /// request, and perhaps TLS, an answer would be no answer.
     fn place(&mut self, peer: Option<IpAddr>) -> Option<Place> {
-        match self.house.room.take(peer) {
+        let client = peer.filter(|ip| !(self.house.is_proxy)(*ip));
+        match self.house.room.take(client) {
             Ok(place) => return Some(place),
             Err(Full::ForAll) if self.full.is_due() => {
                 tracing::warn!("all of http.max_connections are taken; further ones are closed");
