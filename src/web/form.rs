@@ -7,7 +7,7 @@ use poem::{IntoResponse, Request, RequestBody, Response};
 use super::body::{self, Fields, FromFields};
 use super::client::Client;
 use super::issuer::Issuer;
-use super::pages::{self, Pages};
+use super::pages::{self, Language, Pages};
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
 use crate::config::Origin;
@@ -18,11 +18,12 @@ const NUMBERS: [&str; 2] = ["days", "max-usage"];
 /// Where a limit has no value.
 const NONE: &str = "–";
 
-/// Whether `request` comes from our form, rather than from a client of the API.
+/// Whether `request` comes from our form, rather than from a client of the API. In the path it says
+/// which language the visitor has chosen, as for pages.
 pub fn is_form(request: &Request) -> bool {
     let essence = request.content_type().and_then(|kind| kind.split(';').next()).map(str::trim);
     request.method() == Method::POST
-        && request.uri().path() == "/aliases"
+        && pages::is_place_of("aliases", request.uri().path())
         && essence.is_some_and(|kind| kind.eq_ignore_ascii_case(CONTENT_TYPE))
 }
 
@@ -35,7 +36,7 @@ pub async fn answer(
     pages: &Pages,
     ours: Option<&Origin>,
 ) -> Response {
-    let language = pages::language_of(&request);
+    let language = Language::of(&request);
     let wants_page = request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html"));
     let (request, mut body) = request.split();
     match submit(&request, &mut body, client, issuer, ours).await {
@@ -46,7 +47,7 @@ pub async fn answer(
 }
 
 /// A page that says what is wrong, in the visitor's words.
-pub fn refused(problem: &Problem, language: &'static str, pages: &Pages) -> Response {
+pub fn refused(problem: &Problem, language: Language, pages: &Pages) -> Response {
     let why = problem.phrase().translated(|key| pages.text(language, key));
     let html = pages.answer("refused", language, &[("why", &why)]);
     let mut response = page(problem.status(), html);
@@ -88,7 +89,7 @@ fn is_from_our_page(request: &Request, ours: Option<&Origin>) -> bool {
         || (asked.is_some() && origin.split_once("://").map(|(_, host)| host) == asked)
 }
 
-fn created(alias: &AliasView, language: &'static str, pages: &Pages) -> String {
+fn created(alias: &AliasView, language: Language, pages: &Pages) -> String {
     let until = alias.valid_until.map(|until| until.0.strftime("%Y-%m-%d %H:%M UTC").to_string());
     let messages = alias.max_usage.map(|most| most.to_string());
     let values = [

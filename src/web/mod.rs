@@ -25,14 +25,15 @@ mod schema;
 mod server;
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::config::{Config, Http};
@@ -43,7 +44,7 @@ use client::{Client, Way};
 pub use exposition::Exposition;
 use issuer::Issuer;
 use look::Look;
-use pages::Pages;
+use pages::{Language, Pages};
 use problem::Problem;
 use room::Room;
 pub use server::{Doors, Site, serve};
@@ -109,16 +110,13 @@ impl Web {
         self.issuer.lists()
     }
 
-    /// A panic in one of `routes` is answered like any other fault of ours.
     fn over(
         routes: impl Endpoint<Output = Response> + 'static,
         config: &Config,
         issuer: Arc<Issuer>,
         (pages, look): (Arc<Pages>, String),
     ) -> Self {
-        let panicked = CatchPanic::new().with_handler(|_| Problem::server_error());
-        let routes = routes.with(panicked).map_to_response().boxed();
-        Web { pages, look, issuer, routes, config: config.http.clone() }
+        Web { pages, look, issuer, routes: routes.boxed(), config: config.http.clone() }
     }
 
     /// What is counted here.
@@ -135,7 +133,7 @@ impl Web {
             request.set_method(Method::GET); // the server leaves the body out by itself
         }
         request.set_data(client);
-        let mut response = self.respond(request, &asked, client).await;
+        let mut response = self.in_any_case(&asked, self.respond(request, &asked, client)).await;
         let headers = response.headers_mut();
         if asked.may_come_from_other_sites() {
             allow_other_sites(headers);
@@ -167,22 +165,29 @@ impl Web {
         if asked.is_preflight() {
             return StatusCode::NO_CONTENT.into_response();
         }
-        let wants_page = asked.prefers_html && form::is_form(&request);
-        match tokio::time::timeout(ANSWER_WITHIN, self.work(request, asked, client)).await {
-            Ok(response) => self.in_our_words(asked, response),
+        let response = self.work(request, asked, client).await;
+        self.in_our_words(asked, response)
+    }
+
+    /// What `work` answers, or what we say when it panics or takes too long.
+    async fn in_any_case(&self, asked: &Asked, work: impl Future<Output = Response>) -> Response {
+        let problem = match tokio::time::timeout(ANSWER_WITHIN, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(_)) => Problem::server_error(), // the panic itself has been told
             Err(_) => {
                 tracing::warn!("a web request took too long and was given up");
-                match wants_page {
-                    true => form::refused(&Problem::unavailable(), asked.language, &self.pages),
-                    false => Problem::unavailable().into_response(),
-                }
+                Problem::unavailable()
             }
+        };
+        match asked.prefers_html && asked.is_form {
+            true => form::refused(&problem, asked.language, &self.pages),
+            false => problem.into_response(),
         }
     }
 
     /// What is not a file.
     async fn work(&self, request: Request, asked: &Asked, client: Client) -> Response {
-        if form::is_form(&request) {
+        if asked.is_form {
             let ours = self.config.public_url.as_ref();
             form::answer(request, client, &self.issuer, &self.pages, ours).await
         } else if self.config.jsonp && asked.method == Method::GET && jsonp::is_jsonp(&request) {
@@ -250,8 +255,9 @@ impl Site for ArcSwap<Web> {
 struct Asked {
     method: Method,
     path: String,
-    language: &'static str,
+    language: Language,
     prefers_html: bool,
+    is_form: bool,
     /// `Accept-Encoding`.
     accepted: Option<String>,
     names_its_host: bool,
@@ -288,8 +294,9 @@ impl From<&Request> for Asked {
         Asked {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            language: pages::language_of(request),
+            language: Language::of(request),
             prefers_html: request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
+            is_form: form::is_form(request),
             accepted: request.header(header::ACCEPT_ENCODING).map(str::to_owned),
             names_its_host: names_its_host(request),
         }
@@ -325,24 +332,47 @@ fn allow_other_sites(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_panic_is_answered_in_json_with_all_headers() {
-        let dir = tempfile::tempdir().unwrap();
+    /// A web side whose routes panic, and so does whatever hands out aliases: it has no domain.
+    fn broken(dir: &tempfile::TempDir) -> Web {
         let config = crate::config::parse(
             "test",
-            "hostname = 'mx.demo.test'\ndomains = ['demo.test']\npostmaster = 'a@b.example'\nsmarthost.host = 'relay'",
+            "hostname = 'mx.demo.test'\ndomains = ['demo.test']\npostmaster = 'a@b.example'\n\
+             smarthost.host = 'relay'\nhttp.jsonp = true",
             [],
         );
-        let config = config.unwrap();
+        let config = Config { domains: Vec::new(), ..config.unwrap() };
         let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap()));
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
         let pages = Arc::new(Pages::assemble(&Look(&config)));
-        let web = Web::over(panics, &config, issuer, (pages, String::new()));
-        let request = Request::builder().uri_str("/aliases").header(header::HOST, "demo.test").finish();
-        let response = web.answer(request).await;
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
-        let body = response.into_body().into_string().await.unwrap();
-        assert!(body.contains(r#""error":"server-error""#), "{body}");
+        Web::over(panics, &config, issuer, (pages, String::new()))
+    }
+
+    #[tokio::test]
+    async fn a_panic_anywhere_is_answered_with_all_headers() {
+        let dir = tempfile::tempdir().unwrap();
+        let web = broken(&dir);
+        let wish = "target=hidden.person@mailbox.example&days=1";
+        let to = |place: &str| Request::builder().uri_str(place).header(header::HOST, "demo.test");
+        let form = || {
+            let form = to("/aliases").method(Method::POST).header(header::CONTENT_LENGTH, wish.len());
+            form.content_type("application/x-www-form-urlencoded")
+        };
+        for (request, kind, said) in [
+            (to("/aliases").finish(), "application/json", r#""error":"server-error""#),
+            (
+                to(&format!("/aliases?callback=f&{wish}")).finish(),
+                "application/json",
+                r#""error":"server-error""#,
+            ),
+            (form().body(wish), "application/json", r#""error":"server-error""#),
+            (form().header(header::ACCEPT, "text/html").body(wish), "text/html", "<h1"),
+        ] {
+            let response = web.answer(request).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+            assert!(response.content_type().unwrap().starts_with(kind), "{response:?}");
+            let body = response.into_body().into_string().await.unwrap();
+            assert!(body.contains(said), "{body}");
+        }
     }
 }

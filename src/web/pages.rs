@@ -47,9 +47,17 @@ struct Files;
 pub struct Pages {
     files: HashMap<String, Asset>,
     pages: HashMap<String, BTreeMap<&'static str, Asset>>,
-    not_found: BTreeMap<&'static str, Asset>,
-    answers: HashMap<(&'static str, &'static str), String>,
+    not_found: HashMap<Language, Asset>,
+    answers: HashMap<(&'static str, Language), String>,
     texts: HashMap<&'static str, Texts>,
+}
+
+/// The language of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Language {
+    name: &'static str,
+    /// It was chosen, by the path, and is kept by all links.
+    is_chosen: bool,
 }
 
 /// The texts of one language.
@@ -74,7 +82,7 @@ impl Pages {
         let mut pages = Pages {
             files: HashMap::new(),
             pages: HashMap::new(),
-            not_found: BTreeMap::new(),
+            not_found: HashMap::new(),
             answers: HashMap::new(),
             texts: HashMap::new(),
         };
@@ -94,7 +102,8 @@ impl Pages {
             let (catalogue, script, mut problems) = Catalogue::read(language);
             let texts = serde_json::to_vec(&script).expect("texts are JSON");
             sources.insert(format!("messages.{language}.json"), texts);
-            problems.extend(script);
+            // Sentences are translated for the scripts, too; its other keys are no words of the API's.
+            problems.extend(script.into_iter().filter(|(key, _)| key.ends_with('.')));
             pages.texts.insert(language, problems);
             catalogue
         });
@@ -119,18 +128,18 @@ impl Pages {
             return Some(file.answer(request));
         }
         let page = self.pages.get(path)?;
-        let asset = page.get(language_of(request)).or_else(|| page.values().next())?;
+        let asset = page.get(Language::of(request).name).or_else(|| page.values().next())?;
         Some(asset.answer(request))
     }
 
     /// What a browser sees where nothing is, in a form that it has `accepted` (`Accept-Encoding`).
-    pub fn not_found(&self, language: &str, accepted: Option<&str>) -> Response {
-        let page = self.not_found.get(language).expect("there is one in every language");
+    pub fn not_found(&self, language: Language, accepted: Option<&str>) -> Response {
+        let page = self.not_found.get(&language).expect("there is one in every language");
         page.in_place_of(StatusCode::NOT_FOUND, accepted)
     }
 
     /// The page `name`, one of [`ANSWERS`], with `values` in place of `{{=name}}`.
-    pub fn answer(&self, name: &'static str, language: &'static str, values: &[(&str, &str)]) -> String {
+    pub fn answer(&self, name: &'static str, language: Language, values: &[(&str, &str)]) -> String {
         let page = &self.answers[&(name, language)];
         replace(page, "{{=", |key| {
             let value = values.iter().find(|(name, _)| *name == key);
@@ -139,29 +148,53 @@ impl Pages {
     }
 
     /// What the catalogue of `language` has for a sentence of the API's, or a word in it.
-    pub fn text(&self, language: &str, key: &str) -> Option<&str> {
-        self.texts.get(language)?.get(key).map(String::as_str)
+    pub fn text(&self, language: Language, key: &str) -> Option<&str> {
+        self.texts.get(language.name)?.get(key).map(String::as_str)
     }
 
     fn add(&mut self, page: &str, catalogue: &Catalogue, names: &Names, look: &Look) {
-        let language = catalogue.language;
+        let name = catalogue.language;
+        let languages = [false, true].map(|is_chosen| Language { name, is_chosen });
         if let Some(answer) = ANSWERS.into_iter().find(|answer| *answer == page) {
-            let html = catalogue.fill(page, "", names, look);
-            if answer == "not-found" {
-                let asset = Asset::new("not-found.html", html.clone().into_bytes(), Keep::AskAgain);
-                self.not_found.insert(language, asset.by_kind());
+            for language in languages {
+                let html = catalogue.fill(page, &language.base(), names, look);
+                if answer == "not-found" {
+                    let asset = Asset::new("not-found.html", html.clone().into_bytes(), Keep::AskAgain);
+                    self.not_found.insert(language, asset.by_kind());
+                }
+                self.answers.insert((answer, language), html);
             }
-            self.answers.insert((answer, language), html);
             return;
         }
         let asset = |base: &str| {
             let html = catalogue.fill(page, base, names, look);
             Asset::new("page.html", html.into_bytes(), Keep::AskAgain)
         };
-        let negotiated = self.pages.entry(place(page, "")).or_default();
-        negotiated.insert(language, asset("").by_language());
-        let base = format!("/{language}");
-        self.pages.entry(place(page, &base)).or_default().insert(language, asset(&base));
+        let [negotiated, chosen] = languages.map(Language::base);
+        let pages = self.pages.entry(place(page, &negotiated)).or_default();
+        pages.insert(name, asset(&negotiated).by_language());
+        self.pages.entry(place(page, &chosen)).or_default().insert(name, asset(&chosen));
+    }
+}
+
+impl Language {
+    /// For the answer to `request`: that of its path, or what its sender prefers.
+    pub fn of(request: &Request) -> Self {
+        let first = request.uri().path().split('/').nth(1);
+        if let Some(name) = LANGUAGES.into_iter().find(|language| Some(*language) == first) {
+            return Language { name, is_chosen: true };
+        }
+        let list = request.header(header::ACCEPT_LANGUAGE).unwrap_or_default();
+        let name = negotiation::preferred(list, &LANGUAGES).unwrap_or(LANGUAGES[0]);
+        Language { name, is_chosen: false }
+    }
+
+    /// What links begin with.
+    fn base(self) -> String {
+        match self.is_chosen {
+            true => format!("/{}", self.name),
+            false => String::new(),
+        }
     }
 }
 
@@ -238,16 +271,6 @@ impl Names {
             .iter()
             .fold(text.to_owned(), |text, (name, path)| text.replace(&quoted(name), &format!("\"{path}\"")))
     }
-}
-
-/// The language of the answer to `request`: that of its path, or what its sender prefers.
-pub fn language_of(request: &Request) -> &'static str {
-    let first = request.uri().path().split('/').nth(1);
-    if let Some(chosen) = LANGUAGES.into_iter().find(|language| Some(*language) == first) {
-        return chosen;
-    }
-    let list = request.header(header::ACCEPT_LANGUAGE).unwrap_or_default();
-    negotiation::preferred(list, &LANGUAGES).unwrap_or(LANGUAGES[0])
 }
 
 /// Whether `path` is that of `page`, in whatever language.

@@ -3,8 +3,13 @@
 
 use std::borrow::Cow;
 
+use super::body::FromFields;
+use super::schema::AliasRequest;
 use crate::address::{AddressError, NotOurs, Ours};
 use crate::alias::LimitError;
+
+/// The gap for the name of a field.
+const FIELD: &str = "field";
 
 /// A phrase; its pattern, as a sentence, is also its key in the catalogues (`problem` in
 /// `assets/messages/`).
@@ -28,23 +33,24 @@ impl Phrase {
 
     /// The sentence, in English, as the API says it.
     pub fn sentence(&self) -> String {
-        sentence(&self.filled(&self.pattern, |value| value.to_owned()))
+        sentence(&self.filled(&self.pattern, |_, value| value.to_owned()))
     }
 
-    /// The sentence in the language of which `text` has the texts: for this pattern, and for values
-    /// that are words, like the names of fields. What it does not know stays as it is.
+    /// The sentence in the language of which `text` has the texts: for this pattern, and for the
+    /// names of the API's fields in the gap `field`. What it does not know stays as it is.
     pub fn translated<'a>(&self, text: impl Fn(&str) -> Option<&'a str>) -> String {
-        match text(&sentence(&self.pattern)) {
-            Some(pattern) => {
-                self.filled(pattern, |value| text(value).map_or_else(|| value.to_owned(), str::to_owned))
-            }
-            None => self.sentence(),
-        }
+        let Some(pattern) = text(&sentence(&self.pattern)) else { return self.sentence() };
+        self.filled(pattern, |name, value| {
+            let is_ours = name == FIELD && AliasRequest::NAMES.contains(&value);
+            let word = is_ours.then(|| text(value)).flatten();
+            word.unwrap_or(value).to_owned()
+        })
     }
 
-    fn filled(&self, pattern: &str, said: impl Fn(&str) -> String) -> String {
-        let fill =
-            |text: String, (name, value): &(&str, String)| text.replace(&format!("{{{name}}}"), &said(value));
+    fn filled(&self, pattern: &str, said: impl Fn(&str, &str) -> String) -> String {
+        let fill = |text: String, (name, value): &(&str, String)| {
+            text.replace(&format!("{{{name}}}"), &said(name, value))
+        };
         self.values.iter().fold(pattern.to_owned(), fill)
     }
 }
@@ -95,12 +101,16 @@ mod tests {
         let german = |key: &str| match key {
             "{field} is given twice." => Some("„{field}“ kommt zweimal vor."),
             "days" => Some("Tage"),
+            "copied" => Some("Kopiert"),
+            "Known is {list}." => Some("Bekannt ist {list}."),
             _ => None,
         };
         let twice = |field: &str| Phrase::new("{field} is given twice").with("field", field);
         assert_eq!(twice("days").sentence(), "Days is given twice.");
         assert_eq!(twice("days").translated(german), "„Tage“ kommt zweimal vor.");
-        assert_eq!(twice("else").translated(german), "„else“ kommt zweimal vor.");
+        assert_eq!(twice("copied").translated(german), "„copied“ kommt zweimal vor.");
+        let known = Phrase::new("known is {list}").with("list", "days");
+        assert_eq!(known.translated(german), "Bekannt ist days.");
         assert_eq!(Phrase::new("it is late").translated(german), "It is late.");
     }
 }

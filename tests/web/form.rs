@@ -24,6 +24,43 @@ fn the_form_works_without_a_script() {
 }
 
 #[test]
+fn who_has_chosen_a_language_keeps_it_without_a_script() {
+    let site = Site::start();
+    let send = |language: &str, form: &str| {
+        let page = site.get(&format!("/{language}/")).body;
+        let place = page.split("action=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let other = if language == "de" { "en" } else { "de" };
+        let headers = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Accept", "text/html"),
+            ("Accept-Language", other),
+        ];
+        site.request("POST", &place, &headers, Some(form))
+    };
+    let lost = |language: &str| {
+        site.request("GET", &format!("/{language}/nothing"), &[("Accept", "text/html")], None)
+    };
+    for language in ["de", "en"] {
+        for (answer, status) in
+            [(send(language, FORM), 201), (send(language, ""), 400), (lost(language), 404)]
+        {
+            assert_eq!(answer.status, status);
+            assert!(answer.body.contains(&format!("<html lang=\"{language}\"")), "{}", answer.body);
+            let header = answer.body.split("<footer>").next().unwrap();
+            let links = header.split("<a ").skip(1).filter_map(|link| link.split("href=\"").nth(1));
+            for link in links.filter(|link| link.starts_with('/')) {
+                assert!(link.starts_with(&format!("/{language}/")), "{link}");
+            }
+        }
+    }
+    assert!(site.get("/").body.contains("action=\"/aliases\""));
+    for place in ["/fr/aliases", "/de/aliases/", "/de/de/aliases"] {
+        let kind = ("Content-Type", "application/x-www-form-urlencoded");
+        site.request("POST", place, &[kind], Some(FORM)).problem(404, "not-found");
+    }
+}
+
+#[test]
 fn a_limit_that_was_left_empty_is_none() {
     let site = Site::start();
     let page = site.submit("target=hidden.person%40mailbox.example&days=&max-usage=5", &[]);
@@ -109,6 +146,10 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
         (
             "target=a%40b.example&days=1&else=2".into(),
             ["There is no field “else”", "Ein Feld „else“ gibt es in diesem Formular nicht."],
+        ),
+        (
+            "target=a%40b.example&days=1&copied=2".into(),
+            ["There is no field “copied”", "Ein Feld „copied“ gibt es in diesem Formular nicht."],
         ),
         (
             "target=a%40b.example&days=1&e%20l=2".into(),
