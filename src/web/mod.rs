@@ -52,6 +52,12 @@ pub use server::{Doors, Site, serve};
 /// No answer takes longer than this, whatever the ledger does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// Octets of a request's head; browsers stay below 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Header fields of a request; browsers send some 20.
+const MAX_FIELDS: usize = 100;
+
 /// On every answer. The page uses nothing but its own files, and nobody may frame it, open it or
 /// load from it (<https://owasp.org/www-project-secure-headers/>).
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -158,6 +164,9 @@ impl Web {
         if !asked.names_its_host {
             return Problem::invalid("an HTTP/1.1 request has one Host field, with a name and a port")
                 .into_response();
+        }
+        if is_long(&request) {
+            return Problem::long_head(MAX_FIELDS, MAX_HEAD).into_response();
         }
         if let Some(response) = self.pages.find(&request) {
             return response;
@@ -313,6 +322,14 @@ fn names_its_host(request: &Request) -> bool {
             .is_ok_and(|host| host.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'))),
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether the head of `request` has more octets or fields than anybody needs.
+fn is_long(request: &Request) -> bool {
+    let fields = request.headers();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let octets = fields.iter().map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len());
+    fields.len() > MAX_FIELDS || target + octets.sum::<usize>() > MAX_HEAD
 }
 
 /// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), without credentials: we have none.

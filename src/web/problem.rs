@@ -112,6 +112,13 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooMuchData, why)
     }
 
+    /// The request's head has more than `fields` header fields, or more than `most` octets.
+    pub fn long_head(fields: usize, most: usize) -> Self {
+        let why = Phrase::new("the header fields must be no more than {fields}, and {most} bytes");
+        let why = why.with("fields", fields).with("most", most);
+        Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::TooMuchData, why)
+    }
+
     /// The resource has only the methods in `allow`.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let why = Phrase::new("possible methods here: {methods}").with("methods", allow);

@@ -26,14 +26,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::room::{Place, Room};
+use super::{MAX_FIELDS, MAX_HEAD};
 use crate::throttle::Full;
 use crate::tls::Identity;
 
 /// For the head of a request, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-/// Octets of a request's head; browsers stay below 8 KiB.
-const MAX_HEAD: usize = 16 * 1024;
+/// Octets of a request's head, and its fields, that are read: twice what a [`Site`] may want, so
+/// that it can say in its own words that they are too many. Of more nothing is read, and hyper answers.
+const READ_HEAD: usize = 2 * MAX_HEAD;
+const READ_FIELDS: usize = 2 * MAX_FIELDS;
 
 /// A connection is kept for further requests so long …
 const KEEP_FOR: Duration = Duration::from_secs(60);
@@ -242,7 +245,8 @@ impl House {
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(READ_HEAD)
+            .max_headers(READ_FIELDS)
             .serve_connection(TokioIo::new(stream), service);
 
         let ended = tokio::select! {

@@ -173,6 +173,25 @@ fn a_thousand_idle_connections_do_not_keep_anybody_out() {
 }
 
 #[test]
+fn a_head_that_is_too_long_is_refused_in_our_words() {
+    let site = Site::start();
+    let ask = |path: &str, fields: &str| {
+        site.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").as_bytes())
+    };
+    for answer in [
+        ask("/", &format!("X: {}\r\n", "a".repeat(20_000))),
+        ask("/", &"X: a\r\n".repeat(150)),
+        ask(&format!("/{}", "a".repeat(20_000)), ""),
+    ] {
+        answer.problem(431, "too-much-data");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_ne!(answer.header("content-security-policy"), "");
+    }
+    assert_eq!(ask("/", &"X: a\r\n".repeat(98)).status, 200);
+    assert_eq!(ask("/", &format!("X: {}\r\n", "a".repeat(16_000))).status, 200);
+}
+
+#[test]
 fn heads_without_end_are_refused() {
     let site = Site::start();
     for head in [

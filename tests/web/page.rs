@@ -288,7 +288,7 @@ fn every_text_for_a_problem_is_of_one_that_there_is_and_fills_its_gaps() {
 
 /// Problems that the form cannot have: they are about JSON, header fields, scripts or aliases that
 /// are there already, or its numbers have been read before.
-const NEVER_A_FORM: [&str; 16] = [
+const NEVER_A_FORM: [&str; 17] = [
     "the body is not valid UTF-8",
     "the body must be a JSON object",
     "the body is not valid JSON (line {line}, column {column})",
@@ -301,6 +301,7 @@ const NEVER_A_FORM: [&str; 16] = [
     "callback is given twice",
     "callback must be the name of a function",
     "an HTTP/1.1 request has one Host field, with a name and a port",
+    "the header fields must be no more than {fields}, and {most} bytes",
     "the request is malformed",
     "possible methods here: {methods}",
     "there is no such page or alias, or the key does not fit",
