@@ -179,6 +179,85 @@ async fn an_idle_connection_that_fails_at_data_is_replaced_and_nobody_is_left_ou
     }
 }
 
+/// docs/smtp.md §3: "not now" to the connection is not "no" to the recipient, and there is no third attempt.
+#[tokio::test]
+async fn a_replacement_that_is_refused_is_trouble_and_ends_the_first_connection_too() {
+    for greeting in ["554 go away\r\n", "421 busy\r\n"] {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut first = Peer::accept(&listener).await;
+            first.take_message("250 one\r\n").await;
+            first.answer("MAIL", "250 ok\r\n").await;
+            first.answer("RCPT", "421 too old\r\n").await;
+            assert_eq!(first.hear().await, "", "closed before there is another");
+            let mut second = Peer(BufReader::new(listener.accept().await.unwrap().0));
+            second.say(greeting).await;
+        });
+        assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+        let mut connection = smarthost.begin(&envelope()).await.unwrap();
+        let target: Mailbox = "target@mailbox.test".parse().unwrap();
+        let failed = connection.rcpt(&target).await;
+        assert!(matches!(failed, Err(RelayError::Failed(_))), "{greeting:?}: {failed:?}");
+        far.await.unwrap();
+        let failed = connection.rcpt(&target).await;
+        assert!(matches!(failed, Err(RelayError::Failed(_))), "{greeting:?}: {failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_refused_at_data_is_trouble() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut first = Peer::accept(&listener).await;
+        first.take_message("250 one\r\n").await;
+        first.answer("MAIL", "250 ok\r\n").await;
+        first.answer("RCPT", "250 ok\r\n").await;
+        first.answer("DATA", "").await;
+        drop(first);
+        let mut second = Peer(BufReader::new(listener.accept().await.unwrap().0));
+        second.say("554 go away\r\n").await;
+    });
+    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let failed = connection.data().await.map(drop);
+    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+    far.await.unwrap();
+}
+
+/// docs/smtp.md §4: the envelope is begun anew when fewer recipients are left than were tried.
+#[tokio::test]
+async fn an_idle_connection_that_fails_when_the_envelope_is_begun_anew_is_replaced() {
+    for (verb, answer) in [("RSET", WORN), ("MAIL", WORN)].iter().flat_map(|(v, w)| w.map(|a| (*v, a))) {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut first = Peer::accept(&listener).await;
+            first.take_message("250 one\r\n").await;
+            first.answer("MAIL", "250 ok\r\n").await;
+            first.answer("RCPT", "250 ok\r\n").await;
+            if verb == "MAIL" {
+                first.answer("RSET", "250 ok\r\n").await;
+            }
+            first.answer(verb, answer).await;
+            drop(first);
+            let mut second = Peer::accept(&listener).await;
+            second.answer("MAIL FROM:<b.other.x@example.com>", "250 ok\r\n").await;
+            second.answer("RCPT TO:<one@", "250 ok\r\n").await;
+            second.answer("RCPT TO:<two@", "250 ok\r\n").await;
+            second.answer("DATA", "354 go\r\n").await;
+            second // it stays
+        });
+        assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+        let mut connection = smarthost.begin(&envelope()).await.unwrap();
+        let [one, two] = ["one@mailbox.test", "two@mailbox.test"].map(|target| target.parse().unwrap());
+        connection.rcpt(&one).await.unwrap();
+        let other = Envelope { sender: "b.other.x@example.com".into(), ..envelope() };
+        connection.renew(&other, &[one.clone(), two, one]).await.unwrap();
+        assert!(connection.data().await.is_ok(), "{verb} {answer:?}");
+        far.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_new_connection_that_fails_is_not_replaced() {
     let (listener, smarthost) = scene().await;

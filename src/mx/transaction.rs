@@ -37,8 +37,9 @@ enum Upstream {
     Closed,
     /// MAIL was said for `sender`. Boxed: most sessions never get here.
     Open { connection: Box<Connection>, slot: Slot, sender: BounceOf, since: Instant },
-    /// It failed: the message cannot go anywhere any more, and one attempt is enough.
-    Failed,
+    /// The message cannot go anywhere any more, and one attempt is enough: what every further
+    /// recipient hears.
+    Failed(Verdict),
 }
 
 impl<'a> Transaction<'a> {
@@ -161,11 +162,17 @@ impl<'a> Transaction<'a> {
 
     /// Opens the smarthost for the first recipient.
     async fn open(&mut self, first: &Recipient) -> Result<(), Verdict> {
-        if !matches!(self.upstream, Upstream::Closed) {
-            return Ok(());
+        match &self.upstream {
+            Upstream::Closed => {}
+            Upstream::Open { .. } => return Ok(()),
+            Upstream::Failed(verdict) => return Err(verdict.clone()),
         }
-        // Until it is open.
-        self.upstream = Upstream::Failed;
+        let opened = self.opened(first).await;
+        self.upstream = opened.inspect_err(|verdict| self.upstream = Upstream::Failed(verdict.clone()))?;
+        Ok(())
+    }
+
+    async fn opened(&self, first: &Recipient) -> Result<Upstream, Verdict> {
         let sender = sender_for(std::slice::from_ref(first));
         let slot = self.mx.upstream_slot(self.client).await?;
         let connection = self.mx.smarthost.begin(&self.envelope(&sender, first)).await;
@@ -173,8 +180,7 @@ impl<'a> Transaction<'a> {
             .map_err(|cause| Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))?;
         crash::point("open");
         let (connection, since) = (Box::new(connection), Instant::now());
-        self.upstream = Upstream::Open { connection, slot, sender, since };
-        Ok(())
+        Ok(Upstream::Open { connection, slot, sender, since })
     }
 
     async fn rcpt(&mut self, target: &Mailbox) -> Result<(), Verdict> {
@@ -183,7 +189,7 @@ impl<'a> Transaction<'a> {
         };
         connection.rcpt(target).await.map_err(|cause| {
             if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                self.upstream = Upstream::Failed;
+                self.upstream = Upstream::Failed(Verdict::no_smarthost());
             }
             Verdict::upstream(&cause, "rcpt", |code| match code {
                 400..500 | 552 => reply::RECIPIENT_LATER,
@@ -205,9 +211,8 @@ impl<'a> Transaction<'a> {
         if *sender == wanted {
             return Ok(());
         }
-        renew(connection, &envelope, &targets)
-            .await
-            .map_err(|cause| Verdict::upstream(&cause, "renewal", |_| reply::SMARTHOST_UNAVAILABLE))
+        let renewed = connection.renew(&envelope, &targets).await;
+        renewed.map_err(|cause| Verdict::upstream(&cause, "renewal", |_| reply::SMARTHOST_UNAVAILABLE))
     }
 
     fn envelope(&self, sender: &BounceOf, first: &Recipient) -> Envelope {
@@ -228,22 +233,4 @@ fn sender_for(recipients: &[Recipient]) -> BounceOf {
         [Recipient::Alias { name, .. }] => BounceOf::Alias(name.clone()),
         _ => BounceOf::Nobody,
     }
-}
-
-/// Starts the envelope anew.
-async fn renew(
-    connection: &mut Connection,
-    envelope: &Envelope,
-    targets: &[Mailbox],
-) -> Result<(), RelayError> {
-    connection.rset().await?;
-    connection.mail(envelope).await?;
-    let mut said: Vec<&Mailbox> = Vec::with_capacity(targets.len());
-    for target in targets {
-        if !said.contains(&target) {
-            connection.rcpt(target).await?;
-            said.push(target);
-        }
-    }
-    Ok(())
 }

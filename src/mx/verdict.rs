@@ -8,7 +8,7 @@ use crate::ledger::LedgerError;
 use crate::relay::{RelayError, Unfit};
 
 /// A reply, and what to log beside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Verdict {
     pub(super) reply: Reply,
     pub(super) reason: &'static str,

@@ -152,6 +152,24 @@ impl Connection {
         Ok(())
     }
 
+    /// Starts the envelope anew: `envelope`, for `recipients`, each of whom is named once.
+    ///
+    /// # Errors
+    /// The message cannot go on here.
+    pub async fn renew(&mut self, envelope: &Envelope, recipients: &[Mailbox]) -> Result<(), RelayError> {
+        self.forget();
+        if let Err(cause) = self.try_renew(envelope).await {
+            self.envelope = Some(envelope.clone());
+            self.replace(cause).await?;
+        }
+        for recipient in recipients {
+            if !self.recipients.contains(recipient) {
+                self.rcpt(recipient).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// RSET: forgets MAIL and RCPT.
     pub async fn rset(&mut self) -> Result<(), RelayError> {
         self.forget();
@@ -177,6 +195,11 @@ impl Connection {
         self.command(format!("RCPT TO:<{}>\r\n", recipient.as_str())).await
     }
 
+    async fn try_renew(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
+        self.command("RSET\r\n").await?;
+        self.mail(envelope).await
+    }
+
     async fn try_data(&mut self) -> Result<(), RelayError> {
         self.check_step()?;
         self.timed("DATA\r\n").await?.assert_code(354)?;
@@ -194,7 +217,7 @@ impl Connection {
     ///
     /// # Errors
     /// `cause`, if it is about the message and not about the connection, or if that is new; else why
-    /// the new one is of no use.
+    /// the new one is of no use. Then there is none any more: whatever is said next fails.
     async fn replace(&mut self, cause: RelayError) -> Result<(), RelayError> {
         let is_worn = matches!(cause, RelayError::Failed(_) | RelayError::Refused(421));
         let Some(envelope) = self.envelope.take_if(|_| is_worn && self.messages > 0) else {
@@ -202,10 +225,14 @@ impl Connection {
         };
         tracing::debug!(%cause, "an idle connection failed in the envelope; trying a new one");
         let limit = self.smarthost.config.command_timeout;
+        // Before there is another: the smarthost may count them.
+        self.client.stream.close();
+        let recipients = std::mem::take(&mut self.recipients);
         let smarthost = Smarthost { inner: self.smarthost.clone() };
-        *self = timeout(limit, smarthost.repeat(&envelope, &self.recipients))
+        let new = timeout(limit, smarthost.repeat(&envelope, &recipients))
             .await
             .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)))?;
+        *self = Connection { recipients, ..new };
         Ok(())
     }
 

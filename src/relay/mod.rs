@@ -118,20 +118,23 @@ impl Smarthost {
     /// A new connection on which `envelope` was said, and `recipients` once more.
     ///
     /// # Errors
-    /// Also when one of the recipients is not taken again: somebody was told otherwise.
+    /// Also when one of the recipients is not taken again: somebody was told otherwise. A refusal is
+    /// trouble here: it is not about the command that the client waits for.
     async fn repeat(&self, envelope: &Envelope, recipients: &[Mailbox]) -> Result<Connection, RelayError> {
-        let again = |cause| match cause {
+        let repeated = async {
+            let mut new = self.connect().await?;
+            new.mail(envelope).await?;
+            for recipient in recipients {
+                new.try_rcpt(recipient).await?;
+            }
+            Ok(new)
+        };
+        repeated.await.map_err(|cause| match cause {
             RelayError::Refused(code) => {
                 RelayError::Failed(format!("it refused the same envelope with {code}"))
             }
             cause => cause,
-        };
-        let mut new = self.connect().await?;
-        new.mail(envelope).await.map_err(again)?;
-        for recipient in recipients {
-            new.try_rcpt(recipient).await.map_err(again)?;
-        }
-        Ok(new)
+        })
     }
 
     /// Goes through all that comes before a message, and takes it back: nothing is sent.
