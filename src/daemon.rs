@@ -173,6 +173,13 @@ impl Daemon {
         let shutdown = CancellationToken::new();
         let live = Live::new(config, &ledger, files, shutdown.clone());
         let (mx, web, purge_interval) = (live.mx.clone(), live.web.clone(), live.purge_interval.subscribe());
+        let forget_clients = {
+            let (mx, web) = (mx.clone(), web.clone());
+            move || {
+                mx.load().forget_clients();
+                web.load().forget_clients();
+            }
+        };
         let http_identity = live.certificates[1].identity().cloned();
 
         let mut daemon = Daemon {
@@ -192,7 +199,7 @@ impl Daemon {
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
         let doors = Doors { tcp: http, unix: socket, identity: http_identity };
         daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
-        daemon.spawn("the purge timer", purge(ledger, purge_interval, shutdown.clone()));
+        daemon.spawn("the purge timer", purge(ledger, forget_clients, purge_interval, shutdown.clone()));
         if !metrics.is_empty() {
             let (doors, site) = (Doors { tcp: metrics, ..Doors::default() }, daemon.exposition());
             daemon.spawn("the metrics", web::serve(doors, Arc::new(site), shutdown));

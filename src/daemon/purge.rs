@@ -10,9 +10,11 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::ledger::Ledger;
 
-/// Deletes what is over, now and after every `interval`, at once when that becomes another.
+/// Deletes what is over, now and after every `interval`, at once when that becomes another; and has
+/// the clients forgotten of whom there is nothing to know.
 pub(super) async fn purge(
     ledger: Ledger,
+    forget_clients: impl Fn(),
     mut interval: watch::Receiver<Duration>,
     shutdown: CancellationToken,
 ) {
@@ -28,6 +30,7 @@ pub(super) async fn purge(
             Ok(purged) => info!(expired = purged.expired, used_up = purged.used_up, "purged"),
             Err(cause) => error!(%cause, "the purge failed; the next one will try again"),
         }
+        forget_clients();
         let pause = *interval.borrow_and_update();
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -162,6 +162,12 @@ impl Mx {
         [&self.counters.metrics, self.smarthost.metrics()]
     }
 
+    /// Forgets the clients that have not come for so long that there is nothing to know of them.
+    pub fn forget_clients(&self) {
+        self.connections.forget();
+        self.unknown_recipients.forget();
+    }
+
     /// Our domain that `name` means: any case, with or without a trailing dot, in ASCII or not.
     fn own_domain(&self, name: &str) -> Option<&Domain> {
         let international: Option<Domain> = if name.is_ascii() { None } else { name.parse().ok() };
@@ -193,7 +199,7 @@ impl Mx {
     async fn envelope_is_over(&self, since: Option<Instant>) {
         let Some(since) = since else { return std::future::pending().await };
         loop {
-            let patience = match self.upstream.are_scarce() {
+            let patience = match self.upstream.are_wanted() {
                 true => self.limits.stress_timeout.min(ENVELOPE_TIMEOUT),
                 false => ENVELOPE_TIMEOUT,
             };
@@ -207,7 +213,7 @@ impl Mx {
 
     /// How fast a text must come; faster when slots are scarce, ours or the smarthost's.
     fn pace(&self) -> Pace {
-        match self.slots.are_scarce() || self.upstream.are_scarce() {
+        match self.slots.are_scarce() || self.upstream.are_wanted() {
             true => Pace::hurried(self.limits.min_data_rate, self.limits.stress_timeout),
             false => Pace::new(self.limits.min_data_rate),
         }
@@ -235,5 +241,32 @@ impl Mx {
                 Verdict::new(reply::NO_ROOM, "ledger-failed")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+
+    /// docs/smtp.md §2: half an hour without a message.
+    #[tokio::test]
+    async fn a_session_without_a_message_may_last_half_an_hour() {
+        let (mx, _dir) = fuzzing::lonely_mx();
+        let idle = mx.limits.idle_timeout;
+        assert_eq!(mx.patience(Duration::ZERO), idle);
+        assert_eq!(mx.patience(HALF_AN_HOUR - idle), idle);
+        assert_eq!(mx.patience(HALF_AN_HOUR - MINUTE), MINUTE);
+        assert_eq!(mx.patience(HALF_AN_HOUR), Duration::ZERO);
+    }
+
+    /// docs/smtp.md §2: an envelope that is left open while nobody else wants the smarthost.
+    #[tokio::test(start_paused = true)]
+    async fn an_envelope_without_data_is_over_after_five_minutes() {
+        let (mx, _dir) = fuzzing::lonely_mx();
+        let start = Instant::now();
+        mx.envelope_is_over(Some(start)).await;
+        assert_eq!(start.elapsed(), 5 * MINUTE);
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::LOOK_AGAIN;
 use super::data::{Decoder, Step, Violation};
-use super::pace::{MAX_TIME, Pace};
+use super::pace::Pace;
 use super::reply::Reply;
 use crate::transport::Transport;
 
@@ -55,7 +55,8 @@ pub(super) struct Data<'a, S, P> {
     decoder: Decoder,
     pace: P,
     most: u64,
-    start: Instant,
+    /// For the client: the time between its pieces is ours, or the smarthost's.
+    waited: Duration,
     received: u64,
     consumed: usize,
 }
@@ -152,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// is to be refused, but not beyond `most` octets on the wire.
     pub(super) fn data<P: Fn() -> Pace>(&mut self, pace: P, most: u64) -> Data<'_, S, P> {
         let decoder = Decoder::new();
-        Data { wire: self, decoder, pace, most, start: Instant::now(), received: 0, consumed: 0 }
+        Data { wire: self, decoder, pace, most, waited: Duration::ZERO, received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -240,21 +241,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         if self.received > self.most {
             return Err(DataError::Endless);
         }
-        if self.start.elapsed() >= MAX_TIME {
-            return Err(DataError::Slow);
-        }
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
-        let last = Instant::now();
+        let start = Instant::now();
         loop {
-            let deadline = (self.pace)().deadline(self.start, self.received, last);
+            let deadline = start + (self.pace)().patience(self.received, self.waited);
             let look_again = Instant::now() + LOOK_AGAIN;
             match timeout_at(deadline.min(look_again), self.wire.read(DATA_CHUNK)).await {
                 Err(_) if deadline <= look_again => return Err(DataError::Slow),
                 Err(_) => {}
                 Ok(Ok(len @ 1..)) => {
                     self.received += len as u64;
+                    self.waited += start.elapsed();
                     return Ok(());
                 }
                 Ok(_) => return Err(DataError::Gone),

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::ClientNet;
@@ -66,6 +67,13 @@ impl<C: Clock> Rate<C> {
         self.ask(client, false)
     }
 
+    /// Forgets the clients of whom there is nothing to know: all their events have come back.
+    pub fn forget(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.retain_recent();
+        }
+    }
+
     fn ask(&self, client: ClientNet, is_event: bool) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let at = limiter.clock().now().duration_since(self.start).into();
@@ -110,6 +118,11 @@ impl Recent {
     fn new(span: Duration) -> Self {
         Recent { span, generations: Mutex::default() }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        // A table is whole whatever happened to the thread that held it.
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Generations {
@@ -148,8 +161,7 @@ impl StateStore for Recent {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        // A table is whole whatever happened to the thread that held it.
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self.lock();
         generations.age(self.span, question.at);
         let before = generations.find(question.client);
         let (answer, after) = match measure(before) {
@@ -162,6 +174,25 @@ impl StateStore for Recent {
             generations.keep(question.client, state, question.at);
         }
         answer
+    }
+}
+
+impl ShrinkableKeyedStateStore<Question> for Recent {
+    fn retain_recent(&self, drop_below: Nanos) {
+        let Generations { young, old, .. } = &mut *self.lock();
+        for table in [young, old] {
+            table.retain(|_, state| *state >= drop_below);
+            table.shrink_to_fit();
+        }
+    }
+
+    fn len(&self) -> usize {
+        let generations = self.lock();
+        generations.young.len() + generations.old.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -251,6 +282,26 @@ mod tests {
     fn whoever_has_not_come_for_two_spans_is_forgotten_and_nobody_within_one() {
         assert_eq!(known_after(MINUTE / 2), 3);
         assert_eq!(known_after(MINUTE * 2), 0);
+    }
+
+    /// Nobody's address stays for want of other clients.
+    #[test]
+    fn whoever_has_his_full_measure_again_is_forgotten_without_a_question() {
+        let clock = FakeRelativeClock::default();
+        let rate = Rate::with_clock(2, MINUTE, clock.clone());
+        let known = || rate.limiter.as_ref().map(RateLimiter::len);
+        rate.count(nth(1)).unwrap();
+        clock.advance(MINUTE + MINUTE / 2);
+        assert_eq!(passing(&rate, nth(2)), 2);
+        clock.advance(MINUTE / 2);
+        assert_eq!(known(), Some(2));
+        rate.forget();
+        assert_eq!(known(), Some(1));
+        assert_eq!(passing(&rate, nth(2)), 1, "half a measure has come back");
+        clock.advance(3 * MINUTE);
+        assert_eq!(known(), Some(1));
+        rate.forget();
+        assert_eq!(known(), Some(0));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use tokio::time::timeout;
 
 use super::{ClientNet, is_reached};
 
+/// Of fewer slots, more than 80 % are all of them.
+const FEW: usize = 5;
+
 /// A number of places, of which no client may take too many.
 pub struct Slots {
     most: usize,
@@ -86,6 +89,13 @@ impl Slots {
     /// Whether more than 80 % are taken: time to be short with everybody.
     pub fn are_scarce(&self) -> bool {
         self.most > 0 && self.taken().all * 5 > self.most * 4
+    }
+
+    /// The same for slots that can be waited for. Of fewer than five there is no share in between:
+    /// that all are taken harms nobody until somebody waits.
+    pub fn are_wanted(&self) -> bool {
+        let is_waited_for = || self.taken().waiting.iter().any(|waiting| !waiting.place.is_closed());
+        self.are_scarce() && (self.most >= FEW || is_waited_for())
     }
 
     fn take_from(self: &Arc<Self>, taken: &mut Taken, client: ClientNet) -> Result<Slot, Full> {
@@ -179,6 +189,24 @@ mod tests {
         assert!(slots.are_scarce());
         taken.pop();
         assert!(!slots.are_scarce());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_fewer_than_five_slots_that_can_be_waited_for_none_is_scarce_until_somebody_waits() {
+        for most in 1..=5 {
+            let slots = Slots::new(most, 0);
+            let taken: Vec<_> = (0..most).map(|_| slots.take(nth(1)).unwrap()).collect();
+            assert_eq!(slots.are_wanted(), most == 5, "{most}");
+            let waiting = tokio::spawn({
+                let slots = slots.clone();
+                async move { slots.wait(nth(2), MINUTE).await.map(drop) }
+            });
+            tokio::task::yield_now().await;
+            assert!(slots.are_wanted(), "{most}");
+            assert_eq!(waiting.await.unwrap(), Err(Full::ForAll));
+            assert_eq!(slots.are_wanted(), most == 5, "{most}: it has given up");
+            drop(taken);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -67,6 +67,11 @@ impl Issuer {
         &self.lists
     }
 
+    /// Forgets whoever may have an alias at once.
+    pub fn forget_clients(&self) {
+        self.rate.forget();
+    }
+
     /// What is counted, here and in the rest of the web.
     pub fn counters(&self) -> &Counters {
         &self.counters

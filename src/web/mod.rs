@@ -116,6 +116,11 @@ impl Web {
         self.issuer.lists()
     }
 
+    /// Forgets the clients of whom there is nothing to know.
+    pub fn forget_clients(&self) {
+        self.issuer.forget_clients();
+    }
+
     fn over(
         routes: impl Endpoint<Output = Response> + 'static,
         config: &Config,
