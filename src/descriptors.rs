@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// For connections to the smarthost, DNS questions, the ledger and the listeners.
+/// For connections to the smarthost that are on their way out, DNS questions, the ledger and the
+/// listeners.
 const RESERVE: u64 = 1000;
 
 /// Raises the limit as far as this process may, and says when the connections that `config` grants
@@ -13,10 +14,13 @@ const RESERVE: u64 = 1000;
 /// processes start with is for the sake of `select`, which is not used here.
 pub fn make_room(config: &Config) {
     let (smtp, http) = (config.smtp.max_connections, config.http.max_connections);
+    let smarthost = config.smarthost.max_connections;
+    let wanted = [smtp, http, smarthost].iter().fold(RESERVE, |sum, &most| sum.saturating_add(most as u64));
     match raise() {
-        Ok(Some(limit)) if limit < smtp as u64 + http as u64 + RESERVE => tracing::warn!(
-            "smtp.max_connections is {smtp} and http.max_connections {http}, but no more than {limit} \
-             files may be open; raise LimitNOFILE or lower them"
+        Ok(Some(limit)) if limit < wanted => tracing::warn!(
+            "smtp.max_connections is {smtp}, http.max_connections {http} and \
+             smarthost.max_connections {smarthost}, but no more than {limit} files may be open; \
+             raise LimitNOFILE or lower them"
         ),
         Ok(_) => {}
         Err(cause) => tracing::warn!(%cause, "the limit of open files cannot be raised"),

@@ -188,6 +188,39 @@ fn of_the_connections_to_the_smarthost_a_client_has_a_quarter() {
     assert_eq!(hello(2, &appliance).deliver("postmaster@alias.test").code(), 250);
 }
 
+/// docs/smtp.md §2: it is not the smarthost's fault.
+#[test]
+fn of_a_message_that_finds_no_connection_every_recipient_hears_that_we_are_busy() {
+    let smarthost = Smarthost::start();
+    let settings = [("smarthost.max_connections", "1"), ("smarthost.connect_timeout", "\"1s\"")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let [one, two] = ["one", "two"].map(|who| appliance.alias(&format!("{who}@mailbox.test"), 1));
+    let [mut holder, mut late] = [hello(1, &appliance), hello(2, &appliance)];
+    for session in [&mut holder, &mut late] {
+        session.command("MAIL FROM:<sender@client.test>", "250");
+    }
+    holder.command("RCPT TO:<postmaster>", "250");
+    late.command(&format!("RCPT TO:<{}>", one.email), "451 4.3.2");
+    late.command(&format!("RCPT TO:<{}>", two.email), "451 4.3.2");
+    wait::until_equal("refusals in the log", 2, || appliance.logged("too-busy"));
+    assert_eq!(appliance.logged("smarthost-failed"), 0);
+}
+
+/// docs/smtp.md §2: six times the wait for a command, whatever is said.
+#[test]
+fn a_session_without_a_message_ends_though_it_goes_on_talking() {
+    let appliance = appliance(&[("smtp.idle_timeout", "\"1s\"")]);
+    let mut client = hello(1, &appliance);
+    let start = Instant::now();
+    wait::until("it is told to go", || {
+        thread::sleep(Duration::from_millis(200)); // the client's own pace
+        client.send("NOOP\r\n");
+        client.reply().text.starts_with("421 4.4.2").then_some(())
+    });
+    client.expect_close();
+    assert!(start.elapsed() > Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
 /// docs/smtp.md §2: a short wait is better than a 451.
 #[test]
 fn whoever_waits_for_a_connection_to_the_smarthost_has_the_next_that_comes_free() {
@@ -386,7 +419,8 @@ fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
     let limit =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("there is a limit");
     assert_eq!(limit.split_whitespace().collect::<Vec<_>>(), ["2000", "2000", "files"]);
-    assert!(said.iter().any(|line| line.contains("smtp.max_connections is 10000")), "{said:?}");
+    let figures = "smtp.max_connections is 10000, http.max_connections 1000 and smarthost.max_connections 40";
+    assert!(said.iter().any(|line| line.contains(figures)), "{said:?}");
 }
 
 /// Raises our own limit of open files to `most`, where that is allowed.

@@ -43,6 +43,7 @@ const MESSAGE: &[&str] = &[
     "too-large",
     "header-too-large",
     "bad-line",
+    "out-of-turn",
     "loop",
     "no-8bit",
     "no-utf8",

@@ -23,8 +23,7 @@ impl<'a> Session<'a> {
             return self.say(&refusal);
         }
         if self.wire.has_spoken() {
-            // Text before the 354 is no mail client's (RFC 2920 §3.1).
-            return self.close_with(&reply::OUT_OF_TURN);
+            return self.interrupted("-", "-");
         }
         let _ = self.wire.flush().await; // as at RCPT
         let transaction = self.transaction.take().expect("RCPT came before DATA");
@@ -45,7 +44,7 @@ impl<'a> Session<'a> {
             }
         };
         if self.wire.has_spoken() {
-            return self.close_with(&reply::OUT_OF_TURN);
+            return self.interrupted(&id, &name);
         }
         self.start_data();
         match self.stream(settlement, &id).await {
@@ -55,6 +54,12 @@ impl<'a> Session<'a> {
             }
             Err(cause) => self.give_up(&cause),
         }
+    }
+
+    /// Text before the 354 is no mail client's (RFC 2920 §3.1).
+    fn interrupted(&mut self, id: &str, alias: &str) -> Next {
+        self.conclude(id, alias, Verdict::new(reply::OUT_OF_TURN, "out-of-turn"));
+        Next::Close
     }
 
     /// The message did not come to its end.
