@@ -151,7 +151,8 @@ fn what_happens_is_counted_and_nobody_is_named() {
 /// docs/smtp.md §3: the log and the metrics know it, too.
 #[test]
 fn a_text_before_the_354_is_counted() {
-    let appliance = Appliance::start_with(Smarthost::start().address(), &[LISTEN]);
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[LISTEN]);
     let alias = appliance.alias("target@mailbox.test", 1);
     let mut client = Client::hello(appliance.smtp);
     client.command("MAIL FROM:<sender@client.test>", "250");

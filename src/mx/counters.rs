@@ -106,3 +106,94 @@ impl Default for Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter::successors;
+
+    use super::super::recipient::Refusal;
+    use super::super::reply;
+    use super::super::trace::HeaderFault;
+    use super::super::verdict::Verdict;
+    use super::*;
+    use crate::alias::State;
+    use crate::ledger::LedgerError;
+    use crate::relay::{RelayError, Unfit};
+
+    /// The word in each `Verdict::new(…, "word")` of `source`.
+    fn reasons(source: &str) -> Vec<&str> {
+        let arguments = source.split("Verdict::new(").skip(1).map(|rest| {
+            let mut depth = 1;
+            let end = rest.find(|c| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                depth == 0
+            });
+            &rest[..end.expect("a parenthesis is closed")]
+        });
+        arguments.filter_map(|arguments| arguments.split('"').nth(1)).collect()
+    }
+
+    fn after(state: State) -> Option<State> {
+        match state {
+            State::Active => Some(State::Pending),
+            State::Pending => Some(State::Expired),
+            State::Expired => Some(State::UsedUp),
+            State::UsedUp => Some(State::Paused),
+            State::Paused => Some(State::Suspended),
+            State::Suspended => None,
+        }
+    }
+
+    #[test]
+    fn every_reason_that_is_written_down_is_declared() {
+        let anywhere = [TURNED_AWAY, RECIPIENT, MESSAGE].concat();
+        for (source, declared, found) in [
+            (include_str!("listener.rs"), TURNED_AWAY, 4),
+            (include_str!("transaction.rs"), RECIPIENT, 3),
+            (include_str!("session.rs"), RECIPIENT, 1),
+            (include_str!("settlement.rs"), MESSAGE, 10),
+            (include_str!("message.rs"), MESSAGE, 5),
+            (include_str!("verdict.rs"), &anywhere, 12),
+            (include_str!("mod.rs"), &anywhere, 5),
+        ] {
+            let reasons = reasons(source);
+            assert!(reasons.len() >= found, "not all were found: {reasons:?}");
+            for reason in reasons {
+                assert!(declared.contains(&reason), "{reason} is not declared");
+            }
+        }
+    }
+
+    #[test]
+    fn why_an_alias_does_not_forward_is_declared() {
+        let name = || "k7m2q1".parse().unwrap();
+        let states = successors(Some(State::Pending), |state| after(*state));
+        let inactive = states.map(|state| Refusal::Inactive(name(), state));
+        let others = [Refusal::Relaying, Refusal::Unknown, Refusal::Ledger(LedgerError::Closed)];
+        for refusal in inactive.chain(others) {
+            let Verdict { reason, .. } = refusal.into();
+            assert!(RECIPIENT.contains(&reason), "{reason} is not declared");
+        }
+    }
+
+    #[test]
+    fn what_the_smarthost_does_is_declared_of_recipients_and_of_messages() {
+        let unfit = [Unfit::TooLarge, Unfit::EightBit, Unfit::Utf8].map(RelayError::Unfit);
+        let others = [RelayError::Refused(451), RelayError::Tls("".into()), RelayError::Failed("".into())];
+        let verdicts =
+            unfit.iter().chain(&others).map(|cause| Verdict::upstream(cause, "test", |_| reply::OK));
+        for Verdict { reason, .. } in verdicts.chain([Verdict::no_smarthost()]) {
+            assert!(RECIPIENT.contains(&reason) && MESSAGE.contains(&reason), "{reason} is not declared");
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_text_is_declared() {
+        let lost = Verdict::lost(&RelayError::Failed("".into()));
+        let verdicts = [lost, Verdict::ledger(&LedgerError::Closed)];
+        let faults = [HeaderFault::Loop, HeaderFault::TooLarge].map(Verdict::from);
+        for Verdict { reason, .. } in verdicts.into_iter().chain(faults) {
+            assert!(MESSAGE.contains(&reason), "{reason} is not declared");
+        }
+    }
+}

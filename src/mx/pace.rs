@@ -117,7 +117,7 @@ mod tests {
         let (mut wire, mut far) = pair();
         let drip = tokio::spawn(async move {
             for _ in 0..4 * 3600 {
-                far.write_all(&[b'x'; 501]).await.unwrap();
+                far.write_all(&[b'x'; 600]).await.unwrap();
                 tokio::time::sleep(SECOND).await;
             }
             far.write_all(b"\r\n.\r\n").await.unwrap();

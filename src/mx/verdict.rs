@@ -62,18 +62,15 @@ impl Verdict {
 
 impl From<Refusal> for Verdict {
     fn from(refusal: Refusal) -> Self {
-        let reason = match &refusal {
-            Refusal::Relaying => "relaying",
-            Refusal::Unknown => "no-alias",
-            Refusal::Inactive(name, state) => {
-                return Verdict::new(refusal.reply(), state.as_str()).about(Some(name));
-            }
+        match &refusal {
+            Refusal::Relaying => Verdict::new(refusal.reply(), "relaying"),
+            Refusal::Unknown => Verdict::new(refusal.reply(), "no-alias"),
+            Refusal::Inactive(name, state) => Verdict::new(refusal.reply(), state.as_str()).about(Some(name)),
             Refusal::Ledger(cause) => {
                 tracing::error!(%cause, "an alias could not be looked up");
-                "ledger-failed"
+                Verdict::new(refusal.reply(), "ledger-failed")
             }
-        };
-        Verdict::new(refusal.reply(), reason)
+        }
     }
 }
 
