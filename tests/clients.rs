@@ -35,7 +35,9 @@ fn scene(uses: u32) -> (Smarthost, Appliance, Alias) {
 
 /// The program `path` of a package that was unpacked.
 fn unpacked(path: &str) -> String {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    // From target/TUPLE/tmp.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors().nth(2);
+    let target = target.expect("it is in the target directory");
     target.join("peers").join(path).to_string_lossy().into_owned()
 }
 

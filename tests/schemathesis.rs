@@ -10,8 +10,8 @@ use std::process::Command;
 use support::appliance::Appliance;
 use support::smarthost::Smarthost;
 
-/// Where `scripts/install-test-deps` has put it, from `target/tmp`.
-const PROGRAM: &str = "../python/bin/schemathesis";
+/// Where `scripts/install-test-deps` has put it, from `target/TUPLE/tmp`.
+const PROGRAM: &str = "../../python/bin/schemathesis";
 
 /// What no schema says: that a domain must be ours, that an end must lie ahead.
 const BEYOND_SCHEMAS: &str = "positive_data_acceptance,negative_data_rejection";
