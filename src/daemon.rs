@@ -21,13 +21,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -67,6 +68,7 @@ pub struct Daemon {
     ledger: Ledger,
     smtp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
+    socket: Option<PathBuf>,
     metrics: Vec<SocketAddr>,
     /// The MX, the web and the purge timer: none of them ends before `shutdown`.
     tasks: JoinSet<()>,
@@ -186,6 +188,7 @@ impl Daemon {
             _lock: lock,
             smtp: local_addresses(&smtp),
             http: local_addresses(&http),
+            socket: config.http.socket.clone(),
             metrics: local_addresses(&metrics),
             tasks: JoinSet::new(),
             names: HashMap::new(),
@@ -239,6 +242,7 @@ impl Daemon {
     /// mail, so the others are stopped as well.
     pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
         let mut timer = tokio::time::interval(CERTIFICATE_INTERVAL);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ledger = self.ledger.clone();
         systemd::ready(&self.to_string());
         let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog(ledger.clone())));
@@ -263,6 +267,10 @@ impl Daemon {
             () = stop.at_once.cancelled() => warn!("asked to end at once; sessions are cut off"),
         }
         self.tasks.shutdown().await;
+        // Also for the next start: time does not go back before this moment.
+        if let Err(cause) = self.ledger.check(clock::now()).await {
+            warn!(%cause, "the time could not be noted in the ledger");
+        }
         self.ledger.close().await;
         outcome
     }
@@ -270,13 +278,16 @@ impl Daemon {
     /// Reads configuration and certificates again; where the new ones are no good the old ones stay.
     fn reload(&mut self) {
         systemd::reloading();
-        self.reload_configuration();
+        let status = match self.reload_configuration() {
+            Ok(()) => self.to_string(),
+            Err(cause) => format!("{self}; reload refused: {cause}"),
+        };
         self.refresh_certificates();
-        systemd::ready(&self.to_string());
+        systemd::ready(&status);
     }
 
-    fn reload_configuration(&mut self) {
-        let Some(Reloading { read, log }) = &self.reloading else { return };
+    fn reload_configuration(&mut self) -> Result<(), ConfigError> {
+        let Some(Reloading { read, log }) = &self.reloading else { return Ok(()) };
         let before = self.live.config.log.level;
         let taken_over = read()
             .and_then(|(config, places)| self.live.reload(config).map_err(|cause| places.blame(&cause)));
@@ -288,8 +299,12 @@ impl Daemon {
                 log.set(level.max(before));
                 report(&changes);
                 log.set(level);
+                Ok(())
             }
-            Err(cause) => error!(%cause, "the new configuration is no good; the old one stays in force"),
+            Err(cause) => {
+                error!(%cause, "the new configuration is no good; the old one stays in force");
+                Err(cause)
+            }
         }
     }
 
@@ -338,7 +353,11 @@ impl fmt::Display for Daemon {
         let list = |addresses: &[SocketAddr]| {
             addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" and ")
         };
-        write!(f, "SMTP on {}, HTTP on {}", list(&self.smtp), list(&self.http))?;
+        let http = match (&self.socket, self.http.is_empty()) {
+            (Some(socket), true) => socket.display().to_string(),
+            _ => list(&self.http),
+        };
+        write!(f, "SMTP on {}, HTTP on {http}", list(&self.smtp))?;
         match self.metrics.as_slice() {
             [] => Ok(()),
             metrics => write!(f, ", metrics on {}", list(metrics)),
@@ -400,12 +419,21 @@ fn report(changes: &Changes) {
 
 /// Says that we are alive while timers run and the ledger's writer answers. What it answers does not
 /// matter: no restart mends a full disk.
+///
+/// While an answer is awaited, on a slow disk say, it is said for half the manager's patience.
 async fn watchdog(ledger: Ledger) {
-    let Some(interval) = systemd::watchdog_interval() else { return };
-    let mut timer = tokio::time::interval(interval);
+    let Some(patience) = systemd::watchdog_patience() else { return };
+    let mut timer = tokio::time::interval(patience / 6);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        let _ = ledger.check().await;
+        let asked = Instant::now();
+        let mut answer = pin!(ledger.check(clock::now()));
+        while timeout(patience / 6, &mut answer).await.is_err() {
+            if asked.elapsed() < patience / 2 {
+                systemd::alive();
+            }
+        }
         systemd::alive();
     }
 }
@@ -508,6 +536,7 @@ mod tests {
             _lock: DataDirLock::take(dir.path()).unwrap(),
             smtp: vec!["127.0.0.1:25".parse().unwrap(), "[::1]:25".parse().unwrap()],
             http: vec!["127.0.0.1:80".parse().unwrap()],
+            socket: None,
             metrics: vec![],
             tasks: JoinSet::new(),
             names: HashMap::new(),

@@ -71,15 +71,14 @@ pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// We are alive, for another [`watchdog_interval`].
+/// We are alive, for another [`watchdog_patience`].
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How often [`alive`] is to be said: half the time after which we are taken for dead. `None`:
-/// nobody waits for it.
-pub fn watchdog_interval() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|patience| patience / 2)
+/// After which time without [`alive`] we are taken for dead. `None`: nobody waits for it.
+pub fn watchdog_patience() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
 }
 
 /// Nobody to be told is no failure.

@@ -297,12 +297,12 @@ fn serve_says_where_it_listens_and_a_signal_ends_it_with_the_ledger_closed() {
 async fn a_closed_ledger_leaves_no_write_ahead_log_though_handles_are_left() {
     let setup = Setup::new();
     let ledger = Ledger::open(setup.dir.path(), 6).unwrap();
-    ledger.check().await.unwrap();
+    ledger.check(tempalias::clock::now()).await.unwrap();
     assert!(setup.has_write_ahead_log());
     let other = ledger.clone();
     ledger.close().await;
     assert!(!setup.has_write_ahead_log());
-    assert!(matches!(other.check().await, Err(LedgerError::Closed)));
+    assert!(matches!(other.check(tempalias::clock::now()).await, Err(LedgerError::Closed)));
 }
 
 #[test]

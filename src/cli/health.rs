@@ -82,23 +82,20 @@ impl Answer {
 }
 
 async fn ask_http(http: &Http) -> Answer {
+    if let Some(socket) = &http.socket {
+        let question = async { ready(UnixStream::connect(socket).await.map_err(said)?).await };
+        return Answer::to(format!("HTTP on {}", socket.display()), question).await;
+    }
     let Some(&address) = http.listen.first() else {
         return Answer { door: "HTTP".into(), verdict: Err("listens nowhere".into()) };
     };
     let address = reachable(address);
-    match (&http.socket, &http.tls_cert) {
-        (Some(socket), _) => {
-            let question = async { ready(UnixStream::connect(socket).await.map_err(said)?).await };
-            Answer::to(format!("HTTP on {}", socket.display()), question).await
-        }
-        (None, Some(_)) => {
-            Answer::to(format!("HTTPS on {address}"), async { ready(dial_tls(address).await?).await }).await
-        }
-        (None, None) => {
-            let question = async { ready(TcpStream::connect(address).await.map_err(said)?).await };
-            Answer::to(format!("HTTP on {address}"), question).await
-        }
+    if http.tls_cert.is_some() {
+        let question = async { ready(dial_tls(address).await?).await };
+        return Answer::to(format!("HTTPS on {address}"), question).await;
     }
+    let question = async { ready(TcpStream::connect(address).await.map_err(said)?).await };
+    Answer::to(format!("HTTP on {address}"), question).await
 }
 
 /// Whose certificate it is does not matter here: `tempalias check` looks at that.

@@ -7,53 +7,55 @@ use std::path::PathBuf;
 use super::backup::show_growth;
 use super::{ConfigFile, Failure};
 use crate::clock;
-use crate::ledger::{self, FILE_NAME, Restored};
+use crate::ledger::{self, FILE_NAME, Restored, Revoked};
 
 /// Put a backup in the ledger's place, while no server runs
 ///
-/// The ledger that was there is kept under another name. As far as it can still be read, what it knew of
-/// spent uses and of names handed out is carried over.
+/// The ledger that was there is kept under another name. As far as it can still be read, what it knew is
+/// carried over: names handed out, uses spent, limits that are tighter, and which aliases are gone.
 #[derive(clap::Args)]
 pub(super) struct Restore {
     #[command(flatten)]
     config: ConfigFile,
     /// The backup
     file: PathBuf,
+    /// Bring back aliases that were revoked, or used up and purged, since the backup
+    #[arg(long)]
+    with_revoked: bool,
 }
 
 impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.config.load()?;
+        let revoked = if self.with_revoked { Revoked::ComeBack } else { Revoked::StayGone };
         let restored = {
             let _progress = show_growth(&self.file, &config.data_dir.join(FILE_NAME));
-            ledger::restore(&config.data_dir, &self.file, clock::now())?
+            ledger::restore(&config.data_dir, &self.file, revoked, clock::now())?
         };
         stdout().write_all(self.describe(&restored).as_bytes()).map_err(Failure::Output)
     }
 
     fn describe(&self, restored: &Restored) -> String {
         let mut text = format!("{}: restored, {}\n", self.file.display(), aliases(restored.aliases));
-        let Some(aside) = &restored.set_aside else { return text };
         let mut say = |line: String| writeln!(text, "{line}").expect("a string takes all");
-        say(format!("The ledger that was there is now {}", aside.display()));
-        match &restored.carried_over {
-            None => {
-                say("It could not be read: uses spent and names handed out since the backup are forgotten."
-                    .into())
+        if let Some(aside) = &restored.set_aside {
+            say(format!("The ledger that was there is now {}", aside.display()));
+        }
+        if let Some(since) = &restored.carried_over {
+            say(format!(
+                "Carried over from it: {} handed out and uses of {} spent since the backup",
+                counted(since.names, "name"),
+                aliases(since.spent),
+            ));
+            let became = if self.with_revoked { "they are back" } else { "they stay so" };
+            if since.revoked > 0 {
+                say(format!("Revoked or purged since the backup: {}; {became}", aliases(since.revoked)));
             }
-            Some(since) => {
-                say(format!(
-                    "Carried over from it: {} handed out and uses of {} spent since the backup",
-                    counted(since.names, "name"),
-                    aliases(since.spent),
-                ));
-                if since.back > 0 {
-                    say(format!(
-                        "Back, though revoked or over since the backup: {}; revoke what should not be",
-                        aliases(since.back)
-                    ));
-                }
-            }
+        }
+        if restored.has_forgotten() {
+            say("What has happened since the backup is not known: uses spent, and aliases handed out or revoked, are \
+                 forgotten. New names are longer from here on, so that none is handed out a second time."
+                .into());
         }
         text
     }

@@ -85,8 +85,13 @@ fn listeners(config: &Config) -> Verdict {
         ("http.listen", &config.http.listen),
         ("metrics.listen", &config.metrics.listen),
     ] {
-        if listen.is_empty() && key != "metrics.listen" {
-            return refuse(key, "at least one address is needed");
+        match key {
+            "metrics.listen" => {}
+            "http.listen" if listen.is_empty() && config.http.socket.is_none() => {
+                return refuse(key, "at least one address is needed, or http.socket");
+            }
+            "smtp.listen" if listen.is_empty() => return refuse(key, "at least one address is needed"),
+            _ => {}
         }
         for address in listen {
             match taken.iter().find(|(_, other)| clash(address, other)) {

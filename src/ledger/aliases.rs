@@ -183,12 +183,6 @@ pub(super) fn bounced(connection: &Connection, name: &AliasName) -> Result<Optio
     Ok(connection.prepare_cached(BOUNCED)?.query_row([name.as_str()], |row| row.get(0)).optional()?)
 }
 
-/// Writes, but changes nothing: shows that there is room and that the file may be written.
-pub(super) fn touch(connection: &Connection) -> Result<(), LedgerError> {
-    connection.execute("UPDATE state SET name_length = name_length", [])?;
-    Ok(())
-}
-
 /// Column `what` of alias `name` holds what nobody wrote there.
 pub(super) fn damaged(name: &str, what: &'static str) -> LedgerError {
     LedgerError::Damaged { name: name.chars().take(2).chain(['…']).collect(), what }

@@ -28,6 +28,17 @@ pub enum BackupError {
     /// The ledger itself.
     #[error("{} is the ledger itself; choose another file", .0.display())]
     Itself(PathBuf),
+    /// SQLite would take what lies there for part of the backup.
+    #[error(
+        "{} is there: {} is a database in use, or was; remove both, or choose another file",
+        .beside.display(), .file.display()
+    )]
+    Beside {
+        /// Where the backup should be.
+        file: PathBuf,
+        /// What is beside it.
+        beside: PathBuf,
+    },
     /// Two at once.
     #[error("{}: another backup or restore is writing it", .0.display())]
     UnderWay(PathBuf),
@@ -80,6 +91,7 @@ pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     let source = open_source(&ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let part = Part::begin(file)?;
     copy(&source, &ledger, &part)?;
+    verify(part.path())?;
     part.finish(file)
 }
 
@@ -90,10 +102,16 @@ pub fn part_of(file: &Path) -> PathBuf {
 
 /// An older backup may be, a configuration or the ledger itself may not.
 fn may_be_replaced(file: &Path, ledger: &fs::Metadata) -> Result<(), BackupError> {
-    let Ok(found) = fs::metadata(file) else { return Ok(()) };
-    if (found.dev(), found.ino()) == (ledger.dev(), ledger.ino()) {
+    let found = fs::metadata(file).ok();
+    if found.as_ref().is_some_and(|found| (found.dev(), found.ino()) == (ledger.dev(), ledger.ino())) {
         return Err(BackupError::Itself(file.to_owned()));
     }
+    for beside in files::BESIDE.map(|suffix| files::with_suffix(file, suffix)) {
+        if fs::symlink_metadata(&beside).is_ok_and(|found| found.len() > 0) {
+            return Err(BackupError::Beside { file: file.to_owned(), beside });
+        }
+    }
+    let Some(found) = found else { return Ok(()) };
     let mut head = [0; 72];
     let is_ours = found.is_file()
         && File::open(file).and_then(|mut file| file.read_exact(&mut head)).is_ok()
@@ -106,22 +124,28 @@ fn may_be_replaced(file: &Path, ledger: &fs::Metadata) -> Result<(), BackupError
 /// A copy in the making; removed unless it is finished.
 pub(super) struct Part {
     path: PathBuf,
-    /// Locked, so that two do not write at once. What a run that was killed has left is written over.
+    /// Locked, so that two do not write at once.
     file: File,
     finished: bool,
 }
 
 impl Part {
-    /// Begins the copy that will be `file`.
+    /// Begins the copy that will be `file`. What a run that was killed has left is removed: its rights
+    /// may have been changed since.
     pub(super) fn begin(file: &Path) -> Result<Self, BackupError> {
         let path = part_of(file);
-        let part = files::open_private(&path).map_err(BackupError::file(&path))?;
-        match part.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(BackupError::UnderWay(path)),
-            Err(TryLockError::Error(cause)) => return Err(BackupError::file(&path)(cause)),
-        }
-        part.set_len(0).map_err(BackupError::file(&path))?;
+        let failed = |cause| BackupError::file(&path)(cause);
+        let left_over = files::open_private(&path).map_err(failed)?;
+        lock(&left_over, &path)?;
+        fs::remove_file(&path).map_err(failed)?;
+        let part = match files::create_private(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(BackupError::UnderWay(path));
+            }
+            made => made.map_err(failed)?,
+        };
+        // Until this moment another run may have taken it for left over.
+        lock(&part, &path)?;
         Ok(Part { path, file: part, finished: false })
     }
 
@@ -135,6 +159,9 @@ impl Part {
 
     /// Brings it to the disk, and gives it its name.
     pub(super) fn finish(mut self, file: &Path) -> Result<(), BackupError> {
+        if !files::is_at(&self.file, &self.path).map_err(BackupError::file(&self.path))? {
+            return Err(BackupError::UnderWay(self.path.clone()));
+        }
         self.file.sync_all().map_err(BackupError::file(&self.path))?;
         fs::rename(&self.path, file).map_err(BackupError::file(file))?;
         self.finished = true;
@@ -148,6 +175,15 @@ impl Drop for Part {
             // If it cannot be removed, the next run writes over it.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Locks `file`, and makes sure that it is still at `path`.
+fn lock(file: &File, path: &Path) -> Result<(), BackupError> {
+    match file.try_lock() {
+        Ok(()) if files::is_at(file, path).map_err(BackupError::file(path))? => Ok(()),
+        Ok(()) | Err(TryLockError::WouldBlock) => Err(BackupError::UnderWay(path.to_owned())),
+        Err(TryLockError::Error(cause)) => Err(BackupError::file(path)(cause)),
     }
 }
 
@@ -180,13 +216,13 @@ fn immutable(path: &Path) -> Result<String, BackupError> {
     Ok(format!("file:{name}?immutable=1"))
 }
 
-/// Copies `source`, which is at `path`, and checks what came out.
+/// Copies `source`, which is at `path`. What came out is still to be checked.
 pub(super) fn copy(source: &Connection, path: &Path, part: &Part) -> Result<(), BackupError> {
     let sqlite = BackupError::sqlite(path);
     // The copy inherits it: what its pages do not use is zero.
     source.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
     source.execute("VACUUM INTO ?1", [utf8(part.path())?]).map_err(&sqlite)?;
-    verify(part.path())
+    Ok(())
 }
 
 /// Whether the database at `path` is a whole ledger, of a version that we know.

@@ -96,6 +96,12 @@ pub enum OpenError {
         /// Our newest schema.
         known: i64,
     },
+    /// Somebody works on the file.
+    #[error("{path}: another program keeps it locked")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
     /// Anything else.
     #[error("{path}: {cause}")]
     Sqlite {
@@ -104,6 +110,23 @@ pub enum OpenError {
         /// SQLite's word.
         cause: String,
     },
+}
+
+impl OpenError {
+    /// Whether the file may be good, and only who is at work or may read it is in the way.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        match self {
+            OpenError::Directory { .. }
+            | OpenError::WrongOwner { .. }
+            | OpenError::InUse { .. }
+            | OpenError::ReadOnly { .. }
+            | OpenError::Locked { .. } => true,
+            OpenError::Corrupt { .. }
+            | OpenError::Foreign { .. }
+            | OpenError::Newer { .. }
+            | OpenError::Sqlite { .. } => false,
+        }
+    }
 }
 
 fn with_id(pid: Option<u32>) -> String {

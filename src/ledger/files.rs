@@ -5,9 +5,53 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// What SQLite keeps beside a database: it would be taken for part of another one of that name.
+pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// Opens `path`, or makes it, empty and for its owner alone: it will hold real addresses.
+///
+/// # Errors
+/// When it is a link, or anything else that is not this directory's own: root, who works in the
+/// service's directory, is not to be led to a file elsewhere.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file = private().create(true).truncate(false).open(path).map_err(|cause| {
+        // How open(2) answers O_NOFOLLOW.
+        if cause.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { strange() } else { cause }
+    })?;
+    let (found, directory) = (file.metadata()?, directory_of(path).metadata()?);
+    let us = rustix::process::geteuid().as_raw();
+    let is_owned = found.uid() == us || found.uid() == directory.uid();
+    // No name left: it was removed just now, which `is_at` finds.
+    if found.is_file() && found.nlink() <= 1 && is_owned { Ok(file) } else { Err(strange()) }
+}
+
+/// Makes `path`, for its owner alone, where there must be nothing.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    private().create_new(true).open(path)
+}
+
+/// Whether `path` is still the name of `file`: it may have been removed before it was locked.
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(found) => Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).expect("the flag fits the system's type"));
+    options
+}
+
+fn strange() -> io::Error {
+    io::Error::other("a link, or not an ordinary file of this directory's owner; look at it, and remove it")
 }
 
 /// Gives `file` to whom its directory belongs: what root makes there must be of use to the server.

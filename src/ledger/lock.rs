@@ -34,10 +34,14 @@ impl DataDirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                let holder = io::read_to_string(&file).unwrap_or_default();
                 return Err(OpenError::InUse { path: data_dir.to_owned(), pid: holder.trim().parse().ok() });
             }
             Err(TryLockError::Error(cause)) => return Err(explain(data_dir, cause)),
+        }
+        // Somebody has removed it since it was opened: another server may hold the one that is there now.
+        if !files::is_at(&file, &path).map_err(|cause| explain(data_dir, cause))? {
+            return Err(OpenError::InUse { path: data_dir.to_owned(), pid: None });
         }
         // On a full disk the sentence has no process id; the lock holds all the same.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

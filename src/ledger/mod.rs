@@ -48,7 +48,7 @@ pub use lock::DataDirLock;
 pub use peek::{Peek, peek};
 pub use purge::Purged;
 pub use repeats::{Repeatable, Repeated};
-pub use restore::{CarriedOver, Restored, restore};
+pub use restore::{CarriedOver, Restored, Revoked, restore};
 pub use transfer::{Clash, Moved, Record};
 pub use uses::{SpendOutcome, Usage};
 
@@ -274,15 +274,15 @@ impl Ledger {
         Ok(purged)
     }
 
-    /// When the last purge was: for [`crate::clock::has_been`].
+    /// The latest instant that was noted: for [`crate::clock::has_been`].
     pub fn latest(&self) -> Result<Option<Timestamp>, LedgerError> {
         purge::latest(&*self.reader()?)
     }
 
-    /// Whether it can be read and written right now.
-    pub async fn check(&self) -> Result<(), LedgerError> {
+    /// Whether it can be read and written right now; what is written is that it has been `now`.
+    pub async fn check(&self, now: Timestamp) -> Result<(), LedgerError> {
         self.reader()?.query_row("SELECT 1 FROM state", [], |_| Ok(()))?;
-        self.writer.run(aliases::touch).await
+        self.writer.run(move |connection| purge::note(connection, now)).await
     }
 
     /// What is counted here.

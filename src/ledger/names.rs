@@ -36,13 +36,15 @@ fn is_crowded(length: usize, handed_out: u64) -> bool {
     keyspace.is_some_and(|keyspace| handed_out.saturating_mul(THINNESS) > keyspace)
 }
 
-fn lengthen(connection: &Connection) -> Result<(), LedgerError> {
+/// From here on names are longer. So they are, too, where it has been forgotten which were handed out: a
+/// fresh part of the keyspace holds none of these.
+pub(super) fn lengthen(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE state SET name_length = name_length + 1, names_of_length = 0", [])?;
     Ok(())
 }
 
 /// After names have come from elsewhere, some of `longest` characters: no later name is shorter, and all count.
-pub(super) fn recount(connection: &Connection, longest: usize) -> Result<(), LedgerError> {
+pub(super) fn recount(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
     connection.execute(
         "UPDATE state SET name_length = max(name_length, ?1)",
         [i64::try_from(longest).unwrap_or(i64::MAX)],

@@ -168,7 +168,7 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// All missing migrations in one transaction, so that a stop in the middle leaves none half done.
-fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     match embedded::migrations::runner().set_grouped(true).run(connection) {
         Ok(_) => Ok(()),
         Err(cause) => Err(OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() }),
@@ -218,9 +218,7 @@ pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path, cause: cause.to_string() }
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            OpenError::Sqlite { path, cause: "another program keeps it locked".into() }
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
         _ => OpenError::Sqlite { path, cause: cause.to_string() },
     }
 }

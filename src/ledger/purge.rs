@@ -59,7 +59,7 @@ pub(super) fn portion(connection: &Connection, now: Timestamp) -> Result<Purged,
     })
 }
 
-/// Notes that it has been `now`.
+/// Notes that it has been `now`. It may be earlier than before: what the time is decides [`crate::clock`].
 pub(super) fn note(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
     connection.execute("UPDATE state SET latest = ?1", [now.as_second()])?;
     Ok(())

@@ -1,7 +1,8 @@
 //! Restoring a backup: it takes the ledger's place as a whole or not at all, and nothing is thrown away.
 //!
 //! What a ledger must never forget is carried over from the one that is replaced, as far as that
-//! can still be read: which names were handed out, and how many uses were spent.
+//! can still be read: which names were handed out, which aliases are gone, and how many uses were
+//! spent. Where it cannot be known which names were handed out, later ones are longer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,17 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::{self, BackupError, Part};
-use super::{DataDirLock, FILE_NAME, OpenError, files, lock, open};
+use super::{DataDirLock, FILE_NAME, files, lock, names, open};
 use crate::clock::Timestamp;
+
+/// What becomes of aliases that were revoked, or used up and purged, since the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// They stay gone.
+    StayGone,
+    /// They are as they were in the backup: that they were revoked is what is to be undone.
+    ComeBack,
+}
 
 /// What became of a restore.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,9 +39,19 @@ pub struct CarriedOver {
     /// Names that were handed out since the backup.
     pub names: usize,
     /// Aliases of which uses were spent since.
-    pub spent: usize,
-    /// Aliases that are back though they had been revoked, or were over and purged, since.
-    pub back: u32,
+    pub spent: u32,
+    /// Aliases that were revoked, or over and purged, since.
+    pub revoked: u32,
+    /// The backup is an earlier state of the replaced ledger. If not, that one was begun anew, or
+    /// from an older backup, and what was in between is not known.
+    pub is_all: bool,
+}
+
+impl Restored {
+    /// Whether uses may have been spent, and names handed out, of which the ledger knows nothing.
+    pub fn has_forgotten(&self) -> bool {
+        self.carried_over.as_ref().is_none_or(|since| !since.is_all)
+    }
 }
 
 /// Puts the backup `file` in place of the ledger in `data_dir`, which is kept under a name with
@@ -40,7 +60,12 @@ pub struct CarriedOver {
 /// # Errors
 /// When a server or a command works on the ledger, or `file` is not a whole ledger of ours. Then
 /// nothing has changed.
-pub fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+pub fn restore(
+    data_dir: &Path,
+    file: &Path,
+    revoked: Revoked,
+    now: Timestamp,
+) -> Result<Restored, BackupError> {
     let _server = DataDirLock::take(data_dir)?;
     let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
     let ledger = data_dir.join(FILE_NAME);
@@ -51,13 +76,15 @@ pub fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored,
     files::belongs_to_directory(part.file(), part.path()).map_err(BackupError::file(part.path()))?;
     backup::copy(&source, file, &part)?;
     let is_there = fs::exists(&ledger).map_err(BackupError::file(&ledger))?;
-    let carried_over = if is_there { carry_over(&ledger, part.path())? } else { None };
+    let is_readable = is_there && fold(&ledger)?;
+    let carried_over = complete(part.path(), is_readable.then_some(&*ledger), revoked)?;
     backup::verify(part.path())?;
-    let aliases = count(part.path())?;
 
-    let set_aside = is_there.then(|| set_aside(&ledger, now)).transpose()?;
+    let set_aside = set_aside(&ledger, is_there, now)?;
     part.finish(&ledger)?;
-    Ok(Restored { aliases, set_aside, carried_over })
+    // Now in its place, as the server will find it.
+    backup::verify(&ledger)?;
+    Ok(Restored { aliases: count(&ledger)?, set_aside, carried_over })
 }
 
 /// With a write-ahead log beside it, as a copy of the files of a ledger has it, the log counts.
@@ -71,78 +98,115 @@ fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
     backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri)
 }
 
-/// Takes over into `part` what `ledger` knows better, and makes one file of `ledger`. `None` when it
-/// cannot be read: it may be the reason for the restore.
-fn carry_over(ledger: &Path, part: &Path) -> Result<Option<CarriedOver>, BackupError> {
-    let old = match backup::open_source(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        Ok(old) => old,
-        Err(BackupError::Open(OpenError::Foreign { .. } | OpenError::Corrupt { .. })) => return Ok(None),
-        Err(cause) => return Err(cause),
-    };
-    let sqlite = BackupError::sqlite(ledger);
-    backup::keep_log(&old, true).map_err(&sqlite)?;
-    if backup::check(&old, ledger).is_err() {
-        return Ok(None);
+/// Makes one file of `ledger` and its log; false when it cannot be read: it may be the reason for
+/// the restore.
+fn fold(ledger: &Path) -> Result<bool, BackupError> {
+    match try_to_fold(ledger) {
+        Ok(()) => Ok(true),
+        Err(BackupError::Open(cause)) if cause.is_in_the_way() => Err(cause.into()),
+        Err(cause @ (BackupError::Open(_) | BackupError::Unsound { .. })) => {
+            tracing::warn!(%cause, "the ledger that is replaced cannot be read");
+            Ok(false)
+        }
+        Err(cause) => Err(cause),
     }
+}
+
+fn try_to_fold(ledger: &Path) -> Result<(), BackupError> {
+    let sqlite = BackupError::sqlite(ledger);
+    let old = backup::open_source(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    backup::keep_log(&old, true).map_err(&sqlite)?;
+    backup::check(&old, ledger)?;
     // Only the last connection can leave this mode: nobody else works on it.
     backup::keep_log(&old, false).map_err(&sqlite)?;
-    old.pragma_update(None, "journal_mode", "DELETE").map_err(&sqlite)?;
-    drop(old);
+    old.pragma_update(None, "journal_mode", "DELETE").map_err(&sqlite)
+}
+
+/// Makes of the copy `part` a ledger that can follow `old`.
+fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<CarriedOver>, BackupError> {
     let sqlite = BackupError::sqlite(part);
     let mut new = Connection::open(part).map_err(&sqlite)?;
-    let carried_over = merge(&mut new, ledger).map_err(&sqlite)?;
+    // A stop in the middle leaves nothing: the next restore makes the part anew.
+    new.pragma_update(None, "journal_mode", "MEMORY").map_err(&sqlite)?;
+    new.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
+    open::migrate(part, &mut new)?;
+    let carried_over = old.map(|old| merge(&mut new, old, revoked)).transpose().map_err(&sqlite)?;
+    if carried_over.as_ref().is_none_or(|since| !since.is_all) {
+        names::lengthen(&new).map_err(&sqlite)?;
+    }
     new.close().map_err(|(_, cause)| sqlite(cause))?;
-    Ok(Some(carried_over))
+    Ok(carried_over)
 }
 
-fn merge(new: &mut Connection, ledger: &Path) -> rusqlite::Result<CarriedOver> {
-    // A stop in the middle leaves nothing: the next restore makes the part anew.
-    new.pragma_update(None, "journal_mode", "MEMORY")?;
-    // The old one may be of an older schema: only what has been there from the first is read.
-    new.execute("ATTACH DATABASE ?1 AS old", [ledger.to_string_lossy()])?;
+/// Of one beginning (the secret is made with a ledger), and nothing known that the other does not know.
+const IS_EARLIER: &str = "
+    SELECT (SELECT bounce_secret FROM main.state) = (SELECT bounce_secret FROM old.state)
+       AND NOT EXISTS (SELECT * FROM main.names WHERE name NOT IN (SELECT name FROM old.names))";
+
+/// Known to the old ledger, and gone there.
+const REVOKED: &str = "
+    FROM main.aliases WHERE name IN (SELECT name FROM old.names) AND name NOT IN (SELECT name FROM old.aliases)";
+
+const SPENT: &str = "
+    SELECT count(*) FROM main.aliases AS new JOIN old.aliases AS was USING (name) WHERE was.used > new.used";
+
+/// Of two limits the tighter one holds: a restore never lets an alias do more than it might before.
+const TIGHTEN: &str = "
+    UPDATE main.aliases AS new SET
+        used        = max(new.used, was.used),
+        last_spent  = max(ifnull(new.last_spent, was.last_spent), ifnull(was.last_spent, new.last_spent)),
+        max_usage   = min(ifnull(new.max_usage, was.max_usage), ifnull(was.max_usage, new.max_usage)),
+        valid_until = min(ifnull(new.valid_until, was.valid_until), ifnull(was.valid_until, new.valid_until)),
+        paused      = was.paused,
+        bounces     = was.bounces,
+        row_start   = was.row_start
+    FROM old.aliases AS was WHERE was.name = new.name";
+
+const LENGTH: &str =
+    "UPDATE main.state SET name_length = max(name_length, (SELECT max(name_length) FROM old.state))";
+
+const LATEST: &str = "
+    UPDATE main.state SET latest = nullif(max(ifnull(latest, 0), (SELECT ifnull(max(latest), 0) FROM old.state)), 0)";
+
+/// Takes over into `new` what the ledger at `old` knows better. That one may be of an older schema:
+/// only what has been there from the first is taken for granted.
+fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result<CarriedOver> {
+    new.execute("ATTACH DATABASE ?1 AS old", [old.to_string_lossy()])?;
     let transaction = new.transaction()?;
-    let names = transaction.execute("INSERT OR IGNORE INTO main.names SELECT name FROM old.names", [])?;
-    let spent = transaction.execute(
-        "UPDATE main.aliases AS new SET used = was.used, last_spent = was.last_spent
-         FROM old.aliases AS was WHERE was.name = new.name AND was.used > new.used",
-        [],
-    )?;
-    transaction.execute(
-        "UPDATE main.state SET name_length = max(name_length, (SELECT max(name_length) FROM old.state))",
-        [],
-    )?;
-    // Before version 3 of the schema there is no such column; the migration will count.
-    if transaction.column_exists(Some("main"), "state", "names_of_length")? {
-        transaction.execute(
-            "UPDATE main.state SET names_of_length =
-                 (SELECT count(*) FROM main.names WHERE length(name) = name_length)",
-            [],
-        )?;
+    let count = |statement: &str| transaction.query_row(statement, [], |row| row.get(0));
+    let is_all = transaction.query_row(IS_EARLIER, [], |row| row.get(0))?;
+    let (spent, gone) = (count(SPENT)?, count(&format!("SELECT count(*) {REVOKED}"))?);
+    if revoked == Revoked::StayGone {
+        transaction.execute(&format!("DELETE {REVOKED}"), [])?;
     }
-    let back = transaction.query_row(
-        "SELECT count(*) FROM main.aliases WHERE name NOT IN (SELECT name FROM old.aliases)",
-        [],
-        |row| row.get(0),
-    )?;
+    transaction.execute(TIGHTEN, [])?;
+    let names = transaction.execute("INSERT OR IGNORE INTO main.names SELECT name FROM old.names", [])?;
+    transaction.execute(LENGTH, [])?;
+    names::recount(&transaction, 0)?;
+    if transaction.column_exists(Some("old"), "state", "latest")? {
+        transaction.execute(LATEST, [])?;
+    }
     transaction.commit()?;
     new.execute("DETACH DATABASE old", [])?;
-    Ok(CarriedOver { names, spent, back })
+    Ok(CarriedOver { names, spent, revoked: gone, is_all })
 }
 
-/// A second name for the ledger; its first one is about to be another file's. At no moment is there no ledger, for a
-/// server would make a new one, which knows no name.
-fn set_aside(ledger: &Path, now: Timestamp) -> Result<PathBuf, BackupError> {
+/// A second name for the ledger, if it `is_there`; its first one is about to be another file's. At no moment is
+/// there no ledger, for a server would make a new one, which knows no name.
+fn set_aside(ledger: &Path, is_there: bool, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
     let aside = files::with_suffix(ledger, &format!(".before-restore-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    // Of one that could not be read a log may be left; it must not meet the new one.
-    for suffix in ["-wal", "-shm"] {
+    // Of one that could not be read, or was removed, a log may be left; SQLite would replay it over the new one.
+    for suffix in files::BESIDE {
         let beside = files::with_suffix(ledger, suffix);
-        if fs::exists(&beside).map_err(BackupError::file(&beside))? {
+        if beside.symlink_metadata().is_ok() {
             fs::rename(&beside, files::with_suffix(&aside, suffix)).map_err(BackupError::file(&beside))?;
         }
     }
-    fs::hard_link(ledger, &aside).map_err(BackupError::file(&aside))?;
+    if is_there {
+        fs::hard_link(ledger, &aside).map_err(BackupError::file(&aside))?;
+    }
     files::sync_directory_of(ledger).map_err(BackupError::file(ledger))?;
-    Ok(aside)
+    Ok(is_there.then_some(aside))
 }
 
 fn count(path: &Path) -> Result<u32, BackupError> {

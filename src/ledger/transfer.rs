@@ -47,6 +47,11 @@ pub enum Clash {
     /// The name was handed out here, to somebody who may still be known by it elsewhere.
     #[error("this name was handed out here before, and its alias is gone; it is never handed out again")]
     Name,
+    /// The name is retired there, and here is an alias of it.
+    #[error(
+        "its alias is gone there, but there is an alias of this name here; revoke one that was moved before"
+    )]
+    Alive,
 }
 
 /// Every alias, and then every other name that was ever handed out, each in the order of their names.
@@ -81,20 +86,22 @@ pub(super) fn export<E: From<LedgerError>>(
 }
 
 /// Takes in all of `moved`, or nothing of it when there is a clash: then all of these, each with its
-/// place in `moved`. A name that is retired here and there is none.
+/// place in `moved`. A name that is retired here and there is none; one that is retired there and alive
+/// here is: the alias was moved before, or lives in both.
 pub(super) fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(usize, Clash)>, LedgerError> {
     let mut clashes = Vec::new();
     connection.execute_batch("SAVEPOINT import")?;
     for (place, one) in moved.iter().enumerate() {
         match one {
             Moved::Alias(record) if !reserve(connection, &record.alias.name)? => {
-                let is_alive = aliases::lookup(connection, &record.alias.name)?.is_some();
+                let is_alive = is_alive(connection, &record.alias.name)?;
                 clashes.push((place, if is_alive { Clash::Alias } else { Clash::Name }));
             }
             Moved::Alias(record) => insert(connection, record)?,
-            Moved::Name(name) => {
-                reserve(connection, name)?;
+            Moved::Name(name) if !reserve(connection, name)? && is_alive(connection, name)? => {
+                clashes.push((place, Clash::Alive));
             }
+            Moved::Name(_) => {}
         }
     }
     let longest = moved.iter().map(|one| one.name().as_str().len()).max().unwrap_or(0);
@@ -104,6 +111,10 @@ pub(super) fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(us
         false => "ROLLBACK TO import; RELEASE import",
     })?;
     Ok(clashes)
+}
+
+fn is_alive(connection: &Connection, name: &AliasName) -> Result<bool, LedgerError> {
+    Ok(aliases::lookup(connection, name)?.is_some())
 }
 
 /// Whether the name was free.

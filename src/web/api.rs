@@ -140,7 +140,7 @@ impl Api {
     /// Can it hand out aliases?
     #[oai(path = "/readyz", method = "get", operation_id = "readiness")]
     async fn readiness(&self) -> Result<PlainText<&'static str>, Refused<Failing>> {
-        self.ledger.check().await?;
+        self.ledger.check(clock::now()).await?;
         Ok(PlainText("ok\n"))
     }
 }

@@ -96,6 +96,20 @@ async fn a_backup_without_room_leaves_the_older_one_and_no_half_of_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_log_that_would_be_taken_for_part_of_the_backup_is_named() {
+    let (dir, _ledger) = fresh();
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db");
+    let log = place.path().join("backup.db-wal");
+    fs::write(&log, "of another database").unwrap();
+    let error = back_up(dir.path(), &file).unwrap_err();
+    assert!(error.to_string().contains("backup.db-wal is there"), "{error}");
+    assert!(!file.exists());
+    fs::write(&log, "").unwrap();
+    back_up(dir.path(), &file).unwrap();
+}
+
+#[tokio::test]
 async fn what_a_killed_backup_has_left_is_written_over() {
     let (dir, ledger) = fresh();
     let name = with_uses(&ledger, 1).await;

@@ -1,16 +1,23 @@
 //! Restoring: a whole backup takes the ledger's place, anything else changes nothing.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use tempalias::alias::AliasName;
+use tempalias::alias::{AliasName, LimitRequest};
+use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    BackupError, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, back_up, restore,
+    self, Amendment, BackupError, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Restored, Revoked,
+    back_up, part_of,
 };
 use tempfile::TempDir;
 
 use crate::support::*;
+
+fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+    ledger::restore(data_dir, file, Revoked::StayGone, now)
+}
 
 /// A closed ledger with `aliases` aliases of two uses, one of each spent, and its backup.
 async fn backed_up(aliases: usize) -> (TempDir, PathBuf, Vec<AliasName>) {
@@ -44,8 +51,14 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// How many characters the next name will have.
+fn name_length(database: &Path) -> i64 {
+    let length = "SELECT name_length FROM state";
+    Connection::open(database).unwrap().query_row(length, [], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test]
-async fn what_was_revoked_is_back_and_what_was_spent_or_handed_out_since_is_not_forgotten() {
+async fn what_was_spent_handed_out_or_revoked_since_is_not_forgotten() {
     let (dir, file, before) = backed_up(2).await;
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     spent(&ledger, &before[0], at(2)).await;
@@ -54,29 +67,142 @@ async fn what_was_revoked_is_back_and_what_was_spent_or_handed_out_since_is_not_
     ledger.close().await;
 
     let restored = restore(dir.path(), &file, at(3)).unwrap();
-    assert_eq!(restored.aliases, 2);
-    assert_eq!(restored.carried_over, Some(CarriedOver { names: 1, spent: 1, back: 1 }));
+    assert_eq!(restored.aliases, 1);
+    assert_eq!(restored.carried_over, Some(CarriedOver { names: 1, spent: 1, revoked: 1, is_all: true }));
+    assert!(!restored.has_forgotten());
     let aside = restored.set_aside.unwrap();
     assert!(aside.ends_with("tempalias.db.before-restore-20270115T080003Z"), "{aside:?}");
 
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     assert_eq!(used(&ledger, &before[0]), 2, "no use is given back");
     assert!(!spent(&ledger, &before[0], at(4)).await);
-    assert_eq!(used(&ledger, &before[1]), 1);
+    assert!(ledger.lookup(&before[1]).unwrap().is_none(), "it stays revoked");
     assert!(ledger.lookup(&since).unwrap().is_none());
     ledger.close().await;
     assert_eq!(names(&dir.path().join(FILE_NAME)), 3, "its name is not handed out again");
     assert_eq!(names(&aside), 3);
+    assert_eq!(name_length(&dir.path().join(FILE_NAME)), 6);
 }
 
 #[tokio::test]
-async fn a_backup_is_restored_where_there_was_no_ledger() {
+async fn what_was_revoked_comes_back_when_that_is_asked_for() {
+    let (dir, file, before) = backed_up(1).await;
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    ledger.revoke(before[0].clone()).await.unwrap();
+    ledger.close().await;
+    let restored = ledger::restore(dir.path(), &file, Revoked::ComeBack, at(3)).unwrap();
+    assert_eq!((restored.aliases, restored.carried_over.unwrap().revoked), (1, 1));
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
+}
+
+#[tokio::test]
+async fn an_alias_that_was_switched_off_or_cut_short_since_stays_so() {
+    let (dir, file, before) = backed_up(3).await;
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    pause(&ledger, &before[0], true).await;
+    amend(&ledger, &before[1], uses(1)).await;
+    amend(&ledger, &before[2], uses(50)).await;
+    for _ in 0..3 {
+        ledger.bounced(before[2].clone()).await.unwrap();
+    }
+    let cut = Amendment { limits: LimitRequest { valid_until: Some(at(500)), ..uses(2) }, paused: None };
+    ledger.amend(before[0].clone(), cut, CAPS, at(1)).await.unwrap();
+    ledger.close().await;
+
+    restore(dir.path(), &file, at(3)).unwrap();
+    let ledger = Ledger::open(dir.path(), 6).unwrap();
+    let alias = |nth: usize| ledger.lookup(&before[nth]).unwrap().unwrap();
+    assert!(alias(0).paused);
+    assert_eq!((alias(0).limits.valid_until, alias(0).limits.max_usage), (Some(at(500)), Some(2)));
+    assert_eq!(alias(1).limits.max_usage, Some(1));
+    assert_eq!((alias(2).limits.max_usage, alias(2).bounces), (Some(2), 3), "no limit is loosened");
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_where_there_was_no_ledger_and_later_names_are_longer() {
     let (_dir, file, before) = backed_up(1).await;
     let empty = TempDir::new().unwrap();
     let restored = restore(empty.path(), &file, at(3)).unwrap();
+    assert!(restored.has_forgotten());
     assert_eq!((restored.aliases, restored.set_aside, restored.carried_over), (1, None, None));
+    assert_eq!(name_length(&empty.path().join(FILE_NAME)), 7);
     let ledger = Ledger::open(empty.path(), 6).unwrap();
     assert_eq!(used(&ledger, &before[0]), 1);
+    assert_eq!(with_uses(&ledger, 1).await.as_str().len(), 7);
+}
+
+#[tokio::test]
+async fn after_a_ledger_that_was_begun_anew_nothing_counts_as_revoked_and_names_are_longer() {
+    let (_dir, file, before) = backed_up(2).await;
+    let (other, ledger) = fresh();
+    with_uses(&ledger, 1).await;
+    ledger.close().await;
+    let restored = restore(other.path(), &file, at(3)).unwrap();
+    assert!(restored.has_forgotten());
+    let since = restored.carried_over.unwrap();
+    assert_eq!(since, CarriedOver { names: 1, spent: 0, revoked: 0, is_all: false });
+    assert_eq!(name_length(&other.path().join(FILE_NAME)), 7);
+    assert_eq!(used(&Ledger::open(other.path(), 6).unwrap(), &before[1]), 1);
+}
+
+#[tokio::test]
+async fn a_log_of_a_ledger_that_is_gone_is_not_replayed_over_the_backup() {
+    let (dir, ledger) = fresh();
+    for _ in 0..50 {
+        with_uses(&ledger, 1).await;
+    }
+    let stray = snapshot(dir.path());
+    fs::remove_file(stray.path().join(FILE_NAME)).unwrap();
+    let (_backed_up, file, before) = backed_up(1).await;
+    let restored = restore(stray.path(), &file, at(3)).unwrap();
+    assert_eq!(restored.aliases, 1);
+    let ledger = Ledger::open(stray.path(), 6).unwrap();
+    assert_eq!(all(&ledger).len(), 1);
+    assert_eq!(used(&ledger, &before[0]), 1);
+    let aside = stray.path().join("tempalias.db.before-restore-20270115T080003Z-wal");
+    assert!(fs::metadata(aside).unwrap().len() > 0, "nothing is thrown away");
+}
+
+#[tokio::test]
+async fn a_ledger_of_a_newer_version_is_set_aside_and_replaced() {
+    let (dir, file, before) = backed_up(1).await;
+    let newer = "INSERT INTO refinery_schema_history VALUES (99, 'later', '2030-01-01T00:00:00Z', '1')";
+    Connection::open(dir.path().join(FILE_NAME)).unwrap().execute_batch(newer).unwrap();
+    let restored = restore(dir.path(), &file, at(3)).unwrap();
+    assert!(restored.set_aside.is_some() && restored.has_forgotten());
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_lock_or_a_part_is_not_followed() {
+    let (dir, file, _) = backed_up(1).await;
+    let elsewhere = TempDir::new().unwrap();
+    let precious = elsewhere.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    for name in ["tempalias.lock", "tempalias.db.part"] {
+        let link = dir.path().join(name);
+        let _ = fs::remove_file(&link);
+        symlink(&precious, &link).unwrap();
+        let error = restore(dir.path(), &file, at(3)).unwrap_err();
+        assert!(error.to_string().contains("a link, or not an ordinary file"), "{error}");
+        fs::remove_file(&link).unwrap();
+        fs::hard_link(&precious, &link).unwrap();
+        let error = restore(dir.path(), &file, at(3)).unwrap_err();
+        assert!(error.to_string().contains("a link, or not an ordinary file"), "{error}");
+        fs::remove_file(&link).unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"precious", "{name}");
+    }
+    restore(dir.path(), &file, at(3)).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_killed_run_lends_no_rights_to_the_ledger() {
+    let (dir, file, _) = backed_up(1).await;
+    let ledger = dir.path().join(FILE_NAME);
+    fs::write(part_of(&ledger), "half").unwrap();
+    fs::set_permissions(part_of(&ledger), fs::Permissions::from_mode(0o644)).unwrap();
+    restore(dir.path(), &file, at(3)).unwrap();
+    assert_eq!(fs::metadata(&ledger).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
