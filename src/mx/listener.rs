@@ -20,7 +20,8 @@ use crate::transport::Transport;
 /// Rest after an `accept` that failed for want of descriptors: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended.
+/// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended, and
+/// the uses that it had to give back are given back.
 ///
 /// Another MX may take the place of `mx`; a session keeps the one that it began with. After
 /// `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
@@ -50,6 +51,9 @@ async fn serve_with<R, F>(
     }
     sessions.close();
     sessions.wait().await;
+    let refunds = mx.load().refunds.clone();
+    refunds.close();
+    refunds.wait().await;
 }
 
 #[derive(Clone)]

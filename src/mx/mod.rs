@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
 
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
@@ -88,6 +89,8 @@ pub struct Mx {
     unknown_recipients: Arc<Rate>,
     lists: Lists,
     ledger: Ledger,
+    /// Uses that are still to be given back; the orderly stop waits for them.
+    refunds: TaskTracker,
     smarthost: Smarthost,
     identity: Option<Identity>,
     counters: Arc<Counters>,
@@ -115,6 +118,7 @@ impl Mx {
             lists: Lists::new(&limits.rbls, &config.dns),
             limits,
             ledger,
+            refunds: TaskTracker::new(),
             smarthost,
             identity,
             counters: Arc::default(),
@@ -142,6 +146,7 @@ impl Mx {
                 false => fresh.unknown_recipients,
             },
             lists: self.lists.renewed(&config.smtp.rbls, &config.dns),
+            refunds: self.refunds.clone(),
             counters: self.counters.clone(),
             ..fresh
         }

@@ -29,8 +29,10 @@ const HEAD: usize = 6;
 /// client's patience.
 const SPEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A refund that fails is tried again, at first after a second, then after twice the time as
-/// before, at last after this long.
+/// A refund that fails is tried again, at first after this long, then after twice the time as before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// At last after this long.
 const REFUND_PAUSE: Duration = Duration::from_secs(64);
 
 /// And so often: half an hour, within the hour for which the ledger keeps used-up aliases.
@@ -94,7 +96,7 @@ impl<'a> Settlement<'a> {
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }
-        let refund = |names| give_back(self.mx.ledger.clone(), names);
+        let refund = |names| give_back(self.mx, names);
         match self.body.finish().await {
             Outcome::Accepted => {
                 self.mx.counters.octets.inc_by(self.received);
@@ -155,9 +157,9 @@ impl<'a> Settlement<'a> {
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
                 let (ledger, names) = (self.mx.ledger.clone(), self.names.clone());
-                tokio::spawn(async move {
+                self.mx.refunds.spawn(async move {
                     if let Ok(SpendOutcome::Spent(_)) = spending.await {
-                        give_back(ledger, names).await;
+                        keep_giving_back(ledger, names, Duration::ZERO).await;
                     }
                 });
                 tracing::error!("the ledger is too slow to take a use");
@@ -169,23 +171,25 @@ impl<'a> Settlement<'a> {
 
 /// Gives back one use of each of `names`. When that fails at first it goes on behind the scenes,
 /// so that the client is not kept waiting.
-async fn give_back(ledger: Ledger, names: Vec<AliasName>) {
-    if names.is_empty() || try_refund(&ledger, &names).await.is_ok() {
+async fn give_back(mx: &Mx, names: Vec<AliasName>) {
+    if names.is_empty() || try_refund(&mx.ledger, &names).await.is_ok() {
         return;
     }
-    tokio::spawn(async move {
-        let mut pause = Duration::from_secs(1);
-        for _ in 0..REFUND_TRIES {
-            sleep(pause).await;
-            pause = (pause * 2).min(REFUND_PAUSE);
-            match try_refund(&ledger, &names).await {
-                Ok(()) => return,
-                Err(LedgerError::Closed) => break,
-                Err(_) => {}
-            }
+    mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), names, FIRST_PAUSE));
+}
+
+/// Gives back one use of each of `names`, after `pause`, and again and again until that succeeds.
+async fn keep_giving_back(ledger: Ledger, names: Vec<AliasName>, mut pause: Duration) {
+    for _ in 0..REFUND_TRIES {
+        sleep(pause).await;
+        pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
+        match try_refund(&ledger, &names).await {
+            Ok(()) => return,
+            Err(LedgerError::Closed) => break,
+            Err(_) => {}
         }
-        tracing::error!(aliases = names.len(), "uses of a message that was not delivered are lost");
-    });
+    }
+    tracing::error!(aliases = names.len(), "uses of a message that was not delivered are lost");
 }
 
 async fn try_refund(ledger: &Ledger, names: &[AliasName]) -> Result<(), LedgerError> {
