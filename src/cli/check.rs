@@ -4,13 +4,16 @@
 //! |---|---|
 //! | [`finding`] | what was found, and how it is shown |
 //! | [`machine`] | files and their permissions, certificates, the ledger, the clock |
+//! | [`service`] | whether the service may read them, when root asks |
 //! | [`network`] | the smarthost, and what the DNS says of us |
 
 mod finding;
 mod machine;
 mod network;
+mod service;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anstream::stdout;
 
@@ -38,11 +41,22 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (config, places) = self.config.load()?;
+        let (mut config, places) = self.config.load()?;
+        let unseen = credential_of_the_unit(&mut config);
         let files = daemon::load_files(&config).map_err(|cause| places.blame(&cause))?;
         let mut findings = machine::look(&self.config.path, &config, &files);
+        if let Some(name) = &unseen {
+            findings.push(Finding::advice(
+                "smarthost.password_file",
+                format!(
+                    "{}: a credential of the unit, not to be seen from here; the smarthost is not asked",
+                    name.display()
+                ),
+                "run it as the unit does: systemd-run --pipe -p LoadCredential=… tempalias check",
+            ));
+        }
         if !self.offline {
-            findings.extend(ask(&config, &files)?);
+            findings.extend(ask(&config, &files, unseen.is_none())?);
         }
         self.show(&findings).map_err(Failure::Output)?;
         match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
@@ -66,7 +80,17 @@ impl Check {
     }
 }
 
-fn ask(config: &Config, files: &Files) -> Result<Vec<Finding>, Failure> {
+fn ask(config: &Config, files: &Files, with_smarthost: bool) -> Result<Vec<Finding>, Failure> {
     let _progress = Progress::show(|| "asking the smarthost and the DNS".into());
-    block_on(async { Ok(network::look(config, files).await) })
+    block_on(async { Ok(network::look(config, files, with_smarthost).await) })
+}
+
+/// A password file without a directory is one that systemd gives the unit. Who is not the unit does
+/// without it, and without the name that goes with it.
+fn credential_of_the_unit(config: &mut Config) -> Option<PathBuf> {
+    let smarthost = &mut config.smarthost;
+    let is_credential = |path: &mut PathBuf| path.parent() == Some(Path::new(""));
+    let name = smarthost.password_file.take_if(is_credential)?;
+    smarthost.username = None;
+    Some(name)
 }

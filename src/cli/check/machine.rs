@@ -7,6 +7,7 @@ use std::path::Path;
 use jiff::SignedDuration;
 
 use super::Finding;
+use super::service::Service;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::daemon::Files;
@@ -35,6 +36,16 @@ pub(super) fn look(file: &Path, config: &Config, files: &Files) -> Vec<Finding> 
         ("http.tls_key", &config.http.tls_key),
     ];
     findings.extend(secrets.into_iter().filter_map(|(key, path)| Some(secret(key, path.as_deref()?))));
+    if let Some(service) = Service::of(&config.data_dir) {
+        findings.extend(service.complaint("configuration", file));
+        let certificates = [
+            ("smarthost.ca_file", &config.smarthost.ca_file),
+            ("smtp.tls_cert", &config.smtp.tls_cert),
+            ("http.tls_cert", &config.http.tls_cert),
+        ];
+        let named = secrets.into_iter().chain(certificates);
+        findings.extend(named.filter_map(|(key, path)| service.complaint(key, path.as_deref()?)));
+    }
     let web = config.http.public_url.as_ref().map(|url| url.host().to_owned());
     let identities = [
         ("smtp.tls_cert", &files.smtp, Some(config.hostname.as_str().to_owned())),

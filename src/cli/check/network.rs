@@ -19,19 +19,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// SPF records begin with it (RFC 7208 §4.5).
 const SPF: &str = "v=spf1";
 
-/// Asks all of them.
-pub(super) async fn look(config: &Config, files: &Files) -> Vec<Finding> {
+/// Asks all of them, the smarthost only when told to.
+pub(super) async fn look(config: &Config, files: &Files, with_smarthost: bool) -> Vec<Finding> {
     let resolver = Resolver::new(&config.dns, |_| {});
-    let (smarthost, (mut findings, domains)) = tokio::join!(smarthost(config, files), async {
+    let smarthost = async {
+        match with_smarthost {
+            true => Some(smarthost(config, files).await),
+            false => None,
+        }
+    };
+    let (smarthost, (host, domains)) = tokio::join!(smarthost, async {
         let mut domains = Vec::new();
         for domain in &config.domains {
             domains.extend([exchangers(&resolver, config, domain).await, spf(&resolver, domain).await]);
         }
         (host(&resolver, &config.hostname).await, domains)
     });
-    findings.insert(0, smarthost);
-    findings.extend(domains);
-    findings
+    smarthost.into_iter().chain(host).chain(domains).collect()
 }
 
 /// All that comes before a message, with an envelope like those of our messages.
