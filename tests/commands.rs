@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use support::appliance::Appliance;
 use support::certificates::{Authority, Validity};
 use support::dns::{Answer, NameServer};
-use support::program::{said, succeed};
+use support::program::{is_root, said, succeed};
 use support::smarthost::{Behaviour, Smarthost, Stage};
 
 /// A configuration that no server uses, with further settings.
@@ -186,6 +186,45 @@ fn check_looks_at_permissions() {
         assert_found(&offline(), about, severity, path.to_str().unwrap());
         fs::set_permissions(&path, before).unwrap();
     }
+}
+
+#[test]
+fn check_by_root_judges_by_what_the_service_may_read() {
+    if !is_root() {
+        eprintln!("SKIPPED: needs root's rights");
+        return;
+    }
+    let authority = Authority::new();
+    let files = authority.certify(&["mx.alias.test"]).files();
+    let [cert, key] = files.settings();
+    let setup = Setup::new(&[(cert.0, &cert.1), (key.0, &key.1)]);
+    let (config, service) = (setup.dir.path().join("tempalias.toml"), Some(4711));
+    chown(setup.dir.path().join("data"), service, service).unwrap();
+    for directory in [setup.dir.path(), files.key.parent().unwrap()] {
+        chmod(directory, 0o755);
+    }
+    for (path, about) in [(&config, "configuration"), (&files.key, "smtp.tls_key")] {
+        chmod(path, 0o640);
+        assert_found(
+            &setup.findings(&["--offline"]),
+            about,
+            "error",
+            "the service (user 4711) cannot read it",
+        );
+        chown(path, None, service).unwrap();
+        let all = found(&setup.findings(&["--offline"]), about);
+        assert!(all.iter().all(|(severity, _)| severity == "ok"), "{all:?}");
+    }
+    chmod(setup.dir.path(), 0o700);
+    assert_found(&setup.findings(&["--offline"]), "configuration", "error", "is closed to it");
+}
+
+#[test]
+fn check_does_without_a_password_that_only_the_unit_has() {
+    let password = [("smarthost.username", "'us'"), ("smarthost.password_file", "'smarthost-password'")];
+    let setup = Setup::new(&password);
+    let findings = setup.findings(&["--offline"]);
+    assert_found(&findings, "smarthost.password_file", "advice", "a credential of the unit");
 }
 
 #[test]

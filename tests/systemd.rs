@@ -68,6 +68,12 @@ fn systemd_hears_of_start_reload_and_stop() {
     appliance.hang_up();
     assert_eq!(manager.hears(), "RELOADING=1");
     assert_eq!(manager.hears(), ready);
+    appliance.configure(&[("smtp.max_size", "\"huge\"")]);
+    appliance.hang_up();
+    assert_eq!(manager.hears(), "RELOADING=1");
+    let refused = manager.hears();
+    assert!(refused.starts_with(&format!("{ready}; reload refused: ")), "{refused}");
+    assert!(refused.contains("smtp.max_size"), "{refused}");
     appliance.terminate();
     assert_eq!(manager.hears(), "STOPPING=1\nSTATUS=finishing messages in flight");
     assert_eq!(appliance.end().code(), Some(0));

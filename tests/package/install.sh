@@ -9,6 +9,9 @@ done <<END
 /var/lib/tempalias 700 tempalias:tempalias
 /usr/share/doc/tempalias/tempalias.toml 644 root:root
 /usr/share/doc/tempalias/sockets.conf 644 root:root
+/usr/share/doc/tempalias/backup.md 644 root:root
+/usr/share/doc/tempalias/prometheus-alerts.yml 644 root:root
+/usr/share/doc/tempalias/grafana-dashboard.json 644 root:root
 /usr/share/man/man1/tempalias.1.gz 644 root:root
 /usr/share/man/man5/tempalias.toml.5.gz 644 root:root
 /usr/share/bash-completion/completions/tempalias 644 root:root
