@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -288,6 +289,29 @@ fn health_asks_a_running_server_at_every_kind_of_door() {
 }
 
 #[test]
+fn page_and_api_can_be_on_a_unix_socket_alone() {
+    let place = TempDir::new().unwrap();
+    let socket = place.path().join("http.sock");
+    let path = format!("{socket:?}");
+    let setup =
+        Setup::new(&[("smtp.listen", "'127.0.0.1:0'"), ("http.listen", "[]"), ("http.socket", &path)]);
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_tempalias"));
+    serve.arg("serve").arg("--config").arg(setup.dir.path().join("tempalias.toml")).stderr(Stdio::piped());
+    let mut server = serve.spawn().unwrap();
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ready = lines.find(|line| line.contains("ready, ")).expect("it says so");
+    let (_, smtp) = ready.split_once("SMTP on ").unwrap();
+    let (smtp, http) = smtp.split_once(", HTTP on ").unwrap();
+    let mut health = Command::new(env!("CARGO_BIN_EXE_tempalias"));
+    health.arg("health").arg("--config").arg(setup.dir.path().join("tempalias.toml"));
+    let output = health.env("TEMPALIAS_SMTP__LISTEN", smtp).output().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(http, socket.to_str().unwrap());
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
 fn a_server_whose_ledger_cannot_be_written_is_not_healthy() {
     let appliance = Appliance::start(&Smarthost::start());
     let other = rusqlite::Connection::open(appliance.data_dir().join("tempalias.db")).unwrap();
@@ -396,6 +420,18 @@ fn a_name_that_was_handed_out_here_is_not_taken_in_again() {
     fs::write(&file, first).unwrap();
     let text = said(&from.run(&["alias", "import", file.to_str().unwrap()]));
     assert!(text.contains("line 1: ") && text.contains("its alias is gone"), "{text}");
+}
+
+#[test]
+fn a_name_that_is_retired_there_and_alive_here_is_a_clash() {
+    let (here, file) = varied();
+    let before = tables(&here);
+    let first = fs::read_to_string(&file).unwrap().lines().next().unwrap().to_owned();
+    let name = &first["{\"name\":\"".len()..][..6];
+    fs::write(&file, format!("{{\"name\":\"{name}\"}}\n")).unwrap();
+    let text = said(&here.run(&["alias", "import", file.to_str().unwrap()]));
+    assert!(text.contains("line 1: ") && text.contains("its alias is gone there"), "{text}");
+    assert_eq!(tables(&here), before);
 }
 
 #[test]

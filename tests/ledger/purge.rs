@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
-use tempalias::ledger::{FILE_NAME, Purged};
+use tempalias::ledger::{FILE_NAME, Ledger, Purged};
 
 use crate::support::*;
 
@@ -106,4 +106,13 @@ async fn a_reader_delays_the_clearing_of_the_log_but_no_spend() {
     reader.execute_batch("COMMIT").unwrap();
     ledger.purge(at(100)).await.unwrap();
     assert_eq!(occurrences(dir.path(), b"secret@"), 0);
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_looked_at_knows_what_time_it_has_been() {
+    let (dir, ledger) = fresh();
+    assert_eq!(ledger.latest().unwrap(), None);
+    ledger.check(at(7)).await.unwrap();
+    ledger.close().await;
+    assert_eq!(Ledger::open(dir.path(), 6).unwrap().latest().unwrap(), Some(at(7)));
 }
