@@ -195,15 +195,15 @@ fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result
 /// there no ledger, for a server would make a new one, which knows no name.
 fn set_aside(ledger: &Path, is_there: bool, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
     let aside = files::with_suffix(ledger, &format!(".before-restore-{}", now.strftime("%Y%m%dT%H%M%SZ")));
+    if is_there {
+        fs::hard_link(ledger, &aside).map_err(BackupError::file(&aside))?;
+    }
     // Of one that could not be read, or was removed, a log may be left; SQLite would replay it over the new one.
     for suffix in files::BESIDE {
         let beside = files::with_suffix(ledger, suffix);
         if beside.symlink_metadata().is_ok() {
             fs::rename(&beside, files::with_suffix(&aside, suffix)).map_err(BackupError::file(&beside))?;
         }
-    }
-    if is_there {
-        fs::hard_link(ledger, &aside).map_err(BackupError::file(&aside))?;
     }
     files::sync_directory_of(ledger).map_err(BackupError::file(ledger))?;
     Ok(is_there.then_some(aside))
