@@ -1,6 +1,7 @@
 //! Certificates made for a test, good ones and bad ones, and the authority behind them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -146,6 +147,8 @@ impl Files {
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("a file can be written");
+    // `check` does not like keys that everybody may read.
+    fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("it is our file");
     fs::rename(new, path).expect("a file can be renamed");
 }
 

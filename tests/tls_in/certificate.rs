@@ -86,6 +86,14 @@ fn refused(scene: &Scene, argument: &str) -> String {
     String::from_utf8(output.stderr).expect("it is text")
 }
 
+/// `check` has nothing against the files.
+#[track_caller]
+fn passes(scene: &Scene, what: &str) {
+    let output = scene.appliance.run(&["check", "--offline"]);
+    let findings = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{what}: {findings}");
+}
+
 #[test]
 fn check_and_serve_name_the_file_that_is_bad() {
     let scene = Scene::new();
@@ -120,7 +128,7 @@ fn check_and_serve_name_the_file_that_is_bad() {
     }
     for file in [&scene.files.chain, &scene.files.key] {
         scene.files.replace(&scene.certificate);
-        assert!(scene.appliance.run(&["check", "--offline"]).status.success());
+        passes(&scene, "put right");
         std::fs::remove_file(file).expect("it was there");
         for argument in ["check", "serve"] {
             let shown = refused(&scene, argument);
@@ -150,18 +158,18 @@ fn keys_of_every_common_form_are_taken() {
         ];
         let files = ["-keyout", &key, "-out", &chain];
         succeed("openssl", [&request[..], curve, &files].concat(), b"");
-        assert!(scene.appliance.run(&["check", "--offline"]).status.success(), "PKCS #8, {kind}");
+        passes(&scene, &format!("PKCS #8, {kind}"));
         if kind != "ed25519" {
             // PKCS #1 and SEC 1, as older programs write them.
             let old = scene.files.key.with_extension("old");
             succeed("openssl", ["pkey", "-traditional", "-in", &key, "-out", &at(&old)], b"");
             std::fs::rename(old, &scene.files.key).expect("a file can be renamed");
-            assert!(scene.appliance.run(&["check", "--offline"]).status.success(), "its own form, {kind}");
+            passes(&scene, &format!("its own form, {kind}"));
         }
     }
     // Both in one file, as some programs keep them.
     let both = [&*scene.certificate.key, &scene.certificate.chain].concat();
     replace(&scene.files.chain, &both);
     replace(&scene.files.key, &both);
-    assert!(scene.appliance.run(&["check", "--offline"]).status.success(), "one file");
+    passes(&scene, "one file");
 }

@@ -62,7 +62,7 @@ fn under_tls_too_a_use_is_spent_on_a_delivered_message_only() {
         let reply = match stage {
             Stage::Body => {
                 client.begin(&scene.alias.email);
-                client.send("Subject: half\r\n".repeat(2000));
+                client.send("Subject: half\r\n".repeat(6000));
                 wait::until_equal("open connections", 0, || scene.smarthost.count(|record| record.open));
                 client.send("\r\n.\r\n");
                 client.reply()
