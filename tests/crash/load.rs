@@ -70,7 +70,9 @@ fn send(mut rng: StdRng, to: SocketAddr, aliases: &[Alias], over: &AtomicBool) -
     let mut told = Told::default();
     while !over.load(Ordering::Relaxed) {
         let Ok(mut client) = Client::try_connect(to) else { break };
-        if client.reply_or_end().is_none() {
+        // A listener that is killed in the middle of a handshake leaves behind a client that believes to be
+        // connected, and to whom nobody will ever speak.
+        if !client.hears() || client.reply_or_end().is_none() {
             break;
         }
         client.send("EHLO client.test\r\n");

@@ -51,6 +51,11 @@ impl Client {
         Client { reader: BufReader::new(Channel::new(stream)) }
     }
 
+    /// Whether anything comes, as long as one would wait for it.
+    pub fn hears(&mut self) -> bool {
+        self.reader.fill_buf().is_ok_and(|octets| !octets.is_empty())
+    }
+
     /// Connects from `source`, another address of this machine.
     pub fn connect_from(source: IpAddr, to: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket can be had");
