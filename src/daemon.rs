@@ -1,6 +1,6 @@
 //! The daemon: listeners, ledger, servers and the purge timer, from the start to the orderly stop.
 //!
-//! `stop` hears the signals, `live` is what a reload changes, `certificate` one of its parts; `purge` is
+//! `listeners` are where we listen, `stop` hears the signals, `live` is what a reload changes, `certificate` one of its parts; `purge` is
 //! the timer, and `counters` counts.
 //!
 //! The caller brings the configuration and a [`Stop`], so that tests can run one on free ports
@@ -8,6 +8,7 @@
 
 mod certificate;
 mod counters;
+mod listeners;
 mod live;
 mod purge;
 mod stop;
@@ -16,17 +17,13 @@ pub use stop::{Hangup, Stop};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +43,7 @@ use crate::tls::Identity;
 use crate::web::{self, Doors, Exposition};
 use certificate::Certificate;
 use counters::Counters;
+use listeners::{bind_unix, explain, listen, local_addresses};
 use live::Live;
 use purge::purge;
 
@@ -54,9 +52,6 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Connections that the kernel keeps for us while we are busy.
-const BACKLOG: i32 = 1024;
 
 /// How a part ended that did not panic.
 const BY_ITSELF: &str = "ended by itself";
@@ -438,87 +433,8 @@ async fn watchdog(ledger: Ledger) {
     }
 }
 
-/// Listens on what was `handed` to us, or else on the `addresses`.
-fn listen(
-    service: &'static str,
-    addresses: &[SocketAddr],
-    knob: &'static str,
-    handed: Vec<std::net::TcpListener>,
-) -> Result<Vec<TcpListener>, StartError> {
-    if !handed.is_empty() {
-        return handed.into_iter().map(adopt).collect::<io::Result<_>>().map_err(StartError::Handed);
-    }
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for &address in addresses {
-        match bind(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(cause) if !listeners.is_empty() && lacks_ipv6(&address, &cause) => {
-                warn!(%cause, "no IPv6 on this machine; {service} does not listen on {address}");
-            }
-            Err(cause) => return Err(StartError::Listen { service, address, cause, knob }),
-        }
-    }
-    Ok(listeners)
-}
-
-/// What a previous run has left at `path` is replaced, unless somebody still listens there.
-fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
-    let refused = |cause| StartError::Socket { path: path.to_owned(), cause };
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path).map_err(refused)?;
-    }
-    let listener = UnixListener::bind(path).map_err(refused)?;
-    // Who may connect is said by the directory's permissions, as for other services.
-    std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(refused)?;
-    Ok(listener)
-}
-
-/// An IPv6 listener takes IPv6 only: so `[::]:25` and `0.0.0.0:25` can stand side by side,
-/// whatever the system's default is.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Restart while old connections still linger in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-/// `[::]` is in the defaults; a machine without IPv6 must not need a configuration for that.
-fn lacks_ipv6(address: &SocketAddr, cause: &io::Error) -> bool {
-    let ours = matches!(cause.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
-    address.is_ipv6() && address.ip().is_unspecified() && !ours
-}
-
-fn explain(address: &SocketAddr, cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => format!("port {} is already in use", address.port()),
-        io::ErrorKind::PermissionDenied => format!(
-            "permission denied, port {} needs root or the capability CAP_NET_BIND_SERVICE",
-            address.port()
-        ),
-        io::ErrorKind::AddrNotAvailable => format!("this machine does not have the address {}", address.ip()),
-        _ => cause.to_string(),
-    }
-}
-
 fn describe(cause: &JoinError) -> String {
     if cause.is_panic() { "panicked".into() } else { "was cancelled".into() }
-}
-
-fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    let address = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
-    listeners.iter().map(address).collect()
 }
 
 #[cfg(test)]
@@ -598,20 +514,5 @@ mod tests {
     async fn all_addresses_are_named() {
         let (daemon, _dir) = daemon(async {});
         assert_eq!(daemon.to_string(), "SMTP on 127.0.0.1:25 and [::1]:25, HTTP on 127.0.0.1:80");
-    }
-
-    #[test]
-    fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
-        let sentence = |kind: io::ErrorKind| {
-            let address = "192.0.2.1:25".parse().unwrap();
-            StartError::Listen { service: "SMTP", address, cause: kind.into(), knob: "smtp.listen" }
-                .to_string()
-        };
-        assert_eq!(
-            sentence(io::ErrorKind::AddrInUse),
-            "SMTP cannot listen on 192.0.2.1:25: port 25 is already in use; choose another address with smtp.listen"
-        );
-        assert!(sentence(io::ErrorKind::PermissionDenied).contains("port 25 needs root or the capability"));
-        assert!(sentence(io::ErrorKind::AddrNotAvailable).contains("does not have the address 192.0.2.1"));
     }
 }

@@ -30,11 +30,16 @@ impl Peer {
 
     /// Takes a message, up to the answer to its final dot.
     async fn take_message(&mut self, answer: &str) {
-        self.answer("MAIL", "250 ok\r\n").await;
-        self.answer("RCPT", "250 ok\r\n").await;
+        self.take_envelope().await;
         self.answer("DATA", "354 go\r\n").await;
         while self.hear().await != ".\r\n" {}
         self.say(answer).await;
+    }
+
+    /// MAIL and one RCPT.
+    async fn take_envelope(&mut self) {
+        self.answer("MAIL", "250 ok\r\n").await;
+        self.answer("RCPT", "250 ok\r\n").await;
     }
 
     async fn answer(&mut self, verb: &str, reply: &str) {
@@ -210,8 +215,7 @@ async fn a_replacement_that_is_refused_at_data_is_trouble() {
     let far = tokio::spawn(async move {
         let mut first = Peer::accept(&listener).await;
         first.take_message("250 one\r\n").await;
-        first.answer("MAIL", "250 ok\r\n").await;
-        first.answer("RCPT", "250 ok\r\n").await;
+        first.take_envelope().await;
         first.answer("DATA", "").await;
         drop(first);
         let mut second = Peer(BufReader::new(listener.accept().await.unwrap().0));
@@ -233,8 +237,7 @@ async fn an_idle_connection_that_fails_when_the_envelope_is_begun_anew_is_replac
         let far = tokio::spawn(async move {
             let mut first = Peer::accept(&listener).await;
             first.take_message("250 one\r\n").await;
-            first.answer("MAIL", "250 ok\r\n").await;
-            first.answer("RCPT", "250 ok\r\n").await;
+            first.take_envelope().await;
             if verb == "MAIL" {
                 first.answer("RSET", "250 ok\r\n").await;
             }
@@ -280,8 +283,7 @@ async fn a_recipient_who_is_not_taken_again_ends_the_second_attempt() {
     let far = tokio::spawn(async move {
         let mut first = Peer::accept(&listener).await;
         first.take_message("250 one\r\n").await;
-        first.answer("MAIL", "250 ok\r\n").await;
-        first.answer("RCPT", "250 ok\r\n").await;
+        first.take_envelope().await;
         first.answer("DATA", "421 too old\r\n").await;
         let mut second = Peer::accept(&listener).await;
         second.answer("MAIL", "250 ok\r\n").await;
@@ -371,8 +373,7 @@ async fn a_smarthost_that_reads_no_further_is_given_up() {
         scene_with(config::Smarthost { write_timeout: limit, ..Default::default() }).await;
     let far = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        peer.answer("MAIL", "250 ok\r\n").await;
-        peer.answer("RCPT", "250 ok\r\n").await;
+        peer.take_envelope().await;
         peer.answer("DATA", "354 go\r\n").await;
         peer // deaf, but there
     });

@@ -61,17 +61,13 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{DataError, Wire};
+    use super::super::wire::DataError;
+    use super::super::wire::tests::pair;
     use super::*;
-    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::AsyncWriteExt;
     use tokio::time::Instant;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    fn pair() -> (Wire<DuplexStream>, DuplexStream) {
-        let (near, far) = duplex(64 * 1024);
-        (Wire::new(near, SECOND), far)
-    }
 
     /// Seconds until a message is given up of which `octets` come each second.
     async fn patience_with_drip(octets: usize, pace: Pace) -> u64 {

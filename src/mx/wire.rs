@@ -263,13 +263,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use tokio::io::{DuplexStream, duplex};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pair() -> (Wire<DuplexStream>, DuplexStream) {
+    /// A wire, and its far end.
+    pub(in crate::mx) fn pair() -> (Wire<DuplexStream>, DuplexStream) {
         let (near, far) = duplex(64 * 1024);
         (Wire::new(near, SECOND), far)
     }
