@@ -247,7 +247,7 @@ impl Daemon {
                 died = self.next_end() => break Err(died),
                 () = ledger.closed() => break Err(Died { part: "the ledger", how: BY_ITSELF.into() }),
                 () = stop.reload.notified() => self.reload(),
-                _ = timer.tick() => self.refresh_certificates(),
+                _ = timer.tick(), if self.has_certificates() => self.refresh_certificates(),
             }
         };
         info!(
@@ -301,6 +301,11 @@ impl Daemon {
                 Err(cause)
             }
         }
+    }
+
+    /// Without any there is nothing to wake up for.
+    fn has_certificates(&self) -> bool {
+        self.live.certificates.iter().any(|certificate| certificate.identity().is_some())
     }
 
     fn refresh_certificates(&mut self) {
