@@ -22,9 +22,14 @@ struct Peer(BufReader<TcpStream>);
 impl Peer {
     /// The next connection, greeted, with EHLO answered.
     async fn accept(listener: &TcpListener) -> Peer {
+        Peer::accept_offering(listener, "PIPELINING").await
+    }
+
+    /// The same, with this extension.
+    async fn accept_offering(listener: &TcpListener, extension: &str) -> Peer {
         let mut peer = Peer(BufReader::new(listener.accept().await.unwrap().0));
         peer.say("220 smarthost.test\r\n").await;
-        peer.answer("EHLO", "250-smarthost.test\r\n250 PIPELINING\r\n").await;
+        peer.answer("EHLO", &format!("250-smarthost.test\r\n250 {extension}\r\n")).await;
         peer
     }
 
@@ -40,6 +45,15 @@ impl Peer {
     async fn take_envelope(&mut self) {
         self.answer("MAIL", "250 ok\r\n").await;
         self.answer("RCPT", "250 ok\r\n").await;
+    }
+
+    /// MAIL and one RCPT, neither answered before both are there.
+    async fn answer_together(&mut self, replies: &str) {
+        for verb in ["MAIL", "RCPT"] {
+            let line = self.hear().await;
+            assert!(line.starts_with(verb), "{line:?} is no {verb}");
+        }
+        self.say(replies).await;
     }
 
     async fn answer(&mut self, verb: &str, reply: &str) {
@@ -362,6 +376,71 @@ async fn an_idle_connection_ends_with_quit_after_a_while() {
         assert_eq!(peer.hear().await, "");
     });
     assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
+    far.await.unwrap();
+}
+
+/// docs/smtp.md §2: MAIL travels with the first RCPT where the smarthost offers PIPELINING (RFC 2920) …
+#[tokio::test]
+async fn mail_and_the_first_rcpt_are_sent_together() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.answer_together("250 ok\r\n550 no\r\n").await;
+        peer.answer("RCPT TO:<two@", "250 ok\r\n").await;
+        peer.answer("DATA", "354 go\r\n").await;
+        peer
+    });
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    let refused = connection.rcpt(&"one@mailbox.test".parse().unwrap()).await;
+    assert!(matches!(refused, Err(RelayError::Refused(550))), "{refused:?}");
+    connection.rcpt(&"two@mailbox.test".parse().unwrap()).await.unwrap();
+    assert!(connection.data().await.is_ok());
+    far.await.unwrap();
+}
+
+/// … and only there.
+#[tokio::test]
+async fn without_pipelining_mail_is_answered_before_rcpt() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept_offering(&listener, "HELP").await;
+        peer.answer("MAIL", "452 not now\r\n").await;
+        assert_eq!(peer.hear().await, "");
+    });
+    let refused = smarthost.begin(&envelope()).await.map(drop);
+    assert!(matches!(refused, Err(RelayError::Refused(452))), "{refused:?}");
+    far.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_of_mail_is_none_of_the_recipient_it_travelled_with() {
+    for answers in ["550 no\r\n503 no MAIL\r\n", "452 not now\r\n250 ok\r\n"] {
+        let (listener, smarthost) = scene().await;
+        let far = tokio::spawn(async move {
+            let mut peer = Peer::accept(&listener).await;
+            peer.answer_together(answers).await;
+            peer
+        });
+        let mut connection = smarthost.begin(&envelope()).await.unwrap();
+        let failed = connection.rcpt(&"target@mailbox.test".parse().unwrap()).await;
+        assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+        far.await.unwrap();
+    }
+}
+
+/// docs/smtp.md §10: an answer too many is found out before the text.
+#[tokio::test]
+async fn an_answer_too_many_to_commands_sent_together_ends_the_envelope() {
+    let (listener, smarthost) = scene().await;
+    let far = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        peer.answer_together("250 ok\r\n250 ok\r\n550 no\r\n").await;
+        assert_eq!(peer.hear().await, "", "there is no DATA");
+    });
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let failed = connection.data().await.map(drop);
+    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
     far.await.unwrap();
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
 use smtp_proto::{
-    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS, EhloResponse, Response,
+    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_PIPELINING, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS,
+    EhloResponse, Response,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -31,6 +32,8 @@ pub struct Connection {
     /// What has been said and taken of the envelope, until DATA.
     envelope: Option<Envelope>,
     recipients: Vec<Mailbox>,
+    /// MAIL, when it is to travel with the first RCPT.
+    unsent: Vec<u8>,
 }
 
 /// What the smarthost can do, as far as it matters to us.
@@ -44,6 +47,8 @@ pub struct Capabilities {
     pub max_size: Option<u64>,
     /// It understands SIZE at MAIL.
     size: bool,
+    /// Commands may be sent together (RFC 2920).
+    pipelining: bool,
 }
 
 /// What MAIL says about a message.
@@ -111,7 +116,8 @@ impl Connection {
         let capabilities = Capabilities::from(&capabilities);
         smarthost.learned.store(Some(Arc::new(capabilities)));
         let (envelope, recipients) = (None, Vec::new());
-        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope, recipients })
+        let unsent = Vec::new();
+        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope, recipients, unsent })
     }
 
     /// What the smarthost said that it can do.
@@ -119,7 +125,8 @@ impl Connection {
         &self.capabilities
     }
 
-    /// MAIL, if the smarthost can do what the message needs.
+    /// MAIL, if the smarthost can do what the message needs. Where it takes commands together, MAIL goes
+    /// out with the first RCPT, a round trip earlier; then a refusal is found out there.
     pub async fn mail(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
         envelope.check(&self.capabilities).map_err(RelayError::Unfit)?;
         self.client.timeout = self.smarthost.config.command_timeout;
@@ -137,7 +144,10 @@ impl Connection {
             write!(command, " SMTPUTF8").expect(infallible);
         }
         write!(command, "\r\n").expect(infallible);
-        self.command(command).await?;
+        match self.capabilities.pipelining {
+            true => self.unsent = command,
+            false => self.command(command).await?,
+        }
         self.envelope = Some(envelope.clone());
         Ok(())
     }
@@ -190,9 +200,27 @@ impl Connection {
         Ok(Body::new(self))
     }
 
+    /// From now on each command waits for the answer to the one before, so that it is known which one
+    /// was refused.
+    pub(super) fn one_by_one(&mut self) {
+        self.capabilities.pipelining = false;
+    }
+
     /// RCPT, on this connection and no other.
     pub(super) async fn try_rcpt(&mut self, recipient: &Mailbox) -> Result<(), RelayError> {
-        self.command(format!("RCPT TO:<{}>\r\n", recipient.as_str())).await
+        let rcpt = format!("RCPT TO:<{}>\r\n", recipient.as_str());
+        if self.unsent.is_empty() {
+            return self.command(rcpt).await;
+        }
+        let mut together = std::mem::take(&mut self.unsent);
+        together.extend_from_slice(rcpt.as_bytes());
+        // A refusal of MAIL is none of this recipient; and an answer is left over.
+        self.command(together).await.map_err(|cause| match cause {
+            RelayError::Refused(code) => RelayError::Failed(format!("it refused MAIL with {code}")),
+            cause => cause,
+        })?;
+        let answer = timeout(self.client.timeout, self.client.read()).await;
+        Ok(answer.unwrap_or(Err(mail_send::Error::Timeout))?.assert_positive_completion()?)
     }
 
     async fn try_renew(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
@@ -207,6 +235,7 @@ impl Connection {
     }
 
     fn forget(&mut self) {
+        self.unsent.clear();
         self.envelope = None;
         self.recipients.clear();
     }
@@ -292,6 +321,7 @@ impl From<&EhloResponse<String>> for Capabilities {
             utf8: ehlo.has_capability(EXT_SMTP_UTF8),
             max_size: (size && limit > 0).then_some(limit),
             size,
+            pipelining: ehlo.has_capability(EXT_PIPELINING),
         }
     }
 }

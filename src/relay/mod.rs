@@ -148,6 +148,7 @@ impl Smarthost {
     ) -> Result<(), (&'static str, RelayError)> {
         let at = |step: &'static str| move |cause: RelayError| (step, cause);
         let mut connection = self.connect().await.map_err(at("connecting"))?;
+        connection.one_by_one();
         connection.mail(envelope).await.map_err(at("MAIL"))?;
         connection.try_rcpt(recipient).await.map_err(at("RCPT"))?;
         connection.rset().await.map_err(at("RSET"))?;
