@@ -144,7 +144,9 @@ impl Web {
             request.set_method(Method::GET); // the server leaves the body out by itself
         }
         request.set_data(client);
-        let mut response = self.in_any_case(&asked, self.respond(request, &asked, client)).await;
+        // Boxed, since it is handed on from one future to the next.
+        let work = Box::pin(self.respond(request, &asked, client));
+        let mut response = self.in_any_case(&asked, work).await;
         let headers = response.headers_mut();
         if asked.may_come_from_other_sites() {
             allow_other_sites(headers);
@@ -199,13 +201,14 @@ impl Web {
         }
     }
 
-    /// What is not a file.
+    /// What is not a file. Boxed where it is large: most requests need neither, and each would have to
+    /// carry the room for them.
     async fn work(&self, request: Request, asked: &Asked, client: Client) -> Response {
         if asked.is_form {
             let ours = self.config.public_url.as_ref();
-            form::answer(request, client, &self.issuer, &self.pages, ours).await
+            Box::pin(form::answer(request, client, &self.issuer, &self.pages, ours)).await
         } else if self.config.jsonp && asked.method == Method::GET && jsonp::is_jsonp(&request) {
-            jsonp::answer(request, client, &self.issuer).await
+            Box::pin(jsonp::answer(request, client, &self.issuer)).await
         } else {
             self.routes.call(request).await.unwrap_or_else(Problem::respond)
         }
