@@ -117,6 +117,8 @@ pub(super) fn lookup_with_key(
     name: &AliasName,
     key: &ManageKey,
 ) -> Result<Option<Alias>, LedgerError> {
+    // Both statements see one state, and SQLite takes its locks once.
+    let _snapshot = connection.unchecked_transaction()?;
     let stored: Option<[u8; 32]> = connection
         .prepare_cached("SELECT key_hash FROM aliases WHERE name = ?1")?
         .query_row([name.as_str()], |row| row.get(0))

@@ -50,7 +50,7 @@ pub use purge::Purged;
 pub use repeats::{Repeatable, Repeated};
 pub use restore::{CarriedOver, Restored, Revoked, restore};
 pub use transfer::{Clash, Moved, Record};
-pub use uses::{SpendOutcome, Usage};
+pub use uses::SpendOutcome;
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -186,8 +186,8 @@ impl Ledger {
     /// durable when this returns. Who stops waiting may have spent the uses all the same.
     pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
         let outcome = self.writer.run(move |connection| uses::spend(connection, names, now)).await?;
-        if let SpendOutcome::Spent(usages) = &outcome {
-            self.counters.spent.inc_by(usages.len() as u64);
+        if let SpendOutcome::Spent(names) = &outcome {
+            self.counters.spent.inc_by(names.len() as u64);
         }
         Ok(outcome)
     }

@@ -57,10 +57,10 @@ pub(super) fn recount(connection: &Connection, longest: usize) -> rusqlite::Resu
 
 /// Counts one more name: the length it has to have, and how many of that length there are with it.
 fn count_one(connection: &Connection) -> Result<(usize, u64), LedgerError> {
+    // Not `RETURNING`: for that SQLite makes a table in memory each time.
+    connection.prepare_cached("UPDATE state SET names_of_length = names_of_length + 1")?.execute([])?;
     let (length, handed_out): (i64, i64) = connection
-        .prepare_cached(
-            "UPDATE state SET names_of_length = names_of_length + 1 RETURNING name_length, names_of_length",
-        )?
+        .prepare_cached("SELECT name_length, names_of_length FROM state")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok((usize::try_from(length).unwrap_or(usize::MAX), u64::try_from(handed_out).unwrap_or(u64::MAX)))
 }

@@ -306,7 +306,7 @@ mod tests {
             purge::EXPIRED,
             purge::USED_UP,
             purge::REPEATS,
-            crate::ledger::targets::REUSE,
+            crate::ledger::targets::FREE,
         ] {
             let plan = plan(&opened.write, statement);
             assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{statement}: {plan}");

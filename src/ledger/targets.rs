@@ -11,22 +11,22 @@ use crate::address::Mailbox;
 /// likely, and little room wasted on an ordinary address.
 const SLOT: usize = 32;
 
-pub(super) const REUSE: &str = "
-    UPDATE targets SET address = ?1, free = 0
-    WHERE id = (SELECT id FROM targets WHERE free = 1 AND length(address) = length(?1) LIMIT 1)
-    RETURNING id";
+pub(super) const FREE: &str =
+    "SELECT id FROM targets WHERE free = 1 AND length(address) = length(?1) LIMIT 1";
 
 /// Puts `target` into a free slot, or a new one; the slot's number.
 pub(super) fn store(connection: &Connection, target: &Mailbox) -> Result<i64, LedgerError> {
     let padded = pad(target.as_str());
-    let reused = connection.prepare_cached(REUSE)?.query_row([&padded], |row| row.get(0)).optional()?;
-    match reused {
-        Some(slot) => Ok(slot),
-        None => {
-            connection.prepare_cached("INSERT INTO targets (address) VALUES (?1)")?.execute([&padded])?;
-            Ok(connection.last_insert_rowid())
-        }
+    let free: Option<i64> =
+        connection.prepare_cached(FREE)?.query_row([&padded], |row| row.get(0)).optional()?;
+    if let Some(slot) = free {
+        connection
+            .prepare_cached("UPDATE targets SET address = ?1, free = 0 WHERE id = ?2")?
+            .execute((&padded, slot))?;
+        return Ok(slot);
     }
+    connection.prepare_cached("INSERT INTO targets (address) VALUES (?1)")?.execute([&padded])?;
+    Ok(connection.last_insert_rowid())
 }
 
 /// The mailbox in a slot; `None` when there is none that could be.

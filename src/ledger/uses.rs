@@ -1,6 +1,6 @@
 //! Uses: spent on a message that is about to be delivered, given back when it is refused.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::LedgerError;
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
@@ -14,60 +14,53 @@ pub(super) const SPEND: &str = "
       AND (max_usage IS NULL OR used < max_usage)
       AND valid_from <= ?2
       AND (valid_until IS NULL OR ?2 < valid_until)
-      AND NOT paused AND bounces < ?3
-    RETURNING used, max_usage";
+      AND NOT paused AND bounces < ?3";
 
 pub(super) const REFUND: &str = "UPDATE aliases SET used = used - 1 WHERE name = ?1 AND used > 0";
-
-/// Uses of one alias after a spend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// The alias.
-    pub name: AliasName,
-    /// Uses spent, this one included.
-    pub used: u32,
-    /// Uses granted; `None`: no limit.
-    pub granted: Option<u32>,
-}
 
 /// What became of a spend. The aliases are in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpendOutcome {
-    /// One use of every alias was taken.
-    Spent(Vec<Usage>),
+    /// One use of each of these was taken.
+    Spent(Vec<AliasName>),
     /// These aliases had none left, or were over; nothing was taken from any.
     Exhausted(Vec<AliasName>),
 }
 
-/// One use of each of `names`, or of none: in a savepoint of its own, since not to find a use
-/// everywhere is an answer and no error.
+/// One use of each of `names`, or of none.
 pub(super) fn spend(
     connection: &Connection,
     names: Vec<AliasName>,
     now: Timestamp,
 ) -> Result<SpendOutcome, LedgerError> {
-    let mut spent = Vec::with_capacity(names.len());
-    let mut exhausted = Vec::new();
+    let names = each_once(names);
+    if let [name] = names.as_slice() {
+        return match take(connection, name, now)? {
+            true => Ok(SpendOutcome::Spent(names)),
+            false => Ok(SpendOutcome::Exhausted(names)),
+        };
+    }
+    // In a savepoint of its own, since not to find a use everywhere is an answer and no error.
     connection.prepare_cached("SAVEPOINT spend")?.execute([])?;
-    for name in each_once(names) {
-        let usage = connection
-            .prepare_cached(SPEND)?
-            .query_row((name.as_str(), now.as_second(), SUSPENDED_AFTER_BOUNCES), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        match usage {
-            Some((used, granted)) => spent.push(Usage { name, used, granted }),
-            None => exhausted.push(name),
+    let mut exhausted = Vec::new();
+    for name in &names {
+        if !take(connection, name, now)? {
+            exhausted.push(name.clone());
         }
     }
     if exhausted.is_empty() {
         connection.prepare_cached("RELEASE spend")?.execute([])?;
-        Ok(SpendOutcome::Spent(spent))
+        Ok(SpendOutcome::Spent(names))
     } else {
         connection.execute_batch("ROLLBACK TO spend; RELEASE spend")?;
         Ok(SpendOutcome::Exhausted(exhausted))
     }
+}
+
+/// Takes a use, if there is one.
+fn take(connection: &Connection, name: &AliasName, now: Timestamp) -> rusqlite::Result<bool> {
+    let parameters = (name.as_str(), now.as_second(), SUSPENDED_AFTER_BOUNCES);
+    Ok(connection.prepare_cached(SPEND)?.execute(parameters)? == 1)
 }
 
 pub(super) fn refund(connection: &Connection, names: Vec<AliasName>) -> Result<(), LedgerError> {

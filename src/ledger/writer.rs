@@ -24,6 +24,13 @@ const GROUP: usize = 512;
 /// Requests that may wait; beyond, callers wait for room.
 const QUEUE: usize = 4096;
 
+/// A group waits no longer than this for company: about what a commit takes on a solid-state disk
+/// (the idea is PostgreSQL's `commit_delay`; docs/performance.md has the effect).
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Between two looks for it.
+const GLANCE: Duration = Duration::from_micros(50);
+
 /// The sending side of the writer thread.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
@@ -131,7 +138,10 @@ impl Writer {
 /// The thread's life: until [`Message::Close`], or until no sender is left.
 fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counters: &Counters) {
     let mut messages = Vec::with_capacity(GROUP);
+    let mut usual = 1;
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
+        gather(&mut queue, &mut messages, usual);
+        usual = usize::midpoint(usual, messages.len());
         let mut group = Vec::with_capacity(messages.len());
         let mut checkpoints = Vec::new();
         let mut closing = false;
@@ -157,6 +167,19 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counter
     let closed = checkpoint(&connection).and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
     if let Err(cause) = closed {
         tracing::error!(%cause, "the ledger could not be closed cleanly");
+    }
+}
+
+/// Waits until there are as many messages as `usual`, but not long.
+fn gather(queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>, usual: usize) {
+    let start = Instant::now();
+    while messages.len() < usual && start.elapsed() < GATHER {
+        std::thread::sleep(GLANCE);
+        while messages.len() < GROUP
+            && let Ok(message) = queue.try_recv()
+        {
+            messages.push(message);
+        }
     }
 }
 
@@ -312,6 +335,22 @@ mod tests {
 
         fn answer(self: Box<Self>) {
             panic!("on purpose")
+        }
+    }
+
+    /// A queue with `count` messages.
+    fn queued(count: usize) -> mpsc::Receiver<Message> {
+        let (queue, requests) = mpsc::channel(count.max(1));
+        (0..count).for_each(|_| drop(queue.try_send(Message::Close)));
+        requests
+    }
+
+    #[test]
+    fn a_group_waits_for_as_many_as_usual_and_takes_all_that_have_come() {
+        for (usual, come, taken) in [(1, 5, 1), (2, 0, 1), (2, 5, 6), (9, 3, 4), (2, 2 * GROUP, GROUP)] {
+            let mut messages = vec![Message::Close];
+            gather(&mut queued(come), &mut messages, usual);
+            assert_eq!(messages.len(), taken, "{usual} usual, {come} come");
         }
     }
 

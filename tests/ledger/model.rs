@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tempalias::alias::{Alias, AliasName, LimitError, LimitRequest, Limits, SUSPENDED_AFTER_BOUNCES, State};
-use tempalias::ledger::{AmendOutcome, Amendment, Ledger, Purged, SpendOutcome, Usage};
+use tempalias::ledger::{AmendOutcome, Amendment, Ledger, Purged, SpendOutcome};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -87,13 +87,12 @@ impl Model {
         if !exhausted.is_empty() {
             return SpendOutcome::Exhausted(exhausted);
         }
-        let take = |name: AliasName| {
-            let Entry { alias, last_spent, .. } = self.alive.get_mut(&name).expect("it may forward");
+        for name in &names {
+            let Entry { alias, last_spent, .. } = self.alive.get_mut(name).expect("it may forward");
             alias.used += 1;
             *last_spent = Some(now);
-            Usage { name, used: alias.used, granted: alias.limits.max_usage }
-        };
-        SpendOutcome::Spent(names.into_iter().map(take).collect())
+        }
+        SpendOutcome::Spent(names)
     }
 
     fn refund(&mut self, mut names: Vec<AliasName>) {
