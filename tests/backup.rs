@@ -1,4 +1,5 @@
-//! Backups while messages are delivered and aliases handed out: every alias's uses are right.
+//! Backups while messages are delivered and aliases handed out: every alias's uses are right. And what root
+//! does in the service's directory.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -6,6 +7,9 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +19,7 @@ use tempfile::TempDir;
 
 use support::appliance::{Alias, Appliance, CROWD};
 use support::client::Client;
-use support::program::said;
+use support::program::{is_root, said};
 use support::smarthost::Smarthost;
 use support::wait;
 
@@ -128,4 +132,97 @@ fn hand_out(url: &str, over: &AtomicBool) -> usize {
         count += 1;
     }
     count
+}
+
+/// Some user, who is in no other way known to the machine.
+const SERVICE: u32 = 4711;
+
+/// A directory that all may pass, in which one belongs to `owner`.
+fn foreign(owner: u32) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&inner, Some(owner), Some(owner)).unwrap();
+    dir
+}
+
+#[track_caller]
+fn assert_all_belong_to(owner: u32, dir: &Path) {
+    for file in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let found = file.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (owner, owner), "{}", file.path().display());
+    }
+}
+
+/// An appliance whose data directory belongs to [`SERVICE`], though root runs all of it; stopped.
+fn service_run_by_root() -> Option<(Appliance, TempDir)> {
+    if !is_root() {
+        eprintln!("SKIPPED: needs root's rights");
+        return None;
+    }
+    let dir = foreign(SERVICE);
+    let data_dir = format!("{:?}", dir.path().join("inner"));
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start_with(smarthost.address(), &[("data_dir", &data_dir)]);
+    let alias = appliance.alias("me@mailbox.test", 2);
+    assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+    assert!(fs::read_dir(appliance.data_dir()).unwrap().count() >= 3, "the lock, the ledger and its log");
+    assert_all_belong_to(SERVICE, appliance.data_dir());
+    assert!(appliance.stop().success());
+    Some((appliance, dir))
+}
+
+#[test]
+fn what_root_does_in_the_services_directory_is_done_as_its_owner() {
+    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let data_dir = dir.path().join("inner");
+    // For root alone, as it lies in /root.
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db");
+    for arguments in [&["backup", file.to_str().unwrap()][..], &["restore", file.to_str().unwrap()]] {
+        let output = appliance.run(arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_all_belong_to(SERVICE, &data_dir);
+    }
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 0, "whoever owns the place owns the backup");
+    for arguments in [&["alias", "list"][..], &["alias", "export"], &["check", "--offline"]] {
+        appliance.run(arguments);
+        assert_all_belong_to(SERVICE, &data_dir);
+    }
+    let elsewhere = foreign(SERVICE + 1);
+    let file = elsewhere.path().join("inner/backup.db");
+    let output = appliance.run(&["backup", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_all_belong_to(SERVICE + 1, file.parent().unwrap());
+}
+
+#[test]
+fn a_link_of_the_services_leads_root_nowhere() {
+    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let data_dir = dir.path().join("inner");
+    let place = TempDir::new().unwrap();
+    let [backup, precious] = ["backup.db", "precious.db"].map(|name| place.path().join(name));
+    for file in [&backup, &precious] {
+        assert!(appliance.run(&["backup", file.to_str().unwrap()]).status.success());
+    }
+    let before = fs::read(&precious).unwrap();
+    let [backup, stolen] = [backup, place.path().join("stolen.db")].map(|file| file.display().to_string());
+    fs::remove_file(data_dir.join(FILE_NAME)).unwrap();
+    symlink(&precious, data_dir.join(FILE_NAME)).unwrap();
+    for arguments in [
+        &["restore", &backup][..],
+        &["backup", &stolen],
+        &["alias", "list"],
+        &["alias", "export"],
+        &["alias", "add", "--target", "me@mailbox.test", "--days", "1"],
+        &["check", "--offline"],
+    ] {
+        let output = appliance.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
+        assert!(!said(&output).contains("me@mailbox.test"), "{arguments:?}: {}", said(&output));
+    }
+    assert!(fs::read(&precious).unwrap() == before);
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 2, "nothing was made beside it");
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{FILE_NAME, OpenError, files, open};
+use super::{FILE_NAME, OpenError, files, open, owner};
 
 /// Why there is no backup, or nothing was restored. What was there before is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -82,17 +82,35 @@ impl BackupError {
 /// Copies the ledger in `data_dir` to `file`, which is only its owner's to read. An older backup
 /// there is replaced at the last moment. Blocks until the copy is on the disk.
 ///
+/// Root acts as the owner of the ledger while that is opened and closed, and as the owner of `file`'s
+/// directory while the copy is made there.
+///
 /// # Errors
 /// When there is no ledger, or no whole copy of it could be made. Then `file` is as it was.
 pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
-    let ledger = data_dir.join(FILE_NAME);
-    let found = fs::metadata(&ledger).map_err(BackupError::file(&ledger))?;
-    may_be_replaced(file, &found)?;
-    let source = open_source(&ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let part = Part::begin(file)?;
-    copy(&source, &ledger, &part)?;
-    verify(part.path())?;
-    part.finish(file)
+    let (ledger, place) = (data_dir.join(FILE_NAME), files::directory_of(file));
+    let (source, found) = owner::acting_in(data_dir, BackupError::file(data_dir), || open_ledger(&ledger))?;
+    let copied = owner::acting_in(place, BackupError::file(place), || {
+        may_be_replaced(file, &found)?;
+        let part = Part::begin(file)?;
+        copy(&source, &ledger, &part)?;
+        verify(part.path())?;
+        part.finish(file)
+    });
+    owner::acting_in(data_dir, BackupError::file(data_dir), || {
+        drop(source);
+        Ok(())
+    })?;
+    copied
+}
+
+/// Whatever is read of it is in files that are open from here on: with a write-ahead log SQLite looks for no
+/// other journal by its name.
+fn open_ledger(ledger: &Path) -> Result<(Connection, fs::Metadata), BackupError> {
+    let found = fs::metadata(ledger).map_err(BackupError::file(ledger))?;
+    let source = open_source(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    source.pragma_update(None, "journal_mode", "WAL").map_err(BackupError::sqlite(ledger))?;
+    Ok((source, found))
 }
 
 /// The file that grows while a backup to `file` is being made.
@@ -151,10 +169,6 @@ impl Part {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
     }
 
     /// Brings it to the disk, and gives it its name.

@@ -1,8 +1,8 @@
-//! The files of a ledger: whose they are, and that they are on the disk.
+//! The files of a ledger: private, and on the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -14,8 +14,8 @@ pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Opens `path`, or makes it, empty and for its owner alone: it will hold real addresses.
 ///
 /// # Errors
-/// When it is a link, or anything else that is not this directory's own: root, who works in the
-/// service's directory, is not to be led to a file elsewhere.
+/// When it is a link, or anything else that is not this directory's own: others may be able to make
+/// names in it, who are not to lead us to a file elsewhere.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
     let file = private().create(true).truncate(false).open(path).map_err(|cause| {
         // How open(2) answers O_NOFOLLOW.
@@ -54,15 +54,6 @@ fn strange() -> io::Error {
     io::Error::other("a link, or not an ordinary file of this directory's owner; look at it, and remove it")
 }
 
-/// Gives `file` to whom its directory belongs: what root makes there must be of use to the server.
-pub(super) fn belongs_to_directory(file: &File, path: &Path) -> io::Result<()> {
-    let directory = directory_of(path).metadata()?;
-    if rustix::process::geteuid().is_root() && file.metadata()?.uid() != directory.uid() {
-        fchown(file, Some(directory.uid()), Some(directory.gid()))?;
-    }
-    Ok(())
-}
-
 /// Waits until the names in the directory of `path` are on the disk.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
@@ -75,6 +66,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Where `path` is.
+pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{OpenError, files};
+use super::{OpenError, files, owner};
 
 const FILE_NAME: &str = "tempalias.lock";
 
@@ -25,28 +25,28 @@ impl DataDirLock {
     /// # Errors
     /// When somebody has it, or when no file can be made there.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
-        let path = data_dir.join(FILE_NAME);
-        let open = || {
-            let file = files::open_private(&path)?;
-            files::belongs_to_directory(&file, &path).map(|()| file)
-        };
-        let mut file = open().map_err(|cause| explain(data_dir, cause))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = io::read_to_string(&file).unwrap_or_default();
-                return Err(OpenError::InUse { path: data_dir.to_owned(), pid: holder.trim().parse().ok() });
-            }
-            Err(TryLockError::Error(cause)) => return Err(explain(data_dir, cause)),
-        }
-        // Somebody has removed it since it was opened: another server may hold the one that is there now.
-        if !files::is_at(&file, &path).map_err(|cause| explain(data_dir, cause))? {
-            return Err(OpenError::InUse { path: data_dir.to_owned(), pid: None });
-        }
-        // On a full disk the sentence has no process id; the lock holds all the same.
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(DataDirLock { _file: file })
+        owner::acting_in(data_dir, |cause| explain(data_dir, cause), || lock(data_dir))
     }
+}
+
+fn lock(data_dir: &Path) -> Result<DataDirLock, OpenError> {
+    let path = data_dir.join(FILE_NAME);
+    let mut file = files::open_private(&path).map_err(|cause| explain(data_dir, cause))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = io::read_to_string(&file).unwrap_or_default();
+            return Err(OpenError::InUse { path: data_dir.to_owned(), pid: holder.trim().parse().ok() });
+        }
+        Err(TryLockError::Error(cause)) => return Err(explain(data_dir, cause)),
+    }
+    // Somebody has removed it since it was opened: another server may hold the one that is there now.
+    if !files::is_at(&file, &path).map_err(|cause| explain(data_dir, cause))? {
+        return Err(OpenError::InUse { path: data_dir.to_owned(), pid: None });
+    }
+    // On a full disk the sentence has no process id; the lock holds all the same.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(DataDirLock { _file: file })
 }
 
 /// Why nothing can be made in `data_dir`; names both users when that is why.

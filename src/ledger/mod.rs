@@ -20,7 +20,7 @@
 //! | [`lock`] | one server for a data directory |
 //! | [`backup`], [`restore`] | a copy of it, and back |
 //! | [`peek`] | a look from outside, which changes nothing |
-//! | [`files`] | whose the files are, and that they are on the disk |
+//! | [`owner`], [`files`] | root in the service's directory; files that are private, and on the disk |
 //! | [`counters`] | what is counted |
 //! | [`error`] | what can go wrong, in the ledger's own words |
 
@@ -32,6 +32,7 @@ mod files;
 mod lock;
 mod names;
 mod open;
+mod owner;
 mod peek;
 mod purge;
 mod repeats;
@@ -92,14 +93,17 @@ impl Ledger {
     /// When it cannot be opened, is damaged, read-only, another program's, or was written by a
     /// newer version. Then nothing in it has been touched.
     pub fn open(data_dir: &Path, initial_length: usize) -> Result<Self, OpenError> {
-        let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
         let counters = Arc::<Counters>::default();
-        Ok(Ledger {
-            writer: Arc::new(Writer::start(opened.write, counters.clone())),
-            readers: Arc::new(RwLock::new(Some(opened.readers))),
-            bounce_key: BounceKey::new(&opened.bounce_secret),
-            repeat_key: RepeatKey::new(&opened.bounce_secret),
-            counters,
+        let refused = |cause| lock::explain(data_dir, cause);
+        owner::acting_in(data_dir, refused, || {
+            let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
+            Ok(Ledger {
+                writer: Arc::new(Writer::start(opened.write, counters.clone())),
+                readers: Arc::new(RwLock::new(Some(opened.readers))),
+                bounce_key: BounceKey::new(&opened.bounce_secret),
+                repeat_key: RepeatKey::new(&opened.bounce_secret),
+                counters,
+            })
         })
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::{self, BackupError, Part};
-use super::{DataDirLock, FILE_NAME, files, lock, names, open};
+use super::{DataDirLock, FILE_NAME, files, lock, names, open, owner};
 use crate::clock::Timestamp;
 
 /// What becomes of aliases that were revoked, or used up and purged, since the backup.
@@ -55,7 +55,7 @@ impl Restored {
 }
 
 /// Puts the backup `file` in place of the ledger in `data_dir`, which is kept under a name with
-/// the instant `now` in it.
+/// the instant `now` in it. Root acts as the owner of the ledger as soon as `file` is open.
 ///
 /// # Errors
 /// When a server or a command works on the ledger, or `file` is not a whole ledger of ours. Then
@@ -66,25 +66,35 @@ pub fn restore(
     revoked: Revoked,
     now: Timestamp,
 ) -> Result<Restored, BackupError> {
-    let _server = DataDirLock::take(data_dir)?;
-    let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
-    let ledger = data_dir.join(FILE_NAME);
-    let source = open_backup(file, &ledger)?;
-    backup::check(&source, file)?;
+    let source = open_backup(file, &data_dir.join(FILE_NAME))?;
+    owner::acting_in(data_dir, BackupError::file(data_dir), || {
+        let _server = DataDirLock::take(data_dir)?;
+        let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
+        put_in_place(&data_dir.join(FILE_NAME), &source, file, revoked, now)
+    })
+}
 
-    let part = Part::begin(&ledger)?;
-    files::belongs_to_directory(part.file(), part.path()).map_err(BackupError::file(part.path()))?;
-    backup::copy(&source, file, &part)?;
-    let is_there = fs::exists(&ledger).map_err(BackupError::file(&ledger))?;
-    let is_readable = is_there && fold(&ledger)?;
-    let carried_over = complete(part.path(), is_readable.then_some(&*ledger), revoked)?;
+/// The copy of `source`, which is at `file`, becomes `ledger`.
+fn put_in_place(
+    ledger: &Path,
+    source: &Connection,
+    file: &Path,
+    revoked: Revoked,
+    now: Timestamp,
+) -> Result<Restored, BackupError> {
+    backup::check(source, file)?;
+    let part = Part::begin(ledger)?;
+    backup::copy(source, file, &part)?;
+    let is_there = fs::exists(ledger).map_err(BackupError::file(ledger))?;
+    let is_readable = is_there && fold(ledger)?;
+    let carried_over = complete(part.path(), is_readable.then_some(ledger), revoked)?;
     backup::verify(part.path())?;
 
-    let set_aside = set_aside(&ledger, is_there, now)?;
-    part.finish(&ledger)?;
+    let set_aside = set_aside(ledger, is_there, now)?;
+    part.finish(ledger)?;
     // Now in its place, as the server will find it.
-    backup::verify(&ledger)?;
-    Ok(Restored { aliases: count(&ledger)?, set_aside, carried_over })
+    backup::verify(ledger)?;
+    Ok(Restored { aliases: count(ledger)?, set_aside, carried_over })
 }
 
 /// With a write-ahead log beside it, as a copy of the files of a ledger has it, the log counts.
