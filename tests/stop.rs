@@ -1,8 +1,15 @@
 //! The orderly stop: nothing new is taken, what is in DATA is finished, the rest is told to come
 //! again.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use tempalias::ledger::FILE_NAME;
 
 use support::appliance::Appliance;
 use support::client::Client;
@@ -76,4 +83,67 @@ fn a_session_that_waits_for_a_silent_smarthost_is_no_reason_to_stay() {
     client.expect("421 4.3.2");
     client.expect_close();
     assert_eq!(appliance.end().code(), Some(0));
+}
+
+#[test]
+fn a_refund_that_the_ledger_could_not_make_at_once_is_waited_for() {
+    let smarthost = Smarthost::start();
+    smarthost.set(Stage::Dot, Behaviour::Answer(554));
+    let mut appliance = Appliance::start(&smarthost);
+    let alias = appliance.alias("target@mailbox.test", 1);
+    let ledger = rusqlite::Connection::open(appliance.data_dir().join(FILE_NAME)).unwrap();
+    ledger
+        .execute_batch(
+            "CREATE TRIGGER no_refund BEFORE UPDATE ON aliases WHEN new.used < old.used
+             BEGIN SELECT raise(ABORT, 'not now'); END",
+        )
+        .unwrap();
+    let mut client = Client::hello(appliance.smtp);
+    assert_eq!(client.deliver(&alias.email).code(), 554);
+    assert_eq!(appliance.uses_left(&alias), 0, "it is not given back yet");
+
+    appliance.terminate();
+    client.expect("421 4.3.2");
+    client.expect_close();
+    ledger.execute_batch("DROP TRIGGER no_refund").unwrap();
+    drop(ledger);
+    assert_eq!(appliance.end().code(), Some(0));
+    appliance.restart();
+    assert_eq!(appliance.uses_left(&alias), 1);
+}
+
+#[test]
+fn a_late_answer_of_the_smarthost_is_waited_for_though_the_client_is_gone() {
+    let smarthost = Smarthost::start();
+    let (at_the_dot, dots) = mpsc::channel();
+    let (answer, answers) = mpsc::channel::<()>();
+    let answers = Arc::new(Mutex::new(answers));
+    smarthost.moods(move |_| {
+        let (at_the_dot, answers) = (at_the_dot.clone(), answers.clone());
+        Box::new(move |stage| {
+            if stage != Stage::Dot {
+                return Behaviour::Accept;
+            }
+            at_the_dot.send(()).unwrap();
+            // The test may be over.
+            let _ = answers.lock().unwrap().recv();
+            Behaviour::Answer(554)
+        })
+    });
+    let mut appliance = Appliance::start(&smarthost);
+    let alias = appliance.alias("target@mailbox.test", 1);
+    let (mut client, mut idle) = (Client::hello(appliance.smtp), Client::hello(appliance.smtp));
+    client.begin(&alias.email);
+    client.send("Subject: late\r\n\r\n.\r\n");
+    dots.recv_timeout(wait::PATIENCE).unwrap();
+    assert_eq!(appliance.uses_left(&alias), 0);
+
+    drop(client);
+    appliance.terminate();
+    idle.expect("421 4.3.2");
+    idle.expect_close();
+    answer.send(()).unwrap();
+    assert_eq!(appliance.end().code(), Some(0));
+    appliance.restart();
+    assert_eq!(appliance.uses_left(&alias), 1);
 }
