@@ -105,6 +105,8 @@ fn a_refund_that_the_ledger_could_not_make_at_once_is_waited_for() {
     appliance.terminate();
     client.expect("421 4.3.2");
     client.expect_close();
+    // Nobody is left to serve.
+    wait::until_equal("attempts", 2, || appliance.logged("could not be given back yet"));
     ledger.execute_batch("DROP TRIGGER no_refund").unwrap();
     drop(ledger);
     assert_eq!(appliance.end().code(), Some(0));
