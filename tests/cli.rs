@@ -2,30 +2,29 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+#[expect(dead_code, reason = "each test program uses its part of the kit")]
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use tempalias::clock;
 use tempalias::ledger::{Ledger, LedgerError};
 
+use support::process::Process;
+use support::program::said;
+use support::wait;
+
 /// A configuration on free ports with a directory of its own.
 struct Setup {
     dir: TempDir,
-}
-
-/// A running `serve` or `demo`; killed when the test ends.
-struct Running {
-    child: Child,
-    /// After the ready line.
-    stderr: BufReader<ChildStderr>,
-    /// What follows `tempalias: ready, `.
-    ready: String,
 }
 
 impl Setup {
@@ -75,50 +74,10 @@ impl Setup {
     }
 }
 
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Running { child, stderr, ready: String::new() };
-        let mut seen = String::new();
-        while running.ready.is_empty() {
-            let mut line = String::new();
-            let length = running.stderr.read_line(&mut line).unwrap();
-            assert!(length > 0, "it ended before it was ready: {seen}");
-            if let Some(ready) = line.strip_prefix("tempalias: ready, ") {
-                running.ready = ready.trim_end().to_owned();
-            }
-            seen += &line;
-        }
-        running
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-
-    /// Waits for its end; exit code and the rest of standard error.
-    fn end(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it closed standard error, but did not end");
-            std::thread::yield_now();
-        };
-        (status.code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Waits for its end; exit code, and what it has said since it was ready.
+#[track_caller]
+fn end(mut process: Process) -> (Option<i32>, Vec<String>) {
+    (process.wait().code(), process.said_since())
 }
 
 fn tempalias(arguments: &[&str]) -> Command {
@@ -128,7 +87,7 @@ fn tempalias(arguments: &[&str]) -> Command {
 }
 
 fn failure(output: &Output, code: i32) -> String {
-    let shown = String::from_utf8(output.stderr.clone()).unwrap();
+    let shown = said(output);
     assert_eq!(output.status.code(), Some(code), "{shown}");
     assert_eq!(shown.lines().count(), 1, "{shown}");
     shown.trim_end().to_owned()
@@ -278,16 +237,15 @@ fn a_file_that_is_not_a_ledger_is_left_alone() {
 
 #[test]
 fn serve_says_where_it_listens_and_a_signal_ends_it_with_the_ledger_closed() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let setup = Setup::new();
-        let running = Running::start(&mut setup.command(&["serve"]));
-        let (smtp, http) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
-        for address in [smtp, http] {
-            TcpStream::connect(address).unwrap();
+        let running = Process::start(&mut setup.command(&["serve"]));
+        for label in ["SMTP on ", "HTTP on "] {
+            TcpStream::connect(running.address(label)).unwrap();
         }
         running.signal(signal);
-        let (code, rest) = running.end();
-        assert_eq!(code, Some(0), "{rest}");
+        let (code, rest) = end(running);
+        assert_eq!(code, Some(0), "{rest:?}");
         assert!(setup.dir.path().join("tempalias.db").exists());
         assert!(!setup.has_write_ahead_log(), "the write-ahead log was left behind");
     }
@@ -308,29 +266,25 @@ async fn a_closed_ledger_leaves_no_write_ahead_log_though_handles_are_left() {
 #[test]
 fn aliases_are_added_and_revoked_while_the_server_runs() {
     let setup = Setup::new();
-    let running = Running::start(&mut setup.command(&["serve"]));
+    let running = Process::start(&mut setup.command(&["serve"]));
     let added = &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "1"])[0];
     setup.done(&["alias", "revoke", added["aid"].as_str().unwrap()]);
-    running.signal("TERM");
-    assert_eq!(running.end().0, Some(0));
+    running.signal(Signal::TERM);
+    assert_eq!(end(running).0, Some(0));
 }
 
 #[test]
 fn what_is_over_is_purged_at_start() {
     let setup = Setup::new();
-    let added = &setup.json(&["alias", "add", "--target", "me@target.example", "--days", "1"])[0];
-    let name = added["aid"].as_str().unwrap();
+    setup.done(&["alias", "add", "--target", "me@target.example", "--days", "1"]);
     let database = rusqlite::Connection::open(setup.dir.path().join("tempalias.db")).unwrap();
     database.execute("UPDATE aliases SET valid_until = 1", []).unwrap();
     drop(database);
 
-    let running = Running::start(&mut setup.command(&["serve"]));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !setup.json(&["alias", "list"]).is_empty() {
-        assert!(Instant::now() < deadline, "{name} is still there");
-    }
-    running.signal("TERM");
-    assert!(running.end().1.contains("purged expired=1"));
+    let running = Process::start(&mut setup.command(&["serve"]));
+    wait::until_equal("aliases", 0, || setup.json(&["alias", "list"]).len());
+    running.signal(Signal::TERM);
+    assert!(end(running).1.iter().any(|line| line.contains("purged expired=1")));
 }
 
 #[test]
@@ -412,8 +366,9 @@ fn ipv4_and_ipv6_wildcards_listen_on_the_same_port() {
     let setup = Setup::new();
     let port = quiet_port();
     let listen = format!("0.0.0.0:{port},[::]:{port}");
-    let running = Running::start(setup.command(&["serve"]).env("TEMPALIAS_SMTP__LISTEN", &listen));
-    assert!(running.ready.contains(&format!("SMTP on 0.0.0.0:{port} and [::]:{port},")), "{}", running.ready);
+    let running = Process::start(setup.command(&["serve"]).env("TEMPALIAS_SMTP__LISTEN", &listen));
+    let ready = running.ready();
+    assert!(ready.contains(&format!("SMTP on 0.0.0.0:{port} and [::]:{port},")), "{ready}");
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         TcpStream::connect(address).unwrap();
     }
@@ -433,12 +388,11 @@ fn the_demo_says_in_its_help_where_it_listens() {
 fn the_demo_needs_nothing_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
-    let mut running = Running::start(command.arg(dir.path().join("new")).stdout(Stdio::piped()));
-    let (smtp, http) = running.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
-    let (smtp, http) = (smtp.to_owned(), http.to_owned());
-    let mut stdout = running.child.stdout.take().unwrap();
-    running.signal("INT");
-    assert_eq!(running.end().0, Some(0));
+    let mut running = Process::start(command.arg(dir.path().join("new")).stdout(Stdio::piped()));
+    let (smtp, http) = (running.address("SMTP on "), running.address("HTTP on "));
+    let mut stdout = running.stdout();
+    running.signal(Signal::INT);
+    assert_eq!(end(running).0, Some(0));
     let mut shown = String::new();
     stdout.read_to_string(&mut shown).unwrap();
     assert!(shown.contains(&format!("http://{http}/")), "{shown}");
@@ -452,32 +406,34 @@ fn the_demo_needs_nothing_and_says_what_to_do() {
 fn a_demo_that_cannot_end_at_once_says_why_and_ends_at_the_second_signal() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
-    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::null()));
+    let running = Process::start(command.arg(dir.path()).stdout(Stdio::null()));
     let _in_data = begin_message(&running);
-    running.signal("INT");
-    let mut said = String::new();
-    running.stderr.read_line(&mut said).unwrap();
-    assert_eq!(said, "tempalias: finishing what is in flight; Ctrl-C again ends at once\n");
-    running.signal("INT");
-    assert_eq!(running.end().0, Some(0));
+    running.signal(Signal::INT);
+    let said = first_word(&running);
+    assert_eq!(said, "tempalias: finishing what is in flight; Ctrl-C again ends at once");
+    running.signal(Signal::INT);
+    assert_eq!(end(running).0, Some(0));
 }
 
 #[test]
 fn a_message_that_the_demo_cannot_keep_is_reported_with_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
-    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::null()));
+    let running = Process::start(command.arg(dir.path()).stdout(Stdio::null()));
     std::fs::remove_dir(mail(dir.path())).unwrap();
     begin_message(&running).get_mut().write_all(b".\r\n").unwrap();
-    let mut said = String::new();
-    running.stderr.read_line(&mut said).unwrap();
+    let said = first_word(&running);
     assert!(said.contains("could not be kept") && said.contains(&mail(dir.path())), "{said}");
 }
 
+/// What it says next after it is ready.
+fn first_word(process: &Process) -> String {
+    wait::until("it says something", || process.said_since().into_iter().next())
+}
+
 /// A client of the demo's, up to the 354.
-fn begin_message(demo: &Running) -> BufReader<TcpStream> {
-    let (smtp, _) = demo.ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
-    let mut client = BufReader::new(TcpStream::connect(smtp).unwrap());
+fn begin_message(demo: &Process) -> BufReader<TcpStream> {
+    let mut client = BufReader::new(TcpStream::connect(demo.address("SMTP on ")).unwrap());
     for (command, reply) in [
         ("", "220"),
         ("HELO client.test\r\n", "250"),
@@ -498,8 +454,8 @@ fn begin_message(demo: &Running) -> BufReader<TcpStream> {
 fn the_lines_that_the_demo_prints_create_and_deliver_until_the_alias_is_used_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = tempalias(&["demo", "--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--dir"]);
-    let mut running = Running::start(command.arg(dir.path()).stdout(Stdio::piped()));
-    let mut stdout = BufReader::new(running.child.stdout.take().unwrap());
+    let mut running = Process::start(command.arg(dir.path()).stdout(Stdio::piped()));
+    let mut stdout = BufReader::new(running.stdout());
     let mut line_with = |start: &str| {
         let mut line = String::new();
         while !line.starts_with(start) {
@@ -531,8 +487,8 @@ fn the_lines_that_the_demo_prints_create_and_deliver_until_the_alias_is_used_up(
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("550"));
 
-    running.signal("INT");
-    assert_eq!(running.end(), (Some(0), String::new()));
+    running.signal(Signal::INT);
+    assert_eq!(end(running), (Some(0), Vec::new()));
 }
 
 fn mail(dir: &Path) -> String {

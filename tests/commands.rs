@@ -6,7 +6,6 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use tempfile::TempDir;
 use support::appliance::Appliance;
 use support::certificates::{Authority, Validity};
 use support::dns::{Answer, NameServer};
+use support::process::Process;
 use support::program::{is_root, said, succeed};
 use support::smarthost::{Behaviour, Smarthost, Stage};
 
@@ -296,17 +296,13 @@ fn page_and_api_can_be_on_a_unix_socket_alone() {
     let setup =
         Setup::new(&[("smtp.listen", "'127.0.0.1:0'"), ("http.listen", "[]"), ("http.socket", &path)]);
     let mut serve = Command::new(env!("CARGO_BIN_EXE_tempalias"));
-    serve.arg("serve").arg("--config").arg(setup.dir.path().join("tempalias.toml")).stderr(Stdio::piped());
-    let mut server = serve.spawn().unwrap();
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let ready = lines.find(|line| line.contains("ready, ")).expect("it says so");
-    let (_, smtp) = ready.split_once("SMTP on ").unwrap();
-    let (smtp, http) = smtp.split_once(", HTTP on ").unwrap();
+    serve.arg("serve").arg("--config").arg(setup.dir.path().join("tempalias.toml"));
+    let server = Process::start(&mut serve);
+    let ready = server.ready();
+    let (smtp, http) = ready.strip_prefix("SMTP on ").unwrap().split_once(", HTTP on ").unwrap();
     let mut health = Command::new(env!("CARGO_BIN_EXE_tempalias"));
     health.arg("health").arg("--config").arg(setup.dir.path().join("tempalias.toml"));
     let output = health.env("TEMPALIAS_SMTP__LISTEN", smtp).output().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
     assert_eq!(http, socket.to_str().unwrap());
     assert!(output.status.success(), "{}", said(&output));
 }

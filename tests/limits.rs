@@ -5,7 +5,6 @@
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 
 use support::appliance::Appliance;
 use support::client::Client;
+use support::process::Process;
 use support::smarthost::Smarthost;
 use support::wait;
 
@@ -409,13 +409,9 @@ fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
     let mut command = Command::new("prlimit");
     command.args(["--nofile=256:2000", env!("CARGO_BIN_EXE_tempalias"), "demo", "--dir"]).arg(dir.path());
     command.args(["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"]);
-    let mut demo = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("prlimit runs");
-    let stderr = BufReader::new(demo.stderr.take().expect("standard error is a pipe"));
-    let lines = stderr.lines().map(|line| line.expect("it writes text"));
-    let said: Vec<_> = lines.take_while(|line| !line.starts_with("tempalias: ready")).collect();
+    let demo = Process::start(command.stdout(Stdio::null()));
+    let said = demo.stderr();
     let limits = fs::read_to_string(format!("/proc/{}/limits", demo.id())).expect("/proc shows the process");
-    demo.kill().expect("it is our child");
-    demo.wait().expect("it is our child");
     let limit =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("there is a limit");
     assert_eq!(limit.split_whitespace().collect::<Vec<_>>(), ["2000", "2000", "files"]);

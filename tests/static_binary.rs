@@ -7,10 +7,9 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 use support::certificates::Authority;
 use support::client::Client;
 use support::dns::{Answer, NameServer};
+use support::process::Process;
 use support::program::{said, succeed};
 use support::smarthost::Smarthost;
 
@@ -37,10 +37,10 @@ fn in_an_empty_root_it_serves_finds_its_smarthost_by_name_and_trusts_the_systems
     let Some(process) = InRoot::start(root.path()) else { return };
 
     let alias = json!({"target": "target@mailbox.test", "max-usage": 1});
-    let answer = ureq::post(format!("http://{}/aliases", process.http)).send_json(alias);
+    let answer = ureq::post(format!("http://{}/aliases", process.0.address("HTTP on "))).send_json(alias);
     let answer: Value = answer.unwrap().body_mut().read_json().unwrap();
     let email = answer["email"].as_str().unwrap();
-    assert_eq!(Client::hello(process.smtp).deliver(email).code(), 250);
+    assert_eq!(Client::hello(process.0.address("SMTP on ")).deliver(email).code(), 250);
     assert_eq!(smarthost.accepted(), 1);
     assert_eq!(smarthost.count(|record| record.heard("STARTTLS")), 1);
     let known = ["tempalias", "tempalias.db-shm"].map(str::to_owned);
@@ -66,12 +66,8 @@ fn root(server: &NameServer, smarthost: &Smarthost, authority: &Authority) -> Te
     root
 }
 
-/// The program in a root of its own; killed when it is dropped.
-struct InRoot {
-    child: Child,
-    smtp: SocketAddr,
-    http: SocketAddr,
-}
+/// The program in a root of its own.
+struct InRoot(Process);
 
 impl InRoot {
     /// `None`, and a word about it, when this user may not change the root.
@@ -86,30 +82,12 @@ impl InRoot {
             eprintln!("SKIPPED: this user may not change the root: {}", said(&allowed));
             return None;
         }
-        let mut command = unshare(&["/tempalias", "serve", "--config", "/tempalias.toml"]);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut seen = Vec::new();
-        for line in lines {
-            if let Some(addresses) = line.strip_prefix("tempalias: ready, SMTP on ") {
-                let (smtp, http) = addresses.split_once(", HTTP on ").unwrap();
-                return Some(InRoot { child, smtp: smtp.parse().unwrap(), http: http.parse().unwrap() });
-            }
-            seen.push(line);
-        }
-        panic!("it ended with {:?}: {seen:#?}", child.wait());
+        Some(InRoot(Process::start(&mut unshare(&["/tempalias", "serve", "--config", "/tempalias.toml"]))))
     }
 
     /// The names of the files in its memory: a shared object would be one.
     fn mapped_files(&self) -> BTreeSet<String> {
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.0.id())).unwrap();
         maps.lines().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name.to_owned()).collect()
-    }
-}
-
-impl Drop for InRoot {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -1,21 +1,20 @@
 //! The real program with a configuration of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempalias::alias::Limits;
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{Ledger, NewAlias};
 use tempfile::TempDir;
 
+use super::process::Process;
 use super::smarthost::Smarthost;
 use super::{TARGET_DOMAIN, assert_no_leak, wait};
 
@@ -49,13 +48,6 @@ pub struct Alias {
     pub key: String,
 }
 
-struct Process {
-    child: Child,
-    /// Empty when its log goes elsewhere.
-    stderr: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
 impl Appliance {
     /// Starts one in front of `smarthost`.
     #[track_caller]
@@ -70,7 +62,7 @@ impl Appliance {
     #[track_caller]
     pub fn start_with(smarthost: SocketAddr, settings: &[(&str, &str)]) -> Self {
         let (dir, data_dir) = prepare(smarthost, settings);
-        let (process, smtp, http) = Process::start(&config_file(&dir), &[]);
+        let (process, smtp, http) = start(&config_file(&dir), &[]);
         Appliance { smtp, http, smarthost, process, dir, data_dir }
     }
 
@@ -102,10 +94,9 @@ impl Appliance {
         let mut command = serve(&config_file(&dir));
         let child = command.envs(environment.iter().copied()).stderr(log).spawn();
         let child = child.expect("the program starts");
-        let mut process = Process { child, stderr: Arc::default(), reader: None };
+        let mut process = Process::silent(child);
         wait::until("the appliance listens", || {
-            let ended = process.child.try_wait().expect("a child can be waited for");
-            assert!(ended.is_none(), "it ended with {ended:?}");
+            assert!(!process.has_ended(), "it ended");
             [smtp, http].into_iter().all(|address| TcpStream::connect(address).is_ok()).then_some(())
         });
         Appliance { smtp, http, smarthost, process, dir, data_dir }
@@ -120,7 +111,7 @@ impl Appliance {
     /// As [`Appliance::restart`], with these variables in its environment.
     #[track_caller]
     pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
-        (self.process, self.smtp, self.http) = Process::start(&config_file(&self.dir), environment);
+        (self.process, self.smtp, self.http) = start(&config_file(&self.dir), environment);
     }
 
     /// Hands out an alias for `target`, on the command line.
@@ -226,9 +217,7 @@ impl Appliance {
     /// Where its metrics are, when `metrics.listen` is set.
     #[track_caller]
     pub fn metrics(&self) -> SocketAddr {
-        let lines = self.stderr();
-        let ready = lines.iter().find(|line| line.contains("ready, ")).expect("it has said that it is ready");
-        address(ready, "metrics on ")
+        self.process.address("metrics on ")
     }
 
     /// Where its ledger is.
@@ -243,20 +232,20 @@ impl Appliance {
 
     /// Open file descriptors.
     pub fn descriptors(&self) -> usize {
-        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
+        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.id()));
         listing.expect("/proc shows the process").count()
     }
 
     /// Open sockets.
     pub fn sockets(&self) -> usize {
-        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.child.id()));
+        let listing = fs::read_dir(format!("/proc/{}/fd", self.process.id()));
         let links = listing.expect("/proc shows the process").flatten().map(|fd| fs::read_link(fd.path()));
         links.flatten().filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     }
 
     /// Its threads.
     pub fn threads(&self) -> usize {
-        let listing = fs::read_dir(format!("/proc/{}/task", self.process.child.id()));
+        let listing = fs::read_dir(format!("/proc/{}/task", self.process.id()));
         listing.expect("/proc shows the process").count()
     }
 
@@ -271,7 +260,7 @@ impl Appliance {
     }
 
     fn memory_figure(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id()));
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.expect("/proc shows the process");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let figure = line.and_then(|line| line.trim().strip_suffix("kB")).expect("memory is in kB");
@@ -291,7 +280,7 @@ impl Appliance {
     /// SIGSTOP: it does nothing until [`Appliance::release`].
     pub fn hold(&self) {
         self.process.signal(Signal::STOP);
-        let status = format!("/proc/{}/status", self.process.child.id());
+        let status = format!("/proc/{}/status", self.process.id());
         wait::until("the appliance is held", || {
             fs::read_to_string(&status).expect("/proc shows the process").contains("State:\tT").then_some(())
         });
@@ -309,14 +298,14 @@ impl Appliance {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        self.process.end();
+        self.process.kill();
     }
 
     /// Whether it ends by itself within `patience`; waits no longer than that.
     pub fn ends_within(&mut self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
-            if self.process.child.try_wait().expect("it is our child").is_some() {
+            if self.process.has_ended() {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -357,67 +346,6 @@ impl Alias {
     }
 }
 
-impl Process {
-    /// Starts the program, and waits for its ready line: where SMTP is, where HTTP is.
-    #[track_caller]
-    fn start(config: &Path, environment: &[(&str, &str)]) -> (Self, SocketAddr, SocketAddr) {
-        let mut command = serve(config);
-        command.envs(environment.iter().copied()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let stderr = child.stderr.take().expect("standard error is a pipe");
-        let lines = Arc::default();
-        let reader = Some(thread::spawn({
-            let lines = Arc::clone(&lines);
-            move || collect(stderr, &lines)
-        }));
-        let mut process = Process { child, stderr: lines, reader };
-        let ready = wait::until("the appliance is ready", || {
-            let lines = process.stderr();
-            let ended = process.child.try_wait().expect("a child can be waited for");
-            assert!(ended.is_none(), "it ended with {ended:?}: {lines:#?}");
-            lines
-                .into_iter()
-                .find(|line| line.starts_with("tempalias: ready, ") || line.contains("\"ready, "))
-        });
-        let (smtp, http) = (address(&ready, "SMTP on "), address(&ready, "HTTP on "));
-        (process, smtp, http)
-    }
-
-    fn stderr(&self) -> Vec<String> {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn signal(&self, signal: Signal) {
-        // Its id is ours until it has been waited for; a signal to one that has ended is no harm.
-        let _ = kill_process(Pid::from_child(&self.child), signal);
-    }
-
-    #[track_caller]
-    fn wait(&mut self) -> ExitStatus {
-        let status =
-            wait::until("the appliance has ended", || self.child.try_wait().expect("it is our child"));
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("the reader of standard error does not panic");
-        }
-        status
-    }
-
-    fn end(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("the appliance wrote: {:#?}", self.stderr());
-        }
-        self.end();
-    }
-}
-
 /// A directory with a configuration and a data directory in it, unless `settings` has another.
 fn prepare(smarthost: SocketAddr, settings: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let dir = TempDir::new().expect("a temporary directory can be made");
@@ -453,6 +381,14 @@ fn write_config(dir: &TempDir, smarthost: SocketAddr, settings: &[(&str, &str)])
     data_dir
 }
 
+/// The program with this configuration; where SMTP is, where HTTP is.
+#[track_caller]
+fn start(config: &Path, environment: &[(&str, &str)]) -> (Process, SocketAddr, SocketAddr) {
+    let process = Process::start(serve(config).envs(environment.iter().copied()));
+    let (smtp, http) = (process.address("SMTP on "), process.address("HTTP on "));
+    (process, smtp, http)
+}
+
 fn serve(config: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
@@ -467,17 +403,4 @@ fn free_addresses() -> [SocketAddr; 2] {
 
 fn config_file(dir: &TempDir) -> PathBuf {
     dir.path().join("tempalias.toml")
-}
-
-fn collect(stderr: ChildStderr, lines: &Mutex<Vec<String>>) {
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    }
-}
-
-/// The address that follows `label` in the ready line.
-fn address(ready: &str, label: &str) -> SocketAddr {
-    let rest = ready.split_once(label).unwrap_or_else(|| panic!("no {label:?} in {ready:?}")).1;
-    let end = rest.find([',', ' ', '"']).unwrap_or(rest.len());
-    rest[..end].parse().unwrap_or_else(|_| panic!("no address after {label:?} in {ready:?}"))
 }

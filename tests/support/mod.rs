@@ -3,6 +3,7 @@
 //! | piece | what it is |
 //! |---|---|
 //! | [`appliance`] | the program with a configuration of its own, on free ports, and its aliases |
+//! | [`process`] | the program while it serves |
 //! | [`client`] | an SMTP client that sends what it is told, and checks each reply for leaks |
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
 //! | [`record`] | what it remembers of it |
@@ -23,6 +24,7 @@ pub mod client;
 pub mod dns;
 pub mod network;
 pub mod postfix;
+pub mod process;
 pub mod program;
 pub mod record;
 pub mod smarthost;
