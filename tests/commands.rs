@@ -363,7 +363,7 @@ fn what_was_exported_is_imported_as_it_was_with_the_names_that_are_gone() {
     let (from, file) = varied();
     let to = Setup::new(&[]);
     let output = to.run(&["alias", "import", file.to_str().unwrap()]);
-    assert_eq!(said(&output), "3 aliases and 1 names without one are imported\n");
+    assert_eq!(said(&output), "imported: 3 aliases, and 1 name whose alias is gone\n");
     assert_eq!(tables(&to), tables(&from));
     assert_eq!(tables(&from).len(), 3 + 4);
     assert_eq!(to.run(&["alias", "export"]).stdout, fs::read(&file).unwrap());

@@ -15,7 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{FILE_NAME, Ledger, NewAlias};
 
-/// Add, look at and revoke aliases
+/// Add, look at, revoke and move aliases
 ///
 /// Works on the same ledger while the server runs.
 #[derive(clap::Args)]
@@ -62,16 +62,16 @@ struct Add {
     #[arg(long)]
     domain: Option<Domain>,
     /// Forward for so many days
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     days: Option<u32>,
     /// Forward from this instant on (RFC 3339, like 2026-06-12T14:00:00Z) [default: now]
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     valid_from: Option<Timestamp>,
     /// Forward until this instant, instead of --days
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     valid_until: Option<Timestamp>,
     /// Forward so many messages
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     max_usage: Option<u32>,
 }
 
@@ -223,6 +223,14 @@ fn parse_alias(text: &str) -> Result<Address, String> {
     let name = local.parse().map_err(|_| "not the name of any alias".to_owned())?;
     let domain = domain.map(str::parse).transpose().map_err(|cause: AddressError| cause.to_string())?;
     Ok(Address { name, domain })
+}
+
+fn parse_count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("not a whole number from 1 to {}", u32::MAX))
+}
+
+fn parse_instant(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "not an instant like 2026-06-12T14:00:00Z".to_owned())
 }
 
 fn uses(alias: &Entry) -> String {

@@ -3,6 +3,8 @@
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::progress::Progress;
 use super::{ConfigFile, Failure};
 use crate::ledger::{self, FILE_NAME};
@@ -16,8 +18,11 @@ use crate::ledger::{self, FILE_NAME};
 pub(super) struct Backup {
     #[command(flatten)]
     config: ConfigFile,
-    /// Where to
+    /// The file to write
     file: PathBuf,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Backup {
@@ -27,18 +32,26 @@ impl Backup {
             let _progress = show_growth(&config.data_dir.join(FILE_NAME), &self.file);
             ledger::back_up(&config.data_dir, &self.file)?;
         }
-        let size = size(&self.file);
-        writeln!(stdout(), "{}: backed up and checked, {size}", self.file.display()).map_err(Failure::Output)
+        let (file, length) = (self.file.display(), length(&self.file));
+        let text = match self.json {
+            true => json!({ "file": file.to_string(), "size": length }).to_string(),
+            false => format!("{file}: backed up and checked, {}", shown(length)),
+        };
+        writeln!(stdout(), "{text}").map_err(Failure::Output)
     }
 }
 
 /// While a copy of `from` that will be `to` is written, and then checked.
 pub(super) fn show_growth(from: &Path, to: &Path) -> Progress {
-    let (whole, part) = (size(from), ledger::part_of(to));
-    Progress::show(move || format!("copying and checking: {} of about {whole} written", size(&part)))
+    let (whole, part) = (shown(length(from)), ledger::part_of(to));
+    Progress::show(move || format!("copying and checking: {} of about {whole} written", shown(length(&part))))
 }
 
-fn size(file: &Path) -> bytesize::Display {
-    let length = std::fs::metadata(file).map_or(0, |file| file.len());
+/// In octets.
+fn length(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |file| file.len())
+}
+
+fn shown(length: u64) -> bytesize::Display {
     bytesize::ByteSize(length).display().iec()
 }

@@ -19,7 +19,7 @@ use anstream::stdout;
 
 use self::finding::{Finding, Severity};
 use super::progress::Progress;
-use super::{ConfigFile, Failure, block_on};
+use super::{ConfigFile, Failure, block_on, counted};
 use crate::config::Config;
 use crate::daemon::{self, Files};
 
@@ -61,8 +61,7 @@ impl Check {
         self.show(&findings).map_err(Failure::Output)?;
         match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
             0 => Ok(()),
-            1 => Err(Failure::Refused("there is 1 error".into())),
-            many => Err(Failure::Refused(format!("there are {many} errors"))),
+            errors => Err(Failure::Refused(counted(errors, ["error", "errors"]) + " to mend")),
         }
     }
 

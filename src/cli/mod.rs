@@ -145,6 +145,12 @@ fn tell(what: impl Display) {
     let _ = writeln!(io::stderr(), "tempalias: {what}");
 }
 
+/// `1 alias`, `2 aliases`.
+fn counted(count: impl Display, [one, many]: [&str; 2]) -> String {
+    let count = count.to_string();
+    format!("{count} {}", if count == "1" { one } else { many })
+}
+
 /// Runs `work` to its end on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|cause| Failure::System("threads".into(), cause))?;

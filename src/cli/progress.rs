@@ -1,6 +1,8 @@
 //! Progress of long work, for a person at a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +35,28 @@ impl Progress {
             }
         });
         Progress { ending: Some((end, thread)) }
+    }
+}
+
+/// Progress of what goes line by line.
+pub(super) struct Count {
+    count: Arc<AtomicU64>,
+    _progress: Option<Progress>,
+}
+
+impl Count {
+    /// As [`Progress::show`]; `doing` is what is done with the lines. Nothing when a terminal is where they
+    /// come from or go to: then the person sees them.
+    pub(super) fn show(doing: &'static str, lines: &impl IsTerminal) -> Self {
+        let count = Arc::<AtomicU64>::default();
+        let shown = count.clone();
+        let describe = move || format!("{doing}: {} lines", shown.load(Ordering::Relaxed));
+        Count { count, _progress: (!lines.is_terminal()).then(|| Progress::show(describe)) }
+    }
+
+    /// One more.
+    pub(super) fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use super::backup::show_growth;
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, Failure, counted};
 use crate::clock;
 use crate::ledger::{self, FILE_NAME, Restored, Revoked};
 
@@ -17,11 +19,14 @@ use crate::ledger::{self, FILE_NAME, Restored, Revoked};
 pub(super) struct Restore {
     #[command(flatten)]
     config: ConfigFile,
-    /// The backup
+    /// The backup to restore
     file: PathBuf,
     /// Bring back aliases that were revoked, or used up and purged, since the backup
     #[arg(long)]
     with_revoked: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Restore {
@@ -32,7 +37,26 @@ impl Restore {
             let _progress = show_growth(&self.file, &config.data_dir.join(FILE_NAME));
             ledger::restore(&config.data_dir, &self.file, revoked, clock::now())?
         };
-        stdout().write_all(self.describe(&restored).as_bytes()).map_err(Failure::Output)
+        let text = match self.json {
+            true => format!("{}\n", self.to_json(&restored)),
+            false => self.describe(&restored),
+        };
+        stdout().write_all(text.as_bytes()).map_err(Failure::Output)
+    }
+
+    fn to_json(&self, restored: &Restored) -> Value {
+        json!({
+            "file": self.file.display().to_string(),
+            "aliases": restored.aliases,
+            "set_aside": restored.set_aside.as_ref().map(|aside| aside.display().to_string()),
+            "carried_over": restored.carried_over.as_ref().map(|since| json!({
+                "names": since.names,
+                "spent": since.spent,
+                "revoked": since.revoked,
+            })),
+            "with_revoked": self.with_revoked,
+            "has_forgotten": restored.has_forgotten(),
+        })
     }
 
     fn describe(&self, restored: &Restored) -> String {
@@ -44,7 +68,7 @@ impl Restore {
         if let Some(since) = &restored.carried_over {
             say(format!(
                 "Carried over from it: {} handed out and uses of {} spent since the backup",
-                counted(since.names, "name"),
+                counted(since.names, ["name", "names"]),
                 aliases(since.spent),
             ));
             let became = if self.with_revoked { "they are back" } else { "they stay so" };
@@ -61,13 +85,6 @@ impl Restore {
     }
 }
 
-fn aliases(count: impl TryInto<u64>) -> String {
-    match count.try_into().unwrap_or(u64::MAX) {
-        1 => "1 alias".into(),
-        many => format!("{many} aliases"),
-    }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+fn aliases(count: u32) -> String {
+    counted(count, ["alias", "aliases"])
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::{self, BackupError, Part};
-use super::{DataDirLock, FILE_NAME, files, lock, names, open, owner};
+use super::{DataDirLock, FILE_NAME, OpenError, files, lock, names, open, owner};
 use crate::clock::Timestamp;
 
 /// What becomes of aliases that were revoked, or used up and purged, since the backup.
@@ -105,7 +105,11 @@ fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
     }
     let log = fs::metadata(files::with_suffix(file, "-wal")).is_ok_and(|log| log.len() > 0);
     let uri = if log { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_URI };
-    backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri)
+    backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri).map_err(|cause| match cause {
+        // To restore a backup is no advice here.
+        BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
+        other => other,
+    })
 }
 
 /// Makes one file of `ledger` and its log; false when it cannot be read: it may be the reason for

@@ -1,7 +1,7 @@
 //! `tempalias alias export` and `import`: one JSON object a line. `docs/commands.md` has the format.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::super::progress::Progress;
-use super::super::{Failure, tell};
+use super::super::progress::{Count, Progress};
+use super::super::{Failure, counted, tell};
 use crate::address::{Mailbox, must_be_foreign, own_domain};
 use crate::alias::{Alias, AliasName, KeyHash, Limits};
 use crate::clock::{Timestamp, floor};
@@ -67,8 +67,10 @@ struct Entry {
 pub(super) fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failure> {
     warn_of_readers();
     let mut out = BufWriter::new(out);
+    let progress = Count::show("exporting", &stdout());
     ledger.export(|moved| {
         let line = serde_json::to_string(&Line::from(moved)).expect("plain fields are JSON");
+        progress.add();
         writeln!(out, "{line}").map_err(Failure::Output)
     })?;
     out.flush().map_err(Failure::Output)
@@ -97,7 +99,8 @@ impl Import {
         let names = moved.len() - aliases;
         let shown: Vec<String> = moved.iter().map(|one| one.name().to_string()).collect();
         let clashes = {
-            let _progress = Progress::show(move || format!("importing {aliases} aliases"));
+            let _progress =
+                Progress::show(move || format!("importing {}", counted(aliases, ["alias", "aliases"])));
             ledger.import(moved).await?
         };
         let wrong =
@@ -105,7 +108,11 @@ impl Import {
         refuse(&self.name(), wrong.collect())?;
         let text = match json {
             true => format!("{}\n", serde_json::json!({ "aliases": aliases, "names": names })),
-            false => format!("{aliases} aliases and {names} names without one are imported\n"),
+            false => format!(
+                "imported: {}, and {} whose alias is gone\n",
+                counted(aliases, ["alias", "aliases"]),
+                counted(names, ["name", "names"]),
+            ),
         };
         out.write_all(text.as_bytes()).map_err(Failure::Output)
     }
@@ -113,14 +120,12 @@ impl Import {
     /// All of it, and the line on which each stands.
     fn read(&self, config: &Config) -> Result<(Vec<Moved>, Vec<usize>), Failure> {
         let unreadable = |cause: io::Error| Failure::System(self.name(), cause);
-        let input: Box<dyn BufRead> = match self.name().as_str() {
-            "standard input" => Box::new(stdin().lock()),
-            _ => Box::new(BufReader::new(File::open(&self.file).map_err(unreadable)?)),
-        };
+        let (input, progress) = self.open().map_err(unreadable)?;
         let (mut moved, mut lines, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
         let mut seen = std::collections::HashMap::new();
         for (number, line) in (1..).zip(input.lines()) {
             let line = line.map_err(unreadable)?;
+            progress.add();
             if line.trim().is_empty() {
                 continue;
             }
@@ -137,12 +142,29 @@ impl Import {
                 },
             }
         }
+        drop(progress);
         refuse(&self.name(), wrong)?;
         Ok((moved, lines))
     }
 
+    fn open(&self) -> io::Result<(Box<dyn BufRead>, Count)> {
+        if !self.is_standard_input() {
+            let file = File::open(&self.file)?;
+            let progress = Count::show("reading", &file);
+            return Ok((Box::new(BufReader::new(file)), progress));
+        }
+        if stdin().is_terminal() {
+            tell("reading from standard input; Ctrl-D ends it");
+        }
+        Ok((Box::new(stdin().lock()), Count::show("reading", &stdin())))
+    }
+
+    fn is_standard_input(&self) -> bool {
+        self.file.as_os_str() == "-"
+    }
+
     fn name(&self) -> String {
-        if self.file.as_os_str() == "-" { "standard input".into() } else { self.file.display().to_string() }
+        if self.is_standard_input() { "standard input".into() } else { self.file.display().to_string() }
     }
 }
 
@@ -154,12 +176,8 @@ fn refuse(file: &str, wrong: Vec<(usize, String)>) -> Result<(), Failure> {
     for (line, why) in wrong.iter().take(NAMED) {
         tell(format_args!("{file}: line {line}: {why}"));
     }
-    let lines = if wrong.len() == 1 {
-        "1 line is wrong".to_owned()
-    } else {
-        format!("{} lines are wrong", wrong.len())
-    };
-    Err(Failure::Refused(format!("{file}: {lines}; nothing was imported")))
+    let lines = counted(wrong.len(), ["line is", "lines are"]);
+    Err(Failure::Refused(format!("{file}: {lines} wrong; nothing was imported")))
 }
 
 fn parse(line: &str, config: &Config) -> Result<Moved, String> {

@@ -58,7 +58,10 @@ async fn smarthost(config: &Config, files: &Files) -> Finding {
         (_, RelayError::Tls(_)) => "look at its certificate, smarthost.tls and smarthost.ca_file".into(),
         _ => "look at [smarthost] and whether it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
     };
-    Finding::error(about, format!("{place}: {}", describe(step, &cause)), remedy)
+    let what = describe(step, &cause);
+    // A host that is an address is named twice.
+    let what = what.strip_prefix(&format!("{place}: ")).unwrap_or(&what);
+    Finding::error(about, format!("{place}: {what}"), remedy)
 }
 
 fn describe(step: &str, cause: &RelayError) -> String {
