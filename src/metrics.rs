@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use prometheus::{Histogram, IntCounter, IntGauge, TEXT_FORMAT};
@@ -71,8 +71,7 @@ impl Metrics {
         help: &str,
         (label, values): (&str, [&str; N]),
     ) -> [IntCounter; N] {
-        let family = self.declare(IntCounterVec::new(Opts::new(name, help), &[label]));
-        values.map(|value| family.with_label_values(&[value]))
+        self.family(IntCounterVec::new(Opts::new(name, help), &[label]), values)
     }
 
     /// Gauges, in the same way.
@@ -82,8 +81,7 @@ impl Metrics {
         help: &str,
         (label, values): (&str, [&str; N]),
     ) -> [IntGauge; N] {
-        let family = self.declare(IntGaugeVec::new(Opts::new(name, help), &[label]));
-        values.map(|value| family.with_label_values(&[value]))
+        self.family(IntGaugeVec::new(Opts::new(name, help), &[label]), values)
     }
 
     /// Histograms, in the same way.
@@ -95,7 +93,16 @@ impl Metrics {
         bounds: &[f64],
     ) -> [Histogram; N] {
         let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
-        let family = self.declare(HistogramVec::new(options, &[label]));
+        self.family(HistogramVec::new(options, &[label]), values)
+    }
+
+    /// One for each of `values`, so that each is there, with 0, before it first happens.
+    fn family<B: MetricVecBuilder + Clone + 'static, const N: usize>(
+        &self,
+        made: prometheus::Result<MetricVec<B>>,
+        values: [&str; N],
+    ) -> [B::M; N] {
+        let family = self.declare(made);
         values.map(|value| family.with_label_values(&[value]))
     }
 

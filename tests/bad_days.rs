@@ -124,6 +124,23 @@ fn a_data_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_ledger_on_a_file_system_that_was_made_read_only_is_said_to_be() {
+    let dir = TempDir::new().unwrap();
+    let Some(mount) = Mount::new(dir.path(), "rw") else { return };
+    assert!(
+        run(&["alias", "add", "--target", "me@mailbox.test", "--days", "1"], dir.path()).status.success()
+    );
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&mount.0).status().unwrap();
+    assert!(remounted.success());
+    for arguments in [&["alias", "list"][..], &["backup", "/nowhere/backup.db"]] {
+        let output = run(arguments, dir.path());
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(sentence(&output).ends_with("the database or its directory is read-only for this user"));
+    }
+    assert!(refused(dir.path(), 1).contains("Read-only file system"));
+}
+
+#[test]
 fn a_disk_too_full_for_a_ledger_is_said_and_does_no_harm() {
     let dir = TempDir::new().unwrap();
     let Some(_mount) = Mount::new(dir.path(), "size=512k") else { return };
@@ -132,9 +149,44 @@ fn a_disk_too_full_for_a_ledger_is_said_and_does_no_harm() {
     std::io::copy(&mut zeros, &mut fs::File::create(&filler).unwrap()).unwrap_err();
     let text = refused(dir.path(), 1);
     assert!(text.contains("full") || text.contains("No space left"), "{text}");
-    fs::remove_file(filler).unwrap();
+    fs::remove_file(&filler).unwrap();
     let added = run(&["alias", "add", "--target", "me@mailbox.test", "--days", "1"], dir.path());
     assert!(added.status.success(), "{}", said(&added));
+    // And where there is a ledger already.
+    std::io::copy(&mut zeros, &mut fs::File::create(&filler).unwrap()).unwrap_err();
+    let text = refused(dir.path(), 1);
+    assert!(
+        text.ends_with("tempalias.db: the disk is full; make room, then try again: nothing is lost"),
+        "{text}"
+    );
+    fs::remove_file(filler).unwrap();
+    let listed = run(&["alias", "list", "--json"], dir.path());
+    assert_eq!(said(&listed).lines().count(), 1, "{}", said(&listed));
+}
+
+#[test]
+fn half_a_backup_is_refused_in_a_sentence_and_the_ledger_stays() {
+    let dir = TempDir::new().unwrap();
+    let add = ["alias", "add", "--target", "me@mailbox.test", "--days", "1"];
+    assert!(run(&add, dir.path()).status.success());
+    let backup = dir.path().join("backup.db");
+    let restore = ["restore", backup.to_str().unwrap()];
+    assert!(run(&["backup", restore[1]], dir.path()).status.success());
+    let whole = fs::read(&backup).unwrap();
+    for (octets, words) in [
+        (0, "it is empty"),
+        (whole.len() / 2 / 4096 * 4096, "database disk image is malformed"),
+        (whole.len() - 100, "its last page is cut off"),
+    ] {
+        fs::write(&backup, &whole[..octets]).unwrap();
+        let output = run(&restore, dir.path());
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(sentence(&output), format!("{}: not a whole ledger: {words}", backup.display()));
+    }
+    let listed = run(&["alias", "list", "--json"], dir.path());
+    assert_eq!(said(&listed).lines().count(), 1, "{}", said(&listed));
+    fs::write(&backup, whole).unwrap();
+    assert!(run(&restore, dir.path()).status.success());
 }
 
 #[test]

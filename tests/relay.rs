@@ -223,6 +223,15 @@ async fn a_replacement_that_is_refused_is_trouble_and_ends_the_first_connection_
     }
 }
 
+/// One message is taken, and of the next one not a word.
+async fn deliver_and_fail_at_data(smarthost: &Smarthost) {
+    assert_eq!(deliver(smarthost).await, Outcome::Accepted);
+    let mut connection = smarthost.begin(&envelope()).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let failed = connection.data().await.map(drop);
+    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+}
+
 #[tokio::test]
 async fn a_replacement_that_is_refused_at_data_is_trouble() {
     let (listener, smarthost) = scene().await;
@@ -235,11 +244,7 @@ async fn a_replacement_that_is_refused_at_data_is_trouble() {
         let mut second = Peer(BufReader::new(listener.accept().await.unwrap().0));
         second.say("554 go away\r\n").await;
     });
-    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
-    let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
-    let failed = connection.data().await.map(drop);
-    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+    deliver_and_fail_at_data(&smarthost).await;
     far.await.unwrap();
 }
 
@@ -304,11 +309,7 @@ async fn a_recipient_who_is_not_taken_again_ends_the_second_attempt() {
         second.answer("RCPT", "451 not now\r\n").await;
         assert_eq!(second.hear().await, "", "nobody is left, so there is no DATA");
     });
-    assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
-    let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
-    let failed = connection.data().await.map(drop);
-    assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
+    deliver_and_fail_at_data(&smarthost).await;
     far.await.unwrap();
 }
 

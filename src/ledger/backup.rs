@@ -12,9 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
-use super::{FILE_NAME, OpenError, files, open, owner};
+use super::{FILE_NAME, OpenError, error, files, open, owner};
 
 /// Why there is no backup, or nothing was restored. What was there before is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +66,7 @@ impl BackupError {
     }
 
     pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
-        move |cause| match cause.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => {
-                BackupError::File { path: path.to_owned(), cause: io::ErrorKind::StorageFull.into() }
-            }
-            _ => open::explain(path, &cause).into(),
-        }
+        move |cause| open::explain(path, &cause).into()
     }
 
     pub(super) fn unsound(path: &Path, cause: impl ToString) -> Self {
@@ -235,7 +230,11 @@ pub(super) fn copy(source: &Connection, path: &Path, part: &Part) -> Result<(), 
     let sqlite = BackupError::sqlite(path);
     // The copy inherits it: what its pages do not use is zero.
     source.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
-    source.execute("VACUUM INTO ?1", [utf8(part.path())?]).map_err(&sqlite)?;
+    let copied = source.execute("VACUUM INTO ?1", [utf8(part.path())?]);
+    copied.map_err(|cause| match error::is_full(&cause) {
+        true => BackupError::sqlite(part.path())(cause),
+        false => sqlite(cause),
+    })?;
     Ok(())
 }
 

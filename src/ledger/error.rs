@@ -69,6 +69,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no room to work in.
+    #[error("{path}: the disk is full; make room, then try again: nothing is lost")]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// Not SQLite, or damaged.
     #[error("{path}: damaged, or not a database: {cause}; restore a backup")]
     Corrupt {
@@ -120,6 +126,7 @@ impl OpenError {
             | OpenError::WrongOwner { .. }
             | OpenError::InUse { .. }
             | OpenError::ReadOnly { .. }
+            | OpenError::Full { .. }
             | OpenError::Locked { .. } => true,
             OpenError::Corrupt { .. }
             | OpenError::Foreign { .. }
@@ -133,13 +140,17 @@ fn with_id(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
+/// Whether SQLite found no room.
+pub(super) fn is_full(cause: &rusqlite::Error) -> bool {
+    // The latter: no room for the index of the write-ahead log.
+    cause.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        || cause.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE)
+}
+
 impl LedgerError {
     /// Whether there is no room to write: it may pass by itself.
     pub fn is_full(&self) -> bool {
-        let LedgerError::Sqlite(cause) = self else { return false };
-        // The latter: no room for the index of the write-ahead log.
-        cause.sqlite_error_code() == Some(ErrorCode::DiskFull)
-            || cause.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE)
+        matches!(self, LedgerError::Sqlite(cause) if is_full(cause))
     }
 
     /// Whether the same request may well succeed a little later: no room, somebody else's lock,

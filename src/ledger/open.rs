@@ -17,7 +17,7 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{OpenError, lock};
+use super::{OpenError, error, lock};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -210,6 +210,7 @@ fn readers(path: &Path) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
 pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match cause.sqlite_error_code() {
+        _ if error::is_full(cause) => OpenError::Full { path },
         _ if path.is_dir() => OpenError::Sqlite { path, cause: "a directory, not a file".into() },
         // The latter: the file may be read and written, but none may be made beside it.
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {

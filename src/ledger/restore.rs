@@ -99,17 +99,30 @@ fn put_in_place(
 
 /// With a write-ahead log beside it, as a copy of the files of a ledger has it, the log counts.
 fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
-    fs::metadata(file).map_err(BackupError::file(file))?;
+    let length = fs::metadata(file).map_err(BackupError::file(file))?.len();
     if fs::canonicalize(file).ok() == fs::canonicalize(ledger).ok() {
         return Err(BackupError::Itself(file.to_owned()));
     }
+    if length == 0 {
+        return Err(BackupError::unsound(file, "it is empty"));
+    }
     let log = fs::metadata(files::with_suffix(file, "-wal")).is_ok_and(|log| log.len() > 0);
     let uri = if log { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_URI };
-    backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri).map_err(|cause| match cause {
-        // To restore a backup is no advice here.
-        BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
-        other => other,
-    })
+    let source =
+        backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri).map_err(|cause| match cause {
+            // To restore a backup is no advice here.
+            BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
+            other => other,
+        })?;
+    let page: u64 = source
+        .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))
+        .map_err(BackupError::sqlite(file))?
+        .into();
+    // SQLite takes what is missing of a page for zeros, which may look like nothing.
+    if length % page != 0 {
+        return Err(BackupError::unsound(file, "its last page is cut off"));
+    }
+    Ok(source)
 }
 
 /// Makes one file of `ledger` and its log; false when it cannot be read: it may be the reason for

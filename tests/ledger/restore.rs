@@ -216,6 +216,12 @@ async fn half_a_backup_is_refused_wherever_it_ends_and_the_ledger_is_untouched()
         assert!(error.to_string().contains("backup.db"), "{error}");
         assert!(contents(dir.path()) == before, "after {pages} pages: {error}");
     }
+    for octets in [1, 100, whole.len() - 1, whole.len() - 4000] {
+        fs::write(&file, &whole[..octets]).unwrap();
+        let error = restore(dir.path(), &file, at(3)).unwrap_err();
+        assert!(error.to_string().contains("not a whole ledger"), "{error}");
+        assert!(contents(dir.path()) == before, "after {octets} octets: {error}");
+    }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2..][..4096].fill(0xa5);
     fs::write(&file, flipped).unwrap();
