@@ -1,8 +1,6 @@
 //! The orderly stop: nothing new is taken, what is in DATA is finished, the rest is told to come
 //! again.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
