@@ -11,9 +11,19 @@ eventually() {
     for ((i = 0; i < 1000; i++)); do "$@" && return; sleep 0.05; done
     fail "still not so: $what"
 }
+# Not there, for we are root.
+sudo() { if [ "$1" = -u ]; then runuser -u "$2" -- "${@:3}"; else "$@"; fi; }
 property() { systemctl show --property "$1" --value tempalias.service; }
 
 install_package() { dpkg -i "tempalias_${1:-0.1.0-1}_amd64.deb"; }
+
+# As it says at its top.
+with_sockets() {
+    sed -n 's/^#   //p' /usr/share/doc/tempalias/sockets.conf >commands
+    cd /usr/share/doc/tempalias
+    . /test/commands
+    cd /test
+}
 
 # set_key KEY VALUE: what an editor would do.
 set_key() {

@@ -8,6 +8,8 @@
 mod support;
 
 mod debian;
+mod operator;
+mod pages;
 mod proxies;
 mod readme;
 mod units;
@@ -33,8 +35,13 @@ fn the_service_works_under_all_that_its_unit_forbids() {
 }
 
 #[test]
-fn with_sockets_from_systemd_it_needs_no_capability() {
+fn with_sockets_from_systemd_it_needs_no_capability_and_a_restart_loses_no_connection() {
     boot("sockets.sh", include_str!("sockets.sh"), &["0.1.0-1"]);
+}
+
+#[test]
+fn without_a_configuration_the_sockets_give_up_until_there_is_one() {
+    boot("unconfigured.sh", include_str!("unconfigured.sh"), &["0.1.0-1"]);
 }
 
 #[test]

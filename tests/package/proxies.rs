@@ -1,20 +1,12 @@
 //! The proxies of docs/proxy.md, with the configurations that stand there.
 
 use super::debian::boot;
-
-/// The one block of the page in this language that holds `words`.
-fn block(language: &str, words: &str) -> String {
-    let page = std::fs::read_to_string("docs/proxy.md").expect("there is such a page");
-    let fence = format!("```{language}\n");
-    let mut blocks = page.split(&fence).skip(1).filter_map(|block| block.split_once("```"));
-    let (block, _) = blocks.find(|(block, _)| block.contains(words)).expect("there is such a block");
-    block.to_owned()
-}
+use super::pages::block;
 
 /// Runs `proxy`, which starts one on port 443, in front of the appliance.
 #[track_caller]
 fn behind(proxy: &str) {
-    let http = block("toml", "127.0.0.1:8080");
+    let http = block("proxy.md", "toml", "127.0.0.1:8080");
     let script = format!(
         r#"
 install_package
@@ -46,7 +38,7 @@ is "another client" "$(ask 127.0.0.3)" 201
 
 #[test]
 fn behind_nginx_as_documented_clients_are_told_apart() {
-    let site = block("nginx", "proxy_pass");
+    let site = block("proxy.md", "nginx", "proxy_pass");
     behind(&format!(
         r#"
 live=/etc/letsencrypt/live/alias.example.com
@@ -63,7 +55,7 @@ systemctl start nginx
 
 #[test]
 fn behind_caddy_as_documented_clients_are_told_apart() {
-    let site = block("caddy", "reverse_proxy");
+    let site = block("proxy.md", "caddy", "reverse_proxy");
     // There is nobody here who would certify our name.
     behind(&format!(
         "cat >/etc/caddy/Caddyfile <<'END'\n{{\n\tlocal_certs\n\tskip_install_trust\n}}\n{site}\nEND\nsystemctl start caddy\n"

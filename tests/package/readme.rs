@@ -20,10 +20,9 @@ fn the_readme_followed_to_the_letter_gives_a_working_mx() {
     let shell = blocks("sh");
     let [lines] = blocks("toml").try_into().expect("there is one configuration");
     let [install, rest @ ..] = shell.as_slice() else { panic!("no commands") };
-    // What only this machine needs: no sudo, and a world behind the smarthost that is just a mailbox.
+    // What only this machine needs: a world behind the smarthost that is just a mailbox.
     let script = format!(
         r#"
-sudo() {{ if [ "$1" = -u ]; then runuser -u "$2" -- "${{@:3}}"; else "$@"; fi; }}
 # There is no DNS here, and it says so.
 tempalias() {{ command tempalias "$@" || [ "$1" = check ]; }}
 apt() {{ command apt -y "$@"; }}
