@@ -1,8 +1,9 @@
 //! A package of the program under test, and a Debian to boot.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::time::SystemTime;
 
 use tempfile::TempDir;
@@ -27,6 +28,9 @@ StandardError=inherit
 TimeoutStartSec=200
 ";
 
+/// The variable that names a package to test instead of one of the program under test: a release.
+const READY: &str = "TEMPALIAS_DEB";
+
 /// A `.deb`.
 pub struct Deb(PathBuf);
 
@@ -37,12 +41,15 @@ impl Deb {
             eprintln!("SKIPPED: needs root's rights");
             return None;
         }
-        let program = Path::new(env!("CARGO_BIN_EXE_tempalias"));
         let dir = target().join("package-tests");
         fs::create_dir_all(&dir).expect("a directory can be made");
         // Tests are processes of their own: the first of them builds for all.
         let lock = File::create(dir.join(format!("{version}.lock"))).expect("a file can be made");
         lock.lock().expect("a file can be locked");
+        if let Some(ready) = env::var_os(READY) {
+            return Some(Deb::ready(ready.into(), version, &dir));
+        }
+        let program = Path::new(env!("CARGO_BIN_EXE_tempalias"));
         let deb = dir.join(format!("tempalias_{version}_amd64.deb"));
         if modified(&deb) < last_change(program) {
             let built = dir.join(format!("{version}.new"));
@@ -51,6 +58,31 @@ impl Deb {
             fs::rename(&built, &deb).expect("a file can be renamed");
         }
         Some(Deb(deb))
+    }
+
+    /// The package `ready` as `version`; when that is another one than its own, a copy in `dir`.
+    fn ready(ready: PathBuf, version: &str, dir: &Path) -> Self {
+        let ready = Deb(ready);
+        if succeed("dpkg-deb", ["--field", ready.path(), "Version"], b"").trim() == version {
+            return ready;
+        }
+        let unpacked = TempDir::new().expect("a temporary directory can be made");
+        let root = unpacked.path().to_str().expect("the path is UTF-8");
+        succeed("dpkg-deb", ["--raw-extract", ready.path(), root], b"");
+        let control = unpacked.path().join("DEBIAN/control");
+        let text = fs::read_to_string(&control).expect("a package has a control file");
+        let lines = text.lines().map(|line| match line.starts_with("Version: ") {
+            true => format!("Version: {version}\n"),
+            false => format!("{line}\n"),
+        });
+        fs::write(control, lines.collect::<String>()).expect("a file can be written");
+        let renumbered = dir.join("ready").join(format!("tempalias_{version}_amd64.deb"));
+        let built = dir.join(format!("{version}.ready"));
+        fs::create_dir_all(dir.join("ready")).expect("a directory can be made");
+        let output = built.to_string_lossy();
+        succeed("dpkg-deb", ["-Zgzip", "--root-owner-group", "--build", root, &output], b"");
+        fs::rename(&built, &renumbered).expect("a file can be renamed");
+        Deb(renumbered)
     }
 
     /// Where it is.
@@ -82,7 +114,7 @@ pub fn boot(name: &str, script: &str, versions: &[&str]) {
 
     let mut machine = Command::new("systemd-nspawn");
     machine.arg("--directory").arg(&root);
-    machine.arg(format!("--machine=tempalias-{}", std::process::id()));
+    machine.arg(format!("--machine=tempalias-{}", process::id()));
     machine.arg(format!("--bind={}:/test", dir.path().display()));
     machine.arg(format!("--bind-ro={}/unit:/etc/systemd/system/test.service", dir.path().display()));
     machine.args(["--volatile=overlay", "--private-network", "--register=no", "--keep-unit"]);
