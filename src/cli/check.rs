@@ -52,7 +52,7 @@ impl Check {
                     "{}: a credential of the unit, not to be seen from here; the smarthost is not asked",
                     name.display()
                 ),
-                "run it as the unit does: systemd-run --pipe -p LoadCredential=… tempalias check",
+                "run it as the unit does: systemd-run --pipe -p User=tempalias -p LoadCredential=… tempalias check",
             ));
         }
         if !self.offline {

@@ -1,5 +1,6 @@
 install_package
 configure
+set_key postmaster '"you@example.net"' # whom the relay knows
 
 # relay.example.net, with TLS, and a password for each customer: an authority of its own is all it lacks.
 world
@@ -28,7 +29,7 @@ admit 'first secret'
 sed -i '/^\[smarthost\]/,/^$/d' /etc/tempalias/tempalias.toml
 cat /test/relay.toml >>/etc/tempalias/tempalias.toml
 systemctl start tempalias
-alias=$(new_alias 3)
+alias=$(new_alias 4)
 mail_to "$alias" file
 eventually "the message is there" has_arrived file
 grep -q 'sasl_username=mx.example.com' <(journalctl -t postfix/smtpd) || fail "it said no password"
@@ -53,6 +54,16 @@ set_key password_file "$(sed -n 's/^password_file = //p' credential.toml)"
 systemctl restart tempalias
 mail_to "$alias" credential
 eventually "the message is there" has_arrived credential
+# Also without any capability, where it sees no other users.
+with_sockets
+mail_to "$alias" handed
+eventually "the message is there" has_arrived handed
 is "uses left" "$(uses_left "$alias")" 0
 journalctl -u tempalias -o cat | grep -F 'secret' && fail "a password is in the log"
-tempalias check || true
+
+# As `check` advises, who cannot see the credential.
+tempalias check --json >said || fail "$(cat said)"
+grep -q 'systemd-run --pipe -p User=tempalias -p LoadCredential=' said || fail "no advice: $(cat said)"
+systemd-run --quiet --pipe -p User=tempalias -p "$(grep ^LoadCredential= credential.conf)" tempalias check >said ||
+    fail "$(cat said)"
+grep -Eq 'ok +smarthost +relay.example.net:587: takes our envelope' said || fail "$(cat said)"
