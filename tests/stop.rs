@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +44,23 @@ fn a_message_in_the_middle_of_its_text_is_finished_and_everybody_else_told_to_co
     assert_eq!(smarthost.accepted(), 1);
     appliance.restart();
     assert_eq!(appliance.uses_left(&alias), 1);
+}
+
+#[test]
+fn a_page_is_given_to_who_was_let_in_just_before() {
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    let mut early = TcpStream::connect(appliance.http).expect("the web listens");
+    early.set_read_timeout(Some(wait::PATIENCE)).expect("a socket has time-outs");
+    // They are let in one after the other: when this one is answered, the other one is in.
+    ureq::get(format!("http://{}/healthz", appliance.http)).call().expect("it is healthy");
+    appliance.terminate();
+    wait::until("nobody new is let in", || TcpStream::connect(appliance.http).err());
+    early.write_all(b"GET /healthz HTTP/1.1\r\nHost: alias.test\r\n\r\n").expect("the connection is open");
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).expect("it is answered in full");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    assert_eq!(appliance.end().code(), Some(0));
 }
 
 #[test]

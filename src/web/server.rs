@@ -48,6 +48,10 @@ const CUT_AFTER: Duration = Duration::from_secs(120);
 /// a client that was still sending (a body too large) would lose our answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// At the stop, for the first request of a connection: whoever was let in just now has it on the way, and
+/// there is nobody else who would answer it.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
+
 /// For a TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -115,7 +119,8 @@ struct Complaint(Option<Instant>);
 
 /// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
 ///
-/// After `shutdown` requests that have begun are still answered; a client that dawdles over its
+/// After `shutdown` requests that have begun are still answered, and the first one of a connection that
+/// was just accepted; a client that dawdles over its
 /// request or answer is cut as always. The caller may bound it more tightly.
 pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationToken) {
     let room = Arc::new(site.room());
@@ -236,8 +241,10 @@ impl House {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let answer = self.answer.clone();
+        let (answer, begun) = (self.answer.clone(), CancellationToken::new());
+        let begins = begun.clone();
         let service = service_fn(move |request| {
+            begins.cancel();
             let (answer, peer) = (answer.clone(), peer.clone());
             let request = (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
             Box::pin(async move { Ok::<_, Infallible>(answer(request).await.into()) })
@@ -249,10 +256,17 @@ impl House {
             .max_headers(READ_FIELDS)
             .serve_connection(TokioIo::new(stream), service);
 
+        let enough = async {
+            tokio::select! {
+                () = self.shutdown.cancelled() => {}
+                () = sleep(KEEP_FOR) => return,
+            }
+            // hyper closes at once what it has heard nothing on yet.
+            let _ = timeout(FIRST_REQUEST_WITHIN, begun.cancelled()).await;
+        };
         let ended = tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-            () = self.shutdown.cancelled() => None,
-            () = sleep(KEEP_FOR) => None,
+            () = enough => None,
         };
         let ended = match ended {
             Some(ended) => ended,
