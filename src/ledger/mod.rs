@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`open`] | whose file is it, which schema, is it sound |
 //! | [`writer`] | the thread that writes: groups, commits, answers |
+//! | [`checkpointer`] | the thread that moves the write-ahead log into the database |
 //! | [`aliases`] | one alias: handed out, read, changed, revoked |
 //! | [`names`], [`targets`] | its name, never used again; its target, never left behind |
 //! | [`repeats`] | requests that may come twice and give one alias |
@@ -26,6 +27,7 @@
 
 mod aliases;
 mod backup;
+mod checkpointer;
 mod counters;
 mod error;
 mod files;
@@ -64,6 +66,7 @@ use crate::alias::{Alias, AliasName, Caps, ManageKey};
 use crate::bounce::BounceKey;
 use crate::clock::Timestamp;
 use crate::metrics::{Metrics, seconds};
+use checkpointer::Checkpointer;
 use counters::Counters;
 use repeats::RepeatKey;
 use writer::Writer;
@@ -98,7 +101,11 @@ impl Ledger {
         owner::acting_in(data_dir, refused, || {
             let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
             Ok(Ledger {
-                writer: Arc::new(Writer::start(opened.write, counters.clone())),
+                writer: Arc::new(Writer::start(
+                    opened.write,
+                    Checkpointer::start(opened.checkpoint),
+                    counters.clone(),
+                )),
                 readers: Arc::new(RwLock::new(Some(opened.readers))),
                 bounce_key: BounceKey::new(&opened.bounce_secret),
                 repeat_key: RepeatKey::new(&opened.bounce_secret),

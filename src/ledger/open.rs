@@ -41,6 +41,8 @@ const CHECKED_AS_A_WHOLE: i64 = 16 << 20;
 
 pub(super) struct Opened {
     pub(super) write: Connection,
+    /// For the checkpointer.
+    pub(super) checkpoint: Connection,
     pub(super) readers: Pool<SqliteConnectionManager>,
     pub(super) bounce_secret: Vec<u8>,
 }
@@ -61,9 +63,10 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
     configure(&mut write).map_err(explain)?;
     migrate(path, &mut write)?;
     let bounce_secret = state(&write, initial_length).map_err(explain)?;
+    let checkpoint = checkpoint(path, flags).map_err(explain)?;
     let readers = readers(path)
         .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
-    Ok(Opened { write, readers, bounce_secret })
+    Ok(Opened { write, checkpoint, readers, bounce_secret })
 }
 
 /// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so
@@ -162,9 +165,20 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     // What a savepoint may have to undo holds addresses, too: not into a file in /tmp.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cell_size_check", "ON")?;
+    // That is the checkpointer's work.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// A connection that does nothing but move the log into the database, as durably as it was written.
+fn checkpoint(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // The first statement opens the write-ahead log: now, while there are descriptors.
+    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(()))?;
+    Ok(connection)
 }
 
 /// All missing migrations in one transaction, so that a stop in the middle leaves none half done.
@@ -256,6 +270,7 @@ mod tests {
             ("foreign_keys", "1"),
             ("temp_store", "2"),
             ("cell_size_check", "1"),
+            ("wal_autocheckpoint", "0"),
             ("busy_timeout", "10000"),
             ("application_id", "1953329249"),
         ] {

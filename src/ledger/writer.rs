@@ -14,8 +14,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
+use super::checkpointer::Checkpointer;
 use super::counters::Counters;
-use super::open::BUSY_TIMEOUT;
 use crate::metrics::seconds;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
@@ -83,12 +83,12 @@ where
 }
 
 impl Writer {
-    /// Starts the thread on `connection`.
-    pub(super) fn start(connection: Connection, counters: Arc<Counters>) -> Self {
+    /// Starts the thread on `connection`, whose log is moved by `checkpointer`.
+    pub(super) fn start(connection: Connection, checkpointer: Checkpointer, counters: Arc<Counters>) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(connection, requests, &counters))
+            .spawn(move || serve(connection, checkpointer, requests, &counters))
             .expect("the system can start one more thread at start-up");
         Writer { queue, thread: Mutex::new(Some(thread)) }
     }
@@ -136,7 +136,12 @@ impl Writer {
 }
 
 /// The thread's life: until [`Message::Close`], or until no sender is left.
-fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counters: &Counters) {
+fn serve(
+    mut connection: Connection,
+    checkpointer: Checkpointer,
+    mut queue: mpsc::Receiver<Message>,
+    counters: &Counters,
+) {
     let mut messages = Vec::with_capacity(GROUP);
     let mut usual = 1;
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
@@ -153,8 +158,11 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counter
             }
         }
         commit(&mut connection, group, counters);
+        if let Err(cause) = checkpointer.look(&connection) {
+            tracing::warn!(%cause, "the write-ahead log cannot be looked at");
+        }
         if !checkpoints.is_empty() {
-            let result = checkpoint(&connection);
+            let result = checkpointer.empty(&connection);
             for reply in checkpoints {
                 let _ = reply.send(result.clone());
             }
@@ -164,7 +172,9 @@ fn serve(mut connection: Connection, mut queue: mpsc::Receiver<Message>, counter
         }
     }
     // While another process reads, closing alone would leave the log as it is.
-    let closed = checkpoint(&connection).and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
+    let emptied = checkpointer.empty(&connection);
+    checkpointer.stop();
+    let closed = emptied.and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
     if let Err(cause) = closed {
         tracing::error!(%cause, "the ledger could not be closed cleanly");
     }
@@ -227,18 +237,6 @@ fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<(), 
     })
 }
 
-fn checkpoint(connection: &Connection) -> Result<(), LedgerError> {
-    // Readers are not waited for, because spends would wait with us.
-    connection.busy_timeout(Duration::ZERO)?;
-    // (busy, pages in the log, pages moved): busy is 1 when a reader was in the way.
-    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    if busy? != 0 {
-        tracing::debug!("a reader kept the write-ahead log from being emptied; the next purge will");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
@@ -248,7 +246,8 @@ mod tests {
     fn writer() -> Writer {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
-        Writer::start(connection, Arc::default())
+        let checkpointer = Checkpointer::start(Connection::open_in_memory().unwrap());
+        Writer::start(connection, checkpointer, Arc::default())
     }
 
     fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64, LedgerError> + Send + 'static {
