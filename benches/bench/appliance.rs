@@ -160,6 +160,8 @@ max_connections = 0
 fn profile(program: u32, file: &OsStr) -> Child {
     let mut perf = Command::new("perf");
     perf.args(["record", "--quiet", "--freq", "499", "--call-graph", "dwarf,16384", "--pid"]);
+    // A row may have several of them at once.
+    let file = Path::new(file).with_extension(program.to_string());
     perf.arg(program.to_string()).arg("--output").arg(file).spawn().expect("perf is installed")
 }
 
