@@ -1,11 +1,16 @@
 //! The checkpointer: moves the write-ahead log into the database, in a thread of its own.
 //!
 //! SQLite does so at the end of a commit whenever the log has become long, and all that wait for
-//! the writer wait for that, too: some 30 ms for pages from all over a large ledger
-//! (docs/performance.md). A second connection can do it while the writer goes on
-//! (<https://sqlite.org/wal.html>, "Checkpointing").
+//! the writer wait for that, too (docs/performance.md). A second connection can do it while the
+//! writer goes on (<https://sqlite.org/wal.html>, "Checkpointing"). Only at its end does the log
+//! begin anew, and beside a writer that never rests the thread does not get there: the last pages
+//! are the writer's.
+//!
+//! Needs SQLite 3.51.3, whose predecessors could take a log that had just begun anew for moved
+//! (<https://sqlite.org/wal.html>, "The WAL-reset bug").
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::cell::Cell;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,29 +20,47 @@ use rusqlite::Connection;
 use super::LedgerError;
 use super::open::BUSY_TIMEOUT;
 
-/// Pages of the log that are worth moving: SQLite's own default (`wal_autocheckpoint`).
+/// Pages that are worth moving: SQLite's own default (`wal_autocheckpoint`).
 const LONG: i64 = 1000;
 
-/// At so many pages, 64 MiB, the writer helps: beside one that never rests the end of the log is
-/// never reached, and only at its end does it begin anew.
-const TOO_LONG: i64 = 16 * LONG;
+/// At so many pages in all the writer moves those that are left, if they are few: 16 MB.
+const TOO_LONG: i64 = 4 * LONG;
 
 /// The thread, and what the writer needs to get on with it.
 pub(super) struct Checkpointer {
     wake: SyncSender<()>,
     turn: Arc<Turn>,
     thread: JoinHandle<()>,
+    trouble: Trouble,
 }
 
 /// Held while pages are moved: SQLite turns away whoever would do so at the same time.
 #[derive(Default)]
 struct Turn(Mutex<()>);
 
-/// What [`state`] finds in the log.
+/// Whether the log has been told already that something goes wrong again and again.
+#[derive(Default)]
+struct Trouble(Cell<bool>);
+
+/// How to checkpoint, in SQLite's words.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Not at all: only the figures are wanted.
+    Noop,
+    /// As much as is possible without waiting for anybody.
+    Passive,
+    /// All, and then empty the file.
+    Truncate,
+}
+
+/// What a checkpoint has found.
 struct Log {
     /// Somebody was in the way.
     is_busy: bool,
+    /// In the log.
     pages: i64,
+    /// Of these in the database.
+    moved: i64,
 }
 
 impl Checkpointer {
@@ -51,33 +74,35 @@ impl Checkpointer {
             .name("checkpointer".into())
             .spawn(move || serve(&connection, &calls, &for_thread))
             .expect("the system can start one more thread at start-up");
-        Checkpointer { wake, turn, thread }
+        Checkpointer { wake, turn, thread, trouble: Trouble::default() }
     }
 
     /// After each commit on `write`: has the log moved when it has become long.
-    pub(super) fn look(&self, write: &Connection) -> rusqlite::Result<()> {
-        let pages = checkpoint(write, "NOOP")?.pages;
-        if pages >= TOO_LONG {
-            let _turn = self.turn.take();
-            checkpoint(write, "PASSIVE")?;
-        } else if pages >= LONG {
-            // It has been called already, or it is gone, which `stop` will tell.
-            let _ = self.wake.try_send(());
-        }
-        Ok(())
+    pub(super) fn look(&self, write: &Connection) {
+        self.trouble.note(self.try_look(write));
     }
 
-    /// Moves all of the log, by way of `write`, and empties it.
-    pub(super) fn empty(&self, write: &Connection) -> Result<(), LedgerError> {
+    fn try_look(&self, write: &Connection) -> Result<(), LedgerError> {
+        let Log { pages, moved, .. } = checkpoint(write, Mode::Noop)?;
+        let is_alone = match pages - moved >= LONG {
+            true => matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(()))),
+            false => false,
+        };
+        if pages >= TOO_LONG && (is_alone || pages - moved < LONG) {
+            let _turn = self.turn.take();
+            checkpoint(write, Mode::Passive)?;
+        }
+        if is_alone { Err(LedgerError::Panicked) } else { Ok(()) }
+    }
+
+    /// Moves all of the log, by way of `write`, and empties it; false when a reader was in the way.
+    pub(super) fn empty(&self, write: &Connection) -> Result<bool, LedgerError> {
         let _turn = self.turn.take();
         // Readers are not waited for, because spends would wait with us.
         write.busy_timeout(Duration::ZERO)?;
-        let log = checkpoint(write, "TRUNCATE");
+        let log = checkpoint(write, Mode::Truncate);
         write.busy_timeout(BUSY_TIMEOUT)?;
-        if log?.is_busy {
-            tracing::debug!("a reader kept the write-ahead log from being emptied; the next purge will");
-        }
-        Ok(())
+        Ok(!log?.is_busy)
     }
 
     /// Waits for the thread's end, and that of its connection.
@@ -85,6 +110,16 @@ impl Checkpointer {
         drop(self.wake);
         if self.thread.join().is_err() {
             tracing::error!("the ledger's checkpointer has panicked");
+        }
+    }
+}
+
+impl Trouble {
+    /// Tells of a failure, but not of those that follow it.
+    fn note(&self, result: Result<(), LedgerError>) {
+        let was_told = self.0.replace(result.is_err());
+        if let (Err(cause), false) = (result, was_told) {
+            tracing::warn!(%cause, "the write-ahead log cannot be moved into the database");
         }
     }
 }
@@ -98,21 +133,22 @@ impl Turn {
 
 /// The thread's life: until the [`Checkpointer`] is gone.
 fn serve(connection: &Connection, calls: &Receiver<()>, turn: &Turn) {
-    let mut is_failing = false;
+    let trouble = Trouble::default();
     while calls.recv().is_ok() {
         let _turn = turn.take();
-        let moved = checkpoint(connection, "PASSIVE");
-        if let (Err(cause), false) = (&moved, is_failing) {
-            tracing::warn!(%cause, "the write-ahead log cannot be moved into the database");
-        }
-        is_failing = moved.is_err();
+        trouble.note(checkpoint(connection, Mode::Passive).map(drop).map_err(LedgerError::from));
     }
 }
 
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Log> {
-    connection
-        .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
-        .query_row([], |row| Ok(Log { is_busy: row.get::<_, i64>(0)? != 0, pages: row.get(1)? }))
+fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<Log> {
+    let pragma = match mode {
+        Mode::Noop => "PRAGMA wal_checkpoint(NOOP)",
+        Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    connection.prepare_cached(pragma)?.query_row([], |row| {
+        Ok(Log { is_busy: row.get::<_, i64>(0)? != 0, pages: row.get(1)?, moved: row.get(2)? })
+    })
 }
 
 #[cfg(test)]
@@ -143,27 +179,32 @@ mod tests {
             self.write.execute("INSERT INTO t VALUES (zeroblob(?1 * 4096))", [pages]).unwrap();
         }
 
+        fn look(&self) {
+            self.checkpointer.try_look(&self.write).unwrap();
+        }
+
         /// Pages in the log, and how many of them are in the database.
         fn log(&self) -> (i64, i64) {
-            let figures = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
-            self.write.query_row("PRAGMA wal_checkpoint(NOOP)", [], figures).unwrap()
+            let Log { pages, moved, .. } = checkpoint(&self.write, Mode::Noop).unwrap();
+            (pages, moved)
+        }
+
+        /// Waits until all of the log has been moved.
+        fn wait(&self) {
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while self.log().0 != self.log().1 {
+                assert!(std::time::Instant::now() < deadline, "{:?}", self.log());
+                std::thread::yield_now();
+            }
         }
     }
 
     #[test]
     fn a_long_log_is_moved_beside_the_writer_and_begins_anew() {
         let scene = scene();
-        scene.write(LONG / 2);
-        scene.checkpointer.look(&scene.write).unwrap();
-        scene.write(LONG / 2);
-        let (pages, _) = scene.log();
-        assert!(pages >= LONG, "{pages}");
-        scene.checkpointer.look(&scene.write).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        while scene.log() != (pages, pages) {
-            assert!(std::time::Instant::now() < deadline, "{:?}", scene.log());
-            std::thread::yield_now();
-        }
+        scene.write(LONG);
+        scene.look();
+        scene.wait();
         scene.write(1);
         assert!(scene.log().0 < LONG, "{:?}", scene.log());
         scene.checkpointer.stop();
@@ -171,34 +212,57 @@ mod tests {
 
     #[test]
     fn a_short_log_is_left_alone() {
-        let scene = scene();
-        scene.write(LONG / 2);
-        scene.checkpointer.look(&scene.write).unwrap();
-        scene.checkpointer.stop();
-        let (_, moved) = {
-            let figures = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-            scene.write.query_row("PRAGMA wal_checkpoint(NOOP)", [], figures).unwrap()
-        };
-        assert_eq!(moved, 0);
+        let Scene { write, checkpointer, _dir } = scene();
+        write.execute("INSERT INTO t VALUES (x'00')", []).unwrap();
+        checkpointer.look(&write);
+        checkpointer.stop();
+        assert_eq!(checkpoint(&write, Mode::Noop).unwrap().moved, 0);
     }
 
     #[test]
-    fn a_log_that_grows_too_long_is_moved_by_the_writer_itself() {
+    fn the_last_pages_of_a_log_that_has_grown_too_long_are_moved_by_the_writer() {
         let scene = scene();
         scene.write(TOO_LONG);
-        scene.checkpointer.look(&scene.write).unwrap();
+        // A reader keeps the log from beginning anew.
+        let reader = Connection::open(scene._dir.path().join("t.db")).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        scene.look();
+        scene.wait();
+        scene.write(1);
         let (pages, moved) = scene.log();
-        assert_eq!(pages, moved);
+        assert!(pages >= TOO_LONG && moved < pages && pages - moved < LONG, "{pages} {moved}");
+        reader.execute_batch("COMMIT").unwrap();
+        scene.look();
+        assert_eq!(scene.log().0, scene.log().1);
         scene.checkpointer.stop();
     }
 
     #[test]
-    fn emptying_leaves_nothing_in_the_log() {
+    fn a_reader_keeps_the_log_from_being_emptied_and_is_told_of() {
         let scene = scene();
-        scene.write(LONG);
-        scene.checkpointer.look(&scene.write).unwrap();
-        scene.checkpointer.empty(&scene.write).unwrap();
+        scene.write(1);
+        let reader = Connection::open(scene._dir.path().join("t.db")).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        assert!(!scene.checkpointer.empty(&scene.write).unwrap());
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(scene.checkpointer.empty(&scene.write).unwrap());
         assert_eq!(scene.log(), (0, 0));
         scene.checkpointer.stop();
+    }
+
+    #[test]
+    fn sqlite_is_new_enough_and_has_nothing_that_is_not_needed() {
+        assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
+        let connection = Connection::open_in_memory().unwrap();
+        let mut options = connection.prepare("PRAGMA compile_options").unwrap();
+        let options = options.query_map([], |row| row.get(0)).unwrap();
+        let options: Vec<String> = options.collect::<Result<_, _>>().unwrap();
+        let has = |option: &str| options.iter().any(|one| one == option);
+        for option in ["DEFAULT_MEMSTATUS=0", "OMIT_LOAD_EXTENSION", "OMIT_JSON"] {
+            assert!(has(option), "{option}: {options:?}");
+        }
+        for option in ["ENABLE_FTS3", "ENABLE_FTS5", "ENABLE_RTREE", "ENABLE_MEMORY_MANAGEMENT"] {
+            assert!(!has(option), "{option}");
+        }
     }
 }

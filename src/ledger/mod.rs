@@ -103,7 +103,7 @@ impl Ledger {
             Ok(Ledger {
                 writer: Arc::new(Writer::start(
                     opened.write,
-                    Checkpointer::start(opened.checkpoint),
+                    Checkpointer::start(opened.mover),
                     counters.clone(),
                 )),
                 readers: Arc::new(RwLock::new(Some(opened.readers))),
@@ -238,8 +238,8 @@ impl Ledger {
     }
 
     /// Deletes every alias that is over, with all its data but its name, so that nothing of it,
-    /// nor of those revoked since the last purge, is left in any file. (While another process
-    /// reads an old state, the write-ahead log must keep it; then the next purge clears it.)
+    /// nor of those revoked since the last purge, is left in any file. (While somebody reads an old
+    /// state, the write-ahead log must keep it; then a later commit or purge clears it.)
     ///
     /// # Errors
     /// When not everything could be deleted or cleared; what was deleted stays deleted.

@@ -42,7 +42,7 @@ const CHECKED_AS_A_WHOLE: i64 = 16 << 20;
 pub(super) struct Opened {
     pub(super) write: Connection,
     /// For the checkpointer.
-    pub(super) checkpoint: Connection,
+    pub(super) mover: Connection,
     pub(super) readers: Pool<SqliteConnectionManager>,
     pub(super) bounce_secret: Vec<u8>,
 }
@@ -63,10 +63,10 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
     configure(&mut write).map_err(explain)?;
     migrate(path, &mut write)?;
     let bounce_secret = state(&write, initial_length).map_err(explain)?;
-    let checkpoint = checkpoint(path, flags).map_err(explain)?;
+    let mover = mover(path, flags).map_err(explain)?;
     let readers = readers(path)
         .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
-    Ok(Opened { write, checkpoint, readers, bounce_secret })
+    Ok(Opened { write, mover, readers, bounce_secret })
 }
 
 /// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so
@@ -173,7 +173,7 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// A connection that does nothing but move the log into the database, as durably as it was written.
-fn checkpoint(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+fn mover(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The first statement opens the write-ahead log: now, while there are descriptors.

@@ -24,12 +24,15 @@ const GROUP: usize = 512;
 /// Requests that may wait; beyond, callers wait for room.
 const QUEUE: usize = 4096;
 
-/// A group waits no longer than this for company: about what a commit takes on a solid-state disk
-/// (the idea is PostgreSQL's `commit_delay`; docs/performance.md has the effect).
+/// A group waits for company as long as the last commit took, and no longer than this (the idea is
+/// PostgreSQL's `commit_delay`).
 const GATHER: Duration = Duration::from_millis(1);
 
 /// Between two looks for it.
 const GLANCE: Duration = Duration::from_micros(50);
+
+/// When a reader kept the log from being emptied, the next attempt comes with a commit after this.
+const EMPTY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The sending side of the writer thread.
 pub(super) struct Writer {
@@ -143,9 +146,10 @@ fn serve(
     counters: &Counters,
 ) {
     let mut messages = Vec::with_capacity(GROUP);
-    let mut usual = 1;
+    let (mut usual, mut patience) = (1, Duration::ZERO);
+    let mut empty_at = None;
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
-        gather(&mut queue, &mut messages, usual);
+        gather(&mut queue, &mut messages, usual, patience.min(GATHER));
         usual = usize::midpoint(usual, messages.len());
         let mut group = Vec::with_capacity(messages.len());
         let mut checkpoints = Vec::new();
@@ -157,14 +161,15 @@ fn serve(
                 Message::Close => closing = true,
             }
         }
+        let start = Instant::now();
         commit(&mut connection, group, counters);
-        if let Err(cause) = checkpointer.look(&connection) {
-            tracing::warn!(%cause, "the write-ahead log cannot be looked at");
-        }
-        if !checkpoints.is_empty() {
-            let result = checkpointer.empty(&connection);
+        patience = start.elapsed();
+        checkpointer.look(&connection);
+        if !checkpoints.is_empty() || empty_at.is_some_and(|at| Instant::now() >= at) {
+            let emptied = checkpointer.empty(&connection);
+            empty_at = matches!(emptied, Ok(false)).then(|| Instant::now() + EMPTY_AGAIN_AFTER);
             for reply in checkpoints {
-                let _ = reply.send(result.clone());
+                let _ = reply.send(emptied.clone().map(drop));
             }
         }
         if closing {
@@ -174,16 +179,21 @@ fn serve(
     // While another process reads, closing alone would leave the log as it is.
     let emptied = checkpointer.empty(&connection);
     checkpointer.stop();
-    let closed = emptied.and_then(|()| Ok(connection.close().map_err(|(_, cause)| cause)?));
+    let closed = emptied.and_then(|_| Ok(connection.close().map_err(|(_, cause)| cause)?));
     if let Err(cause) = closed {
         tracing::error!(%cause, "the ledger could not be closed cleanly");
     }
 }
 
-/// Waits until there are as many messages as `usual`, but not long.
-fn gather(queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>, usual: usize) {
+/// Waits until there are as many messages as `usual`, for `patience` at most.
+fn gather(
+    queue: &mut mpsc::Receiver<Message>,
+    messages: &mut Vec<Message>,
+    usual: usize,
+    patience: Duration,
+) {
     let start = Instant::now();
-    while messages.len() < usual && start.elapsed() < GATHER {
+    while messages.len() < usual && start.elapsed() < patience {
         std::thread::sleep(GLANCE);
         while messages.len() < GROUP
             && let Ok(message) = queue.try_recv()
@@ -219,7 +229,9 @@ fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Res
     for request in group {
         transaction.prepare_cached("SAVEPOINT request")?.execute([])?;
         match run_caught(request.as_mut(), &transaction) {
-            Ok(()) => drop(transaction.prepare_cached("RELEASE request")?.execute([])?),
+            Ok(()) => {
+                transaction.prepare_cached("RELEASE request")?.execute([])?;
+            }
             // SQLite has rolled back the whole transaction by itself: disk full, I/O error.
             Err(cause) if transaction.is_autocommit() => return Err(cause),
             Err(_) => transaction.execute_batch("ROLLBACK TO request; RELEASE request")?,
@@ -348,7 +360,7 @@ mod tests {
     fn a_group_waits_for_as_many_as_usual_and_takes_all_that_have_come() {
         for (usual, come, taken) in [(1, 5, 1), (2, 0, 1), (2, 5, 6), (9, 3, 4), (2, 2 * GROUP, GROUP)] {
             let mut messages = vec![Message::Close];
-            gather(&mut queued(come), &mut messages, usual);
+            gather(&mut queued(come), &mut messages, usual, GATHER);
             assert_eq!(messages.len(), taken, "{usual} usual, {come} come");
         }
     }

@@ -214,12 +214,17 @@ impl Connection {
         }
         let mut together = std::mem::take(&mut self.unsent);
         together.extend_from_slice(rcpt.as_bytes());
-        // A refusal of MAIL is none of this recipient; and an answer is left over.
-        self.command(together).await.map_err(|cause| match cause {
-            RelayError::Refused(code) => RelayError::Failed(format!("it refused MAIL with {code}")),
-            cause => cause,
-        })?;
+        if let Err(cause) = self.command(together).await {
+            // A refusal of MAIL is none of this recipient; and the answer to RCPT is left over.
+            self.client.stream.close();
+            return Err(match cause {
+                RelayError::Refused(code) => RelayError::Failed(format!("it refused MAIL with {code}")),
+                cause => cause,
+            });
+        }
+        let start = Instant::now();
         let answer = timeout(self.client.timeout, self.client.read()).await;
+        self.smarthost.counters.command_seconds.observe(seconds(start.elapsed()));
         Ok(answer.unwrap_or(Err(mail_send::Error::Timeout))?.assert_positive_completion()?)
     }
 
