@@ -32,6 +32,20 @@ fn exposure(drop_in: bool) -> f64 {
 }
 
 #[test]
+fn a_start_takes_as_long_as_it_takes_and_a_stop_as_long_as_messages_in_flight_may() {
+    let unit = fs::read_to_string("systemd/tempalias.service").expect("the unit can be read");
+    // The ledger may be migrated before it is ready, and would be again after a start that was cut off.
+    assert_eq!(setting(&unit, "TimeoutStartSec"), ["infinity"]);
+    // 60 s for them, and twice as long as SQLite waits for a lock: at the last commit, and at the close.
+    assert_eq!(setting(&unit, "TimeoutStopSec"), ["90s"]);
+}
+
+/// What `unit` says of `key`, as often as it does.
+fn setting<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
 fn the_service_is_confined() {
     let exposure = exposure(false);
     assert!(exposure <= 1.6, "{exposure}");
