@@ -42,10 +42,11 @@ in_the_middle
 read -r -t 60 greeting <>/dev/tcp/127.0.0.1/25 && echo "$greeting" >greeting &
 client=$!
 # … makes the service try, in vain, until the restore is done …
-tried_again() { [ "$(property NRestarts)" -ge 1 ]; }
-eventually "the service tries again" tried_again
+tried_again() { [ "$(property NRestarts)" -ge 6 ]; }
+eventually "the service tries again and again" tried_again
 journalctl -u tempalias -o cat | grep -qw "$restore" || fail "who is in its way is not said"
 [ ! -e greeting ] || fail "it serves a ledger that is being restored"
+is "the socket" "$(systemctl show --property Result --value tempalias-smtp.socket)" success
 kill -CONT "$restore"
 wait "$restore" || fail "no restore: $(cat said)"
 # … and is served by what was restored.
