@@ -5,16 +5,24 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempalias::ledger::FILE_NAME;
+use tokio_rustls::rustls::ClientConnection;
 
 use support::appliance::Appliance;
+use support::certificates::{Authority, Files};
+use support::channel::Channel;
 use support::client::Client;
+use support::program::succeed;
 use support::smarthost::{Behaviour, Smarthost, Stage};
 use support::wait;
+
+const NAME: &str = "mx.alias.test";
 
 #[test]
 fn a_message_in_the_middle_of_its_text_is_finished_and_everybody_else_told_to_come_again() {
@@ -50,17 +58,79 @@ fn a_message_in_the_middle_of_its_text_is_finished_and_everybody_else_told_to_co
 fn a_page_is_given_to_who_was_let_in_just_before() {
     let smarthost = Smarthost::start();
     let mut appliance = Appliance::start(&smarthost);
-    let mut early = TcpStream::connect(appliance.http).expect("the web listens");
-    early.set_read_timeout(Some(wait::PATIENCE)).expect("a socket has time-outs");
+    let early = patient(appliance.http);
     // They are let in one after the other: when this one is answered, the other one is in.
     ureq::get(format!("http://{}/healthz", appliance.http)).call().expect("it is healthy");
+    is_answered_after_the_stop(early, &mut appliance);
+}
+
+#[test]
+fn so_it_is_by_https() {
+    let (authority, smarthost) = (Authority::new(), Smarthost::start());
+    let (mut appliance, _files) = with_https(&authority, &smarthost);
+    let mut early = Channel::new(patient(appliance.http));
+    let name = NAME.try_into().expect("this is a name");
+    let tls = ClientConnection::new(authority.client(), name).expect("a client can be made");
+    early.encrypt(tls).expect("it is let in");
+    is_answered_after_the_stop(early, &mut appliance);
+}
+
+#[test]
+fn and_by_the_unix_socket() {
+    let (dir, smarthost) = (tempfile::tempdir().unwrap(), Smarthost::start());
+    let socket = dir.path().join("http.sock");
+    let setting = format!("{socket:?}");
+    let mut appliance = Appliance::start_with(smarthost.address(), &[("http.socket", &setting)]);
+    let early = UnixStream::connect(&socket).expect("the socket is listened on");
+    early.set_read_timeout(Some(wait::PATIENCE)).expect("a socket has time-outs");
+    let arguments = ["-sSf", "--unix-socket", socket.to_str().unwrap(), "http://localhost/healthz"];
+    succeed("curl", arguments, b"");
+    is_answered_after_the_stop(early, &mut appliance);
+}
+
+/// Whether `early`, a connection that has been let in, gets a page when it asks during the stop.
+#[track_caller]
+fn is_answered_after_the_stop(mut early: impl Read + Write, appliance: &mut Appliance) {
     appliance.terminate();
     wait::until("nobody new is let in", || TcpStream::connect(appliance.http).err());
     early.write_all(b"GET /healthz HTTP/1.1\r\nHost: alias.test\r\n\r\n").expect("the connection is open");
     let mut answer = String::new();
     early.read_to_string(&mut answer).expect("it is answered in full");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    drop(early);
     assert_eq!(appliance.end().code(), Some(0));
+}
+
+#[test]
+fn who_was_let_in_and_says_nothing_does_not_hold_it_up() {
+    let (authority, smarthost) = (Authority::new(), Smarthost::start());
+    let (mut appliance, _files) = with_https(&authority, &smarthost);
+    let mut silent = patient(appliance.http);
+    // Not even a handshake; this one has it behind it, and so the other one is in.
+    let mut idle = Channel::new(patient(appliance.http));
+    let name = NAME.try_into().expect("this is a name");
+    idle.encrypt(ClientConnection::new(authority.client(), name).expect("a client can be made")).unwrap();
+    appliance.terminate();
+    // Far less than a handshake, or the head of a request, may take.
+    assert!(appliance.ends_within(Duration::from_secs(8)));
+    assert_eq!(appliance.end().code(), Some(0));
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "its end is not told");
+}
+
+fn patient(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).expect("the web listens");
+    stream.set_read_timeout(Some(wait::PATIENCE)).expect("a socket has time-outs");
+    stream
+}
+
+/// An appliance whose web is HTTPS, and where its certificate is.
+fn with_https(authority: &Authority, smarthost: &Smarthost) -> (Appliance, Files) {
+    let files = authority.certify(&[NAME]).files();
+    let settings =
+        [("http.tls_cert", format!("{:?}", files.chain)), ("http.tls_key", format!("{:?}", files.key))];
+    let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
+    (Appliance::start_with(smarthost.address(), &settings), files)
 }
 
 #[test]

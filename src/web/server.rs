@@ -44,12 +44,12 @@ const KEEP_FOR: Duration = Duration::from_secs(60);
 /// … and cut after this, for clients that do not take their answer.
 const CUT_AFTER: Duration = Duration::from_secs(120);
 
-/// How long to read on after our last word. Closing with unread octets resets the connection, and
-/// a client that was still sending (a body too large) would lose our answer (RFC 9112 §9.6).
+/// How long to read on after our last word, if there was one. Closing with unread octets resets the
+/// connection, and a client that was still sending (a body too large) would lose our answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// At the stop, for the first request of a connection: whoever was let in just now has it on the way, and
-/// there is nobody else who would answer it.
+/// At the stop, for the first request of a connection, and for a TLS handshake before it: whoever was let
+/// in just now has it on the way, and there is nobody else who would answer it.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
 /// For a TLS handshake.
@@ -119,9 +119,9 @@ struct Complaint(Option<Instant>);
 
 /// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
 ///
-/// After `shutdown` requests that have begun are still answered, and the first one of a connection that
-/// was just accepted; a client that dawdles over its
-/// request or answer is cut as always. The caller may bound it more tightly.
+/// After `shutdown` requests that have begun are still answered, and the first one of a connection
+/// that was just accepted; a client that dawdles over its request or answer is cut as always. The
+/// caller may bound it more tightly.
 pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationToken) {
     let room = Arc::new(site.room());
     let gate = site.clone();
@@ -189,8 +189,8 @@ impl Porter {
         }
     }
 
-    /// A place for the connection from `peer`; none: a proxy, on this host. Without one it is closed at once, unheard: before its
-    /// request, and perhaps TLS, an answer would be no answer.
+    /// A place for the connection from `peer`; none: a proxy, on this host. Without one it is closed at
+    /// once, unheard: before its request, and perhaps TLS, an answer would be no answer.
     fn place(&mut self, peer: Option<IpAddr>) -> Option<Place> {
         let client = peer.filter(|ip| !(self.house.is_proxy)(*ip));
         match self.house.room.take(client) {
@@ -229,7 +229,15 @@ impl House {
         let Ok(local) = stream.local_addr() else { return }; // gone already
         let peer = |scheme| Peer { local: local.into(), remote: peer.into(), scheme };
         let Some(identity) = identity else { return self.converse(stream, peer(Scheme::HTTP)).await };
-        match timeout(HANDSHAKE_WITHIN, identity.acceptor().accept(stream)).await {
+        let last_call = async {
+            self.shutdown.cancelled().await;
+            sleep(FIRST_REQUEST_WITHIN).await;
+        };
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE_WITHIN, identity.acceptor().accept(stream)) => shaken,
+            () = last_call => return,
+        };
+        match shaken {
             Ok(Ok(stream)) => self.converse(stream, peer(Scheme::HTTPS)).await,
             Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -275,16 +283,44 @@ impl House {
                 poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
         };
+        // Whoever has said nothing, not even something wrong, has no answer to lose.
+        let was_silent = ended.is_ok() && !begun.is_cancelled();
         if let Err(cause) = ended {
             tracing::debug!(%cause, "a web connection ended early");
         }
-        linger(connection.into_parts().io.into_inner()).await;
+        let mut stream = connection.into_parts().io.into_inner();
+        // What goes wrong from here on has no consequence: everything has been said.
+        if stream.shutdown().await.is_ok() && !was_silent {
+            let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
+        }
     }
 }
 
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    // What goes wrong here has no consequence: everything has been said.
-    if stream.shutdown().await.is_ok() {
-        let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::Http;
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_a_silent_connection_is_waited_for_and_then_closed_at_once() {
+        let house = House {
+            answer: Arc::new(|_| Box::pin(async { Response::default() })),
+            is_proxy: Arc::new(|_| false),
+            room: Arc::new(Room::new(&Http::default())),
+            connections: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let unnamed = || Addr::custom("test", "");
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP };
+        let (ours, mut theirs) = duplex(1024);
+        let start = Instant::now();
+        house.shutdown.cancel();
+        house.converse(ours, peer).await;
+        let took = start.elapsed();
+        assert!(FIRST_REQUEST_WITHIN <= took && took < FIRST_REQUEST_WITHIN + LINGER, "{took:?}");
+        assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "it is not closed");
     }
 }
