@@ -42,7 +42,12 @@ pub(super) fn listen(
 pub(super) fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
     let refused = |cause| StartError::Socket { path: path.to_owned(), cause };
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+    // Any other failure may be that of somebody who lives: we may not connect, or do not speak its kind.
+    let is_dead = || {
+        let refusal = std::os::unix::net::UnixStream::connect(path).err();
+        refusal.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && is_dead() {
         std::fs::remove_file(path).map_err(refused)?;
     }
     let listener = UnixListener::bind(path).map_err(refused)?;
@@ -96,7 +101,28 @@ pub(super) fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = dir.path().join("dead");
+        drop(bind_unix(&dead).unwrap());
+        let alive = bind_unix(&dead).expect("what a previous run has left is replaced");
+        let refused = bind_unix(&dead).expect_err("somebody listens there");
+        assert!(matches!(refused, StartError::Socket { .. }), "{refused}");
+        UnixStream::connect(&dead).expect("the other one is still there");
+        drop(alive);
+
+        // One that we cannot connect to, whoever we are: it takes datagrams.
+        let other = dir.path().join("other");
+        let log = UnixDatagram::bind(&other).unwrap();
+        bind_unix(&other).expect_err("somebody has it");
+        UnixDatagram::unbound().unwrap().send_to(b"still there", &other).unwrap();
+        assert_eq!(log.recv(&mut [0; 64]).unwrap(), 11);
+    }
 
     #[test]
     fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
