@@ -1,7 +1,7 @@
 //! The daemon: listeners, ledger, servers and the purge timer, from the start to the orderly stop.
 //!
-//! `listeners` are where we listen, `stop` hears the signals, `live` is what a reload changes, `certificate` one of its parts; `purge` is
-//! the timer, and `counters` counts.
+//! `listeners` are where we listen, `stop` hears the signals, `live` is what a reload changes,
+//! `certificate` one of its parts; `purge` is the timer, and `counters` counts.
 //!
 //! The caller brings the configuration and a [`Stop`], so that tests can run one on free ports
 //! and end it when they like.

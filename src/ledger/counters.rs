@@ -45,7 +45,8 @@ impl Default for Counters {
             ),
             aliases: metrics.gauge(
                 "tempalias_ledger_aliases",
-                "Aliases that are alive, or over since the last purge. Counted at a purge; in between, those made and revoked on the command line are missing.",
+                "Aliases that are alive, or over since the last purge. Counted at a purge; in between, those made \
+                 and revoked on the command line are missing.",
             ),
             purges: metrics.tally(
                 "tempalias_ledger_purges_total",
