@@ -45,6 +45,13 @@ fn in_an_empty_root_it_serves_finds_its_smarthost_by_name_and_trusts_the_systems
     assert_eq!(smarthost.count(|record| record.heard("STARTTLS")), 1);
     let known = ["tempalias", "tempalias.db-shm"].map(str::to_owned);
     assert_eq!(process.mapped_files(), BTreeSet::from(known));
+
+    // As in the container.
+    let listen = [("SMTP on ", "TEMPALIAS_SMTP__LISTEN"), ("HTTP on ", "TEMPALIAS_HTTP__LISTEN")];
+    let listen = listen.map(|(door, key)| (key, process.0.address(door).to_string()));
+    let health = ["/tempalias", "health", "--config", "/tempalias.toml"];
+    let output = in_root(root.path(), &health).envs(listen).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 /// The program, its configuration, the authorities, and an empty data directory; nothing else.
@@ -72,17 +79,13 @@ struct InRoot(Process);
 impl InRoot {
     /// `None`, and a word about it, when this user may not change the root.
     fn start(root: &Path) -> Option<Self> {
-        let unshare = |program: &[&str]| {
-            let mut command = Command::new("unshare");
-            command.arg("--map-root-user").arg("--root").arg(root).args(program).env_clear();
-            command
-        };
-        let allowed = unshare(&["/tempalias", "--version"]).output().unwrap();
+        let allowed = in_root(root, &["/tempalias", "--version"]).output().unwrap();
         if !allowed.status.success() {
             eprintln!("SKIPPED: this user may not change the root: {}", said(&allowed));
             return None;
         }
-        Some(InRoot(Process::start(&mut unshare(&["/tempalias", "serve", "--config", "/tempalias.toml"]))))
+        let serve = ["/tempalias", "serve", "--config", "/tempalias.toml"];
+        Some(InRoot(Process::start(&mut in_root(root, &serve))))
     }
 
     /// The names of the files in its memory: a shared object would be one.
@@ -90,4 +93,11 @@ impl InRoot {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.0.id())).unwrap();
         maps.lines().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name.to_owned()).collect()
     }
+}
+
+/// `program` with `root` for its root, and no environment.
+fn in_root(root: &Path, program: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--map-root-user").arg("--root").arg(root).args(program).env_clear();
+    command
 }
