@@ -168,6 +168,35 @@ fn import_and_export_show_how_far_they_are() {
 }
 
 #[test]
+fn backup_and_restore_show_what_they_are_at() {
+    let setup = Setup::new();
+    let add = ["alias", "add", "--target", "me@mailbox.test", "--days", "1"];
+    assert!(setup.run(&add).status.success());
+    let (data_dir, ledger, file) =
+        (setup.path("data"), setup.path("data/tempalias.db"), setup.path("backup.db"));
+    // Something else keeps them waiting until there is something to be seen.
+    let other = rusqlite::Connection::open(ledger).unwrap();
+    other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE").unwrap();
+    let backup = Terminal::run(&setup, &format!("tempalias backup {}", file.display()));
+    backup.shows("copying: 0 B of about ");
+    drop(other);
+    backup.shows(&format!("{ERASE}checking the result"));
+    assert!(backup.ends_with(0).contains(": backed up and checked, "));
+
+    let turn = File::open(data_dir).unwrap();
+    turn.lock().unwrap();
+    let restore = Terminal::run(&setup, &format!("tempalias restore {}", file.display()));
+    restore.shows("checking the backup");
+    drop(turn);
+    restore.shows(&format!("{ERASE}checking the result"));
+    let shown = restore.shown();
+    let places =
+        ["copying: ", "carrying over what is newer", "checking the result"].map(|words| shown.find(words));
+    assert!(places.is_sorted() && places[0].is_some(), "{shown}");
+    assert!(restore.ends_with(0).contains(": restored, 1 alias"));
+}
+
+#[test]
 fn an_import_from_the_keyboard_says_how_to_end_it() {
     let setup = Setup::new();
     let import = Terminal::run(&setup, "tempalias alias import");

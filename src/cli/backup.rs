@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::{ConfigFile, Failure};
-use crate::ledger::{self, FILE_NAME};
+use crate::ledger::{self, FILE_NAME, Phase};
 
 /// Copy the ledger to a file, also while the server runs
 ///
@@ -28,10 +28,8 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.config.load()?;
-        {
-            let _progress = show_growth(&config.data_dir.join(FILE_NAME), &self.file);
-            ledger::back_up(&config.data_dir, &self.file)?;
-        }
+        let report = show_phases(&config.data_dir.join(FILE_NAME), &self.file);
+        ledger::back_up(&config.data_dir, &self.file, report)?;
         let (file, length) = (self.file.display(), length(&self.file));
         let text = match self.json {
             true => json!({ "file": file.to_string(), "size": length }).to_string(),
@@ -41,10 +39,19 @@ impl Backup {
     }
 }
 
-/// While a copy of `from` that will be `to` is written, and then checked.
-pub(super) fn show_growth(from: &Path, to: &Path) -> Progress {
-    let (whole, part) = (shown(length(from)), ledger::part_of(to));
-    Progress::show(move || format!("copying and checking: {} of about {whole} written", shown(length(&part))))
+/// Shows each phase of the making of `to`, out of `from`, until what this returns is dropped.
+pub(super) fn show_phases(from: &Path, to: &Path) -> impl Fn(Phase) + use<> {
+    let (whole, part) = (length(from), ledger::part_of(to));
+    let progress = Progress::start();
+    move |phase| match phase {
+        Phase::CheckingBackup => progress.say(|| "checking the backup".into()),
+        Phase::Copying => {
+            let part = part.clone();
+            progress.say(move || format!("copying: {} of about {}", shown(length(&part)), shown(whole)));
+        }
+        Phase::CarryingOver => progress.say(|| "carrying over what is newer".into()),
+        Phase::CheckingResult => progress.say(|| "checking the result".into()),
+    }
 }
 
 /// In octets.

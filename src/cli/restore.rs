@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::backup::show_growth;
+use super::backup::show_phases;
 use super::{ConfigFile, Failure, counted};
 use crate::clock;
 use crate::ledger::{self, FILE_NAME, Restored, Revoked};
@@ -33,10 +33,8 @@ impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.config.load()?;
         let revoked = if self.with_revoked { Revoked::ComeBack } else { Revoked::StayGone };
-        let restored = {
-            let _progress = show_growth(&self.file, &config.data_dir.join(FILE_NAME));
-            ledger::restore(&config.data_dir, &self.file, revoked, clock::now())?
-        };
+        let report = show_phases(&self.file, &config.data_dir.join(FILE_NAME));
+        let restored = ledger::restore(&config.data_dir, &self.file, revoked, clock::now(), report)?;
         let text = match self.json {
             true => format!("{}\n", self.to_json(&restored)),
             false => self.describe(&restored),

@@ -74,21 +74,36 @@ impl BackupError {
     }
 }
 
+/// What a backup or a restore is at; each comes once at most, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking at the backup that is to be restored, and waiting for whoever works on the ledger.
+    CheckingBackup,
+    /// Writing [`part_of`] the file that is asked for, which grows.
+    Copying,
+    /// Adding to the copy what the ledger that is replaced knows better.
+    CarryingOver,
+    /// Looking at what was written, and giving it its name.
+    CheckingResult,
+}
+
 /// Copies the ledger in `data_dir` to `file`, which is only its owner's to read. An older backup
-/// there is replaced at the last moment. Blocks until the copy is on the disk.
+/// there is replaced at the last moment. Blocks until the copy is on the disk; says by `report` how far it is.
 ///
 /// Root acts as the owner of the ledger while that is opened and closed, and as the owner of `file`'s
 /// directory while the copy is made there.
 ///
 /// # Errors
 /// When there is no ledger, or no whole copy of it could be made. Then `file` is as it was.
-pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+pub fn back_up(data_dir: &Path, file: &Path, report: impl Fn(Phase)) -> Result<(), BackupError> {
+    report(Phase::Copying);
     let (ledger, place) = (data_dir.join(FILE_NAME), files::directory_of(file));
     let (source, found) = owner::acting_in(data_dir, BackupError::file(data_dir), || open_ledger(&ledger))?;
     let copied = owner::acting_in(place, BackupError::file(place), || {
         may_be_replaced(file, &found)?;
         let part = Part::begin(file)?;
         copy(&source, &ledger, &part)?;
+        report(Phase::CheckingResult);
         verify(part.path())?;
         part.finish(file)
     });

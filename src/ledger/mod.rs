@@ -45,7 +45,7 @@ mod uses;
 mod writer;
 
 pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
-pub use backup::{BackupError, back_up, part_of};
+pub use backup::{BackupError, Phase, back_up, part_of};
 pub use error::{LedgerError, OpenError};
 pub use lock::DataDirLock;
 pub use peek::{Peek, peek};

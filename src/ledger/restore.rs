@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::backup::{self, BackupError, Part};
+use super::backup::{self, BackupError, Part, Phase};
 use super::{DataDirLock, FILE_NAME, OpenError, files, lock, names, open, owner};
 use crate::clock::Timestamp;
 
@@ -55,7 +55,8 @@ impl Restored {
 }
 
 /// Puts the backup `file` in place of the ledger in `data_dir`, which is kept under a name with
-/// the instant `now` in it. Root acts as the owner of the ledger as soon as `file` is open.
+/// the instant `now` in it; says by `report` how far it is. Root acts as the owner of the ledger as
+/// soon as `file` is open.
 ///
 /// # Errors
 /// When a server or a command works on the ledger, or `file` is not a whole ledger of ours. Then
@@ -65,12 +66,14 @@ pub fn restore(
     file: &Path,
     revoked: Revoked,
     now: Timestamp,
+    report: impl Fn(Phase),
 ) -> Result<Restored, BackupError> {
+    report(Phase::CheckingBackup);
     let source = open_backup(file, &data_dir.join(FILE_NAME))?;
     owner::acting_in(data_dir, BackupError::file(data_dir), || {
         let _server = DataDirLock::take(data_dir)?;
         let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
-        put_in_place(&data_dir.join(FILE_NAME), &source, file, revoked, now)
+        put_in_place(&data_dir.join(FILE_NAME), &source, file, revoked, now, report)
     })
 }
 
@@ -81,13 +84,17 @@ fn put_in_place(
     file: &Path,
     revoked: Revoked,
     now: Timestamp,
+    report: impl Fn(Phase),
 ) -> Result<Restored, BackupError> {
     backup::check(source, file)?;
     let part = Part::begin(ledger)?;
+    report(Phase::Copying);
     backup::copy(source, file, &part)?;
+    report(Phase::CarryingOver);
     let is_there = fs::exists(ledger).map_err(BackupError::file(ledger))?;
     let is_readable = is_there && fold(ledger)?;
     let carried_over = complete(part.path(), is_readable.then_some(ledger), revoked)?;
+    report(Phase::CheckingResult);
     backup::verify(part.path())?;
 
     let set_aside = set_aside(ledger, is_there, now)?;

@@ -1,10 +1,11 @@
 //! Backups: whole, checked, private, and never half of one under the name that was asked for.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use tempalias::ledger::{BackupError, FILE_NAME, Ledger, back_up, part_of};
+use tempalias::ledger::{self, BackupError, FILE_NAME, Ledger, Phase, part_of};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -34,6 +35,17 @@ async fn a_backup_of_an_open_ledger_holds_what_was_answered_before_and_is_privat
     let domain = "demo.test".parse().unwrap();
     let bounce = |ledger: &Ledger| ledger.bounce_key().address(&tempalias::bounce::BounceOf::Nobody, &domain);
     assert_eq!(bounce(&copy), bounce(&ledger));
+}
+
+#[tokio::test]
+async fn a_backup_says_what_it_is_at() {
+    let (dir, _ledger) = fresh();
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db");
+    let phases = RefCell::new(Vec::new());
+    let report = |phase| phases.borrow_mut().push((phase, part_of(&file).exists()));
+    ledger::back_up(dir.path(), &file, report).unwrap();
+    assert_eq!(phases.into_inner(), [(Phase::Copying, false), (Phase::CheckingResult, true)]);
 }
 
 #[tokio::test]

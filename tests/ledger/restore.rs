@@ -1,5 +1,6 @@
 //! Restoring: a whole backup takes the ledger's place, anything else changes nothing.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -8,15 +9,15 @@ use rusqlite::Connection;
 use tempalias::alias::{AliasName, LimitRequest};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    self, Amendment, BackupError, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Restored, Revoked,
-    back_up, part_of,
+    self, Amendment, BackupError, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Phase, Restored,
+    Revoked, part_of,
 };
 use tempfile::TempDir;
 
 use crate::support::*;
 
 fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
-    ledger::restore(data_dir, file, Revoked::StayGone, now)
+    ledger::restore(data_dir, file, Revoked::StayGone, now, |_| ())
 }
 
 /// A closed ledger with `aliases` aliases of two uses, one of each spent, and its backup.
@@ -85,12 +86,24 @@ async fn what_was_spent_handed_out_or_revoked_since_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn a_restore_says_what_it_is_at() {
+    let (dir, file, _) = backed_up(1).await;
+    let (part, whole) = (part_of(&dir.path().join(FILE_NAME)), fs::metadata(&file).unwrap().len());
+    let phases = RefCell::new(Vec::new());
+    let report = |phase| phases.borrow_mut().push((phase, fs::metadata(&part).ok().map(|part| part.len())));
+    ledger::restore(dir.path(), &file, Revoked::StayGone, at(3), report).unwrap();
+    let phases: Vec<_> = phases.into_inner();
+    assert_eq!(phases[..2], [(Phase::CheckingBackup, None), (Phase::Copying, Some(0))]);
+    assert_eq!(phases[2..], [(Phase::CarryingOver, Some(whole)), (Phase::CheckingResult, Some(whole))]);
+}
+
+#[tokio::test]
 async fn what_was_revoked_comes_back_when_that_is_asked_for() {
     let (dir, file, before) = backed_up(1).await;
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     ledger.revoke(before[0].clone()).await.unwrap();
     ledger.close().await;
-    let restored = ledger::restore(dir.path(), &file, Revoked::ComeBack, at(3)).unwrap();
+    let restored = ledger::restore(dir.path(), &file, Revoked::ComeBack, at(3), |_| ()).unwrap();
     assert_eq!((restored.aliases, restored.carried_over.unwrap().revoked), (1, 1));
     assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
 }

@@ -7,7 +7,8 @@ use std::process::Command;
 use tempalias::alias::{Alias, AliasName, Caps, LimitRequest, Limits};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    AmendOutcome, Amendment, FILE_NAME, Issued, Ledger, LedgerError, NewAlias, SpendOutcome,
+    self, AmendOutcome, Amendment, BackupError, FILE_NAME, Issued, Ledger, LedgerError, NewAlias,
+    SpendOutcome,
 };
 use tempfile::TempDir;
 
@@ -21,6 +22,11 @@ pub fn fresh() -> (TempDir, Ledger) {
     let dir = TempDir::new().unwrap();
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     (dir, ledger)
+}
+
+/// A backup, to nobody who watches.
+pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+    ledger::back_up(data_dir, file, |_| ())
 }
 
 pub fn limits(from: i64, until: Option<i64>, max_usage: Option<u32>) -> Limits {
