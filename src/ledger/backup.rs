@@ -16,7 +16,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{FILE_NAME, OpenError, error, files, open, owner};
 
-/// Why there is no backup, or nothing was restored. What was there before is as it was.
+/// Why there is no backup, or nothing was restored. What was there before is as it was, but for
+/// [`BackupError::Unsettled`].
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The ledger, or the backup that is to be restored, cannot be used.
@@ -58,6 +59,19 @@ pub enum BackupError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The backup has taken the ledger's place; what came after that has failed.
+    #[error("restored, but {cause}{}", now_at(set_aside.as_deref()))]
+    Unsettled {
+        /// What has failed.
+        cause: Box<BackupError>,
+        /// Where the ledger is that was there before, if there was one.
+        set_aside: Option<PathBuf>,
+    },
+}
+
+fn now_at(set_aside: Option<&Path>) -> String {
+    set_aside
+        .map_or_else(String::new, |path| format!("; the ledger that was there is now {}", path.display()))
 }
 
 impl BackupError {
@@ -94,7 +108,8 @@ pub enum Phase {
 /// directory while the copy is made there.
 ///
 /// # Errors
-/// When there is no ledger, or no whole copy of it could be made. Then `file` is as it was.
+/// When there is no ledger, or no whole copy of it could be made. Then `file` is as it was; or it is the new
+/// one, when only the directory did not get to the disk.
 pub fn back_up(data_dir: &Path, file: &Path, report: impl Fn(Phase)) -> Result<(), BackupError> {
     report(Phase::Copying);
     let (ledger, place) = (data_dir.join(FILE_NAME), files::directory_of(file));
@@ -105,7 +120,8 @@ pub fn back_up(data_dir: &Path, file: &Path, report: impl Fn(Phase)) -> Result<(
         copy(&source, &ledger, &part)?;
         report(Phase::CheckingResult);
         verify(part.path())?;
-        part.finish(file)
+        part.finish(file)?;
+        files::sync_directory_of(file).map_err(BackupError::file(file))
     });
     owner::acting_in(data_dir, BackupError::file(data_dir), || {
         drop(source);
@@ -181,7 +197,8 @@ impl Part {
         &self.path
     }
 
-    /// Brings it to the disk, and gives it its name.
+    /// Brings it to the disk, and gives it its name; that this is on the disk, too, is left to
+    /// [`files::sync_directory_of`]. When it fails, `file` is as it was.
     pub(super) fn finish(mut self, file: &Path) -> Result<(), BackupError> {
         if !files::is_at(&self.file, &self.path).map_err(BackupError::file(&self.path))? {
             return Err(BackupError::UnderWay(self.path.clone()));
@@ -189,7 +206,7 @@ impl Part {
         self.file.sync_all().map_err(BackupError::file(&self.path))?;
         fs::rename(&self.path, file).map_err(BackupError::file(file))?;
         self.finished = true;
-        files::sync_directory_of(file).map_err(BackupError::file(file))
+        Ok(())
     }
 }
 

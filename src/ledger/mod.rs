@@ -20,12 +20,14 @@
 //! | [`transfer`] | all of it, to be moved to another ledger |
 //! | [`lock`] | one server for a data directory |
 //! | [`backup`], [`restore`] | a copy of it, and back |
+//! | [`aside`] | the ledger that a restore replaces |
 //! | [`peek`] | a look from outside, which changes nothing |
 //! | [`owner`], [`files`] | root in the service's directory; files that are private, and on the disk |
 //! | [`counters`] | what is counted |
 //! | [`error`] | what can go wrong, in the ledger's own words |
 
 mod aliases;
+mod aside;
 mod backup;
 mod checkpointer;
 mod counters;

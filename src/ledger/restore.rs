@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::aside::Aside;
 use super::backup::{self, BackupError, Part, Phase};
 use super::{DataDirLock, FILE_NAME, OpenError, files, lock, names, open, owner};
 use crate::clock::Timestamp;
@@ -60,7 +61,7 @@ impl Restored {
 ///
 /// # Errors
 /// When a server or a command works on the ledger, or `file` is not a whole ledger of ours. Then
-/// nothing has changed.
+/// nothing has changed, unless it is [`BackupError::Unsettled`].
 pub fn restore(
     data_dir: &Path,
     file: &Path,
@@ -96,12 +97,26 @@ fn put_in_place(
     let carried_over = complete(part.path(), is_readable.then_some(ledger), revoked)?;
     report(Phase::CheckingResult);
     backup::verify(part.path())?;
+    let (aliases, set_aside) = replace(ledger, part, now)?;
+    Ok(Restored { aliases, set_aside, carried_over })
+}
 
-    let set_aside = set_aside(ledger, is_there, now)?;
+/// Gives `part` the name of `ledger`; how many aliases there are now, and where the ledger is that was there.
+fn replace(ledger: &Path, part: Part, now: Timestamp) -> Result<(u32, Option<PathBuf>), BackupError> {
+    let aside = Aside::set(ledger, now)?;
     part.finish(ledger)?;
-    // Now in its place, as the server will find it.
+    let set_aside = aside.keep();
+    match settle(ledger) {
+        Ok(aliases) => Ok((aliases, set_aside)),
+        Err(cause) => Err(BackupError::Unsettled { cause: cause.into(), set_aside }),
+    }
+}
+
+/// Looks at it once more, in its place, as the server will find it; how many aliases there are.
+fn settle(ledger: &Path) -> Result<u32, BackupError> {
+    files::sync_directory_of(ledger).map_err(BackupError::file(ledger))?;
     backup::verify(ledger)?;
-    Ok(Restored { aliases: count(ledger)?, set_aside, carried_over })
+    count(ledger)
 }
 
 /// With a write-ahead log beside it, as a copy of the files of a ledger has it, the log counts.
@@ -225,25 +240,58 @@ fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result
     Ok(CarriedOver { names, spent, revoked: gone, is_all })
 }
 
-/// A second name for the ledger, if it `is_there`; its first one is about to be another file's. At no moment is
-/// there no ledger, for a server would make a new one, which knows no name.
-fn set_aside(ledger: &Path, is_there: bool, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
-    let aside = files::with_suffix(ledger, &format!(".before-restore-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    if is_there {
-        fs::hard_link(ledger, &aside).map_err(BackupError::file(&aside))?;
-    }
-    // Of one that could not be read, or was removed, a log may be left; SQLite would replay it over the new one.
-    for suffix in files::BESIDE {
-        let beside = files::with_suffix(ledger, suffix);
-        if beside.symlink_metadata().is_ok() {
-            fs::rename(&beside, files::with_suffix(&aside, suffix)).map_err(BackupError::file(&beside))?;
-        }
-    }
-    files::sync_directory_of(ledger).map_err(BackupError::file(ledger))?;
-    Ok(is_there.then_some(aside))
-}
-
 fn count(path: &Path) -> Result<u32, BackupError> {
     let ledger = backup::open_source(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     ledger.query_row("SELECT count(*) FROM aliases", [], |row| row.get(0)).map_err(BackupError::sqlite(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// The names in `dir` and what is in the files.
+    fn contents(dir: &TempDir) -> Vec<(PathBuf, String)> {
+        let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
+        files.sort();
+        files
+    }
+
+    /// What lies where a restore is about to end, in a directory.
+    fn before() -> (TempDir, PathBuf) {
+        let dir = TempDir::new().unwrap();
+        let ledger = dir.path().join(FILE_NAME);
+        fs::write(&ledger, "the ledger").unwrap();
+        fs::write(files::with_suffix(&ledger, "-wal"), "its log").unwrap();
+        (dir, ledger)
+    }
+
+    #[test]
+    fn when_the_new_ledger_cannot_take_its_place_the_old_one_is_as_it_was() {
+        let (dir, ledger) = before();
+        let were = contents(&dir);
+        let part = Part::begin(&ledger).unwrap();
+        fs::remove_file(part.path()).unwrap();
+        replace(&ledger, part, Timestamp::MIN).unwrap_err();
+        assert_eq!(contents(&dir), were);
+    }
+
+    #[test]
+    fn what_fails_after_the_ledger_was_replaced_is_said_with_where_the_old_one_is() {
+        let (_dir, ledger) = before();
+        let part = Part::begin(&ledger).unwrap();
+        fs::write(part.path(), "no ledger, whatever was found before").unwrap();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let error = replace(&ledger, part, now).unwrap_err().to_string();
+        let aside = files::with_suffix(&ledger, ".before-restore-20270115T080000Z");
+        assert!(error.starts_with("restored, but "), "{error}");
+        assert!(
+            error.ends_with(&format!("; the ledger that was there is now {}", aside.display())),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&aside).unwrap(), "the ledger");
+        assert_eq!(fs::read_to_string(files::with_suffix(&aside, "-wal")).unwrap(), "its log");
+    }
 }

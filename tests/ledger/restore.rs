@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -95,6 +95,24 @@ async fn a_restore_says_what_it_is_at() {
     let phases: Vec<_> = phases.into_inner();
     assert_eq!(phases[..2], [(Phase::CheckingBackup, None), (Phase::Copying, Some(0))]);
     assert_eq!(phases[2..], [(Phase::CarryingOver, Some(whole)), (Phase::CheckingResult, Some(whole))]);
+}
+
+#[tokio::test]
+async fn of_two_restores_in_one_second_each_keeps_what_it_replaces() {
+    let (dir, file, _) = backed_up(1).await;
+    let aside = |nth: &str| dir.path().join(format!("{FILE_NAME}.before-restore-20270115T080003Z{nth}"));
+    let restored = |nth: &str| {
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let was = inode(&dir.path().join(FILE_NAME));
+        assert_eq!(restore(dir.path(), &file, at(3)).unwrap().set_aside, Some(aside(nth)));
+        assert_eq!(inode(&aside(nth)), was);
+    };
+    restored("");
+    restored("-2");
+    // A name is taken as well where only a log has it.
+    fs::write(aside("-3-wal"), "of a ledger that was gone").unwrap();
+    restored("-4");
+    assert_eq!(fs::read(aside("-3-wal")).unwrap(), b"of a ledger that was gone");
 }
 
 #[tokio::test]

@@ -24,7 +24,6 @@ is "uses left" "$(uses_left "$alias")" 1
 in_the_middle() {
     local i
     for ((i = 0; i < 50; i++)); do
-        rm -f /var/lib/tempalias/*.before-restore-* # its name is the second
         tempalias restore "$backup" >said 2>&1 &
         restore=$!
         until [ -e /var/lib/tempalias/tempalias.db.part ] || ! kill -0 "$restore" 2>/dev/null; do :; done
