@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -196,6 +197,59 @@ fn what_root_does_in_the_services_directory_is_done_as_its_owner() {
     let output = appliance.run(&["backup", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", said(&output));
     assert_all_belong_to(SERVICE + 1, file.parent().unwrap());
+}
+
+/// The commands that work in the data directory while no server runs.
+fn commands(file: &str) -> [Vec<&str>; 5] {
+    [
+        vec!["backup", file],
+        vec!["restore", file],
+        vec!["alias", "list"],
+        vec!["alias", "add", "--target", "me@mailbox.test", "--days", "1"],
+        vec!["check", "--offline"],
+    ]
+}
+
+#[test]
+fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
+    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db").display().to_string();
+    assert!(appliance.run(&["backup", &file]).status.success());
+    let owner = "as user id 4711, whom the directory belongs to";
+    let refused = |words: &str| {
+        for arguments in commands(&file) {
+            let output = appliance.run(&arguments);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
+            assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
+        }
+    };
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    refused(&format!("Permission denied (os error 13), {owner}"));
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(dir.path().join("inner").join(FILE_NAME), Some(0), Some(0)).unwrap();
+    refused(&format!("read-only for {}", owner.trim_start_matches("as ")));
+}
+
+#[test]
+fn root_that_may_not_act_for_others_is_told_so() {
+    let Some((appliance, _dir)) = service_run_by_root() else { return };
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db").display().to_string();
+    assert!(appliance.run(&["backup", &file]).status.success());
+    for arguments in commands(&file) {
+        let output = Command::new("setpriv")
+            .arg("--bounding-set=-setuid,-setgid")
+            .arg(env!("CARGO_BIN_EXE_tempalias"))
+            .args(&arguments)
+            .arg("--config")
+            .arg(appliance.config_file())
+            .output()
+            .unwrap();
+        let words = "it belongs to user id 4711, and this is user id 0 without CAP_SETUID and CAP_SETGID";
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
+    }
 }
 
 #[test]

@@ -105,7 +105,9 @@ fn a_data_directory_of_another_user_is_named_with_both_users() {
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
     let text = refused(dir.path(), 1);
     assert!(
-        text.ends_with("permission denied: it belongs to user id 65534, and this is user id 0"),
+        text.ends_with(
+            "permission denied: it belongs to user id 65534, and this is user id 0 without CAP_SETUID and CAP_SETGID"
+        ),
         "{text}"
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -76,7 +76,7 @@ fn now_at(set_aside: Option<&Path>) -> String {
 
 impl BackupError {
     pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |cause| BackupError::File { path: path.to_owned(), cause }
+        move |cause| BackupError::File { path: path.to_owned(), cause: owner::explain(cause) }
     }
 
     pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
@@ -113,8 +113,8 @@ pub enum Phase {
 pub fn back_up(data_dir: &Path, file: &Path, report: impl Fn(Phase)) -> Result<(), BackupError> {
     report(Phase::Copying);
     let (ledger, place) = (data_dir.join(FILE_NAME), files::directory_of(file));
-    let (source, found) = owner::acting_in(data_dir, BackupError::file(data_dir), || open_ledger(&ledger))?;
-    let copied = owner::acting_in(place, BackupError::file(place), || {
+    let (source, found) = owner::acting_in(data_dir, || open_ledger(&ledger))?;
+    let copied = owner::acting_in(place, || {
         may_be_replaced(file, &found)?;
         let part = Part::begin(file)?;
         copy(&source, &ledger, &part)?;
@@ -123,9 +123,9 @@ pub fn back_up(data_dir: &Path, file: &Path, report: impl Fn(Phase)) -> Result<(
         part.finish(file)?;
         files::sync_directory_of(file).map_err(BackupError::file(file))
     });
-    owner::acting_in(data_dir, BackupError::file(data_dir), || {
+    owner::acting_in(data_dir, || {
         drop(source);
-        Ok(())
+        Ok::<_, BackupError>(())
     })?;
     copied
 }

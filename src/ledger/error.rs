@@ -46,7 +46,7 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// The directory is somebody else's.
-    #[error("{path}: permission denied: it belongs to user id {owner}, and this is user id {us}")]
+    #[error("{path}: permission denied: it belongs to user id {owner}, and this is user id {us}{}", capabilities(*us))]
     WrongOwner {
         /// The directory.
         path: PathBuf,
@@ -64,10 +64,12 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// The file, or what SQLite keeps beside it, may not be written.
-    #[error("{path}: the database or its directory is read-only for this user")]
+    #[error("{path}: the database or its directory is read-only for {us}")]
     ReadOnly {
         /// The file.
         path: PathBuf,
+        /// Who we are, in words.
+        us: String,
     },
     /// There is no room to work in.
     #[error("{path}: the disk is full; make room, then try again: nothing is lost")]
@@ -134,6 +136,11 @@ impl OpenError {
             | OpenError::Sqlite { .. } => false,
         }
     }
+}
+
+/// What root lacks that is not let in.
+fn capabilities(us: u32) -> &'static str {
+    if us == 0 { " without CAP_SETUID and CAP_SETGID" } else { "" }
 }
 
 fn with_id(pid: Option<u32>) -> String {

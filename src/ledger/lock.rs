@@ -25,7 +25,7 @@ impl DataDirLock {
     /// # Errors
     /// When somebody has it, or when no file can be made there.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
-        owner::acting_in(data_dir, |cause| explain(data_dir, cause), || lock(data_dir))
+        owner::acting_in(data_dir, || lock(data_dir))
     }
 }
 
@@ -57,6 +57,6 @@ pub(super) fn explain(data_dir: &Path, cause: io::Error) -> OpenError {
         Ok(directory) if cause.kind() == io::ErrorKind::PermissionDenied && directory.uid() != us => {
             OpenError::WrongOwner { path, owner: directory.uid(), us }
         }
-        _ => OpenError::Directory { path, cause },
+        _ => OpenError::Directory { path, cause: owner::explain(cause) },
     }
 }

@@ -99,8 +99,7 @@ impl Ledger {
     /// newer version. Then nothing in it has been touched.
     pub fn open(data_dir: &Path, initial_length: usize) -> Result<Self, OpenError> {
         let counters = Arc::<Counters>::default();
-        let refused = |cause| lock::explain(data_dir, cause);
-        owner::acting_in(data_dir, refused, || {
+        owner::acting_in(data_dir, || {
             let opened = open::open(&data_dir.join(FILE_NAME), initial_length)?;
             Ok(Ledger {
                 writer: Arc::new(Writer::start(

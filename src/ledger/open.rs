@@ -17,7 +17,7 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{OpenError, error, lock};
+use super::{OpenError, error, lock, owner};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -94,7 +94,7 @@ pub(super) fn turn(directory: &Path) -> io::Result<File> {
 fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let explain = |cause: rusqlite::Error| explain(path, &cause);
     if connection.is_readonly("main").map_err(explain)? {
-        return Err(OpenError::ReadOnly { path: path.to_owned() });
+        return Err(OpenError::ReadOnly { path: path.to_owned(), us: owner::us() });
     }
     let size = size(connection).map_err(explain)?;
     if size == 0 {
@@ -228,7 +228,7 @@ pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
         _ if path.is_dir() => OpenError::Sqlite { path, cause: "a directory, not a file".into() },
         // The latter: the file may be read and written, but none may be made beside it.
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            OpenError::ReadOnly { path }
+            OpenError::ReadOnly { path, us: owner::us() }
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::Corrupt { path, cause: cause.to_string() }

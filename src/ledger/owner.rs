@@ -7,31 +7,47 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::process::{Gid, Uid, getegid, geteuid, getgroups};
+use rustix::process::{Gid, Uid, getegid, geteuid, getgroups, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::{OpenError, lock};
 
 /// Does `work` in `directory`; as its owner, if root does it and the directory is not root's own. This goes for
 /// this thread, and for good for those that it starts meanwhile. Files that are open stay open.
 ///
 /// # Errors
-/// Those of `work`, and, by `refused`, when nothing is known of the directory, or root may not act for others.
-pub(super) fn acting_in<T, E>(
+/// Those of `work`, and when nothing is known of the directory, or root may not act for others.
+pub(super) fn acting_in<T, E: From<OpenError>>(
     directory: &Path,
-    refused: impl FnOnce(io::Error) -> E,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let root = match become_owner_of(directory) {
-        Ok(root) => root,
-        Err(cause) => return Err(refused(cause)),
-    };
-    let result = work();
-    if let Some(root) = root {
-        root.come_back();
-    }
-    result
+    let _way_back = become_owner_of(directory).map_err(|cause| lock::explain(directory, cause))?;
+    work()
 }
 
-/// What root had before.
+/// Who is refused something now, in words: root is refused next to nothing, and must know that it was not root.
+pub(super) fn us() -> String {
+    match is_acting() {
+        true => format!("user id {}, whom the directory belongs to", geteuid().as_raw()),
+        false => "this user".into(),
+    }
+}
+
+/// `cause`, with [`us`] if that may be why.
+pub(super) fn explain(cause: io::Error) -> io::Error {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied if is_acting() => {
+            io::Error::new(cause.kind(), format!("{cause}, as {}", us()))
+        }
+        _ => cause,
+    }
+}
+
+fn is_acting() -> bool {
+    getuid().is_root() && !geteuid().is_root()
+}
+
+/// What root had before, and gets back when this is dropped.
 struct Root {
     group: Gid,
     groups: Vec<Gid>,
@@ -45,27 +61,47 @@ fn become_owner_of(directory: &Path) -> io::Result<Option<Root>> {
     }
     let root = Root { group: getegid(), groups: getgroups()? };
     let group = Gid::from_raw(found.gid());
-    let taken = set_thread_groups(&[group])
+    set_thread_groups(&[group])
         .and_then(|()| set_thread_res_gid(None, group, None))
         // The last: with it go the rights to change anything else, but for the way back.
-        .and_then(|()| set_thread_res_uid(None, Uid::from_raw(found.uid()), None));
-    match taken {
-        Ok(()) => Ok(Some(root)),
-        Err(cause) => {
-            root.come_back();
-            Err(cause.into())
-        }
-    }
+        .and_then(|()| set_thread_res_uid(None, Uid::from_raw(found.uid()), None))?;
+    Ok(Some(root))
 }
 
-impl Root {
+impl Drop for Root {
     /// # Panics
     /// When the way back is barred; nothing bars it for who has kept root as the saved user id (setresuid(2)).
-    fn come_back(&self) {
+    fn drop(&mut self) {
         set_thread_res_uid(None, Uid::ROOT, None)
             .and_then(|()| set_thread_res_gid(None, self.group, None))
             .expect("who was root a moment ago may be it again");
         // Without CAP_SETGID they have never changed.
         let _ = set_thread_groups(&self.groups);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+    use std::panic::catch_unwind;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn after_a_panic_root_is_root_again() {
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: needs root's rights");
+            return;
+        }
+        let dir = TempDir::new().unwrap();
+        chown(dir.path(), Some(4711), Some(4712)).unwrap();
+        let who = || (geteuid().as_raw(), getegid().as_raw(), getgroups().unwrap());
+        let before = who();
+        let panicked = catch_unwind(|| acting_in::<(), OpenError>(dir.path(), || panic!("{:?}", who())));
+        let acting = *panicked.unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(acting, format!("{:?}", (4711, 4712, [Gid::from_raw(4712)])));
+        assert_eq!(who(), before);
     }
 }

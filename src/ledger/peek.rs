@@ -23,7 +23,7 @@ pub struct Peek {
 /// # Errors
 /// When it cannot be read, or is not one of ours.
 pub fn peek(data_dir: &Path) -> Result<Option<Peek>, BackupError> {
-    owner::acting_in(data_dir, BackupError::file(data_dir), || look_at(&data_dir.join(FILE_NAME)))
+    owner::acting_in(data_dir, || look_at(&data_dir.join(FILE_NAME)))
 }
 
 fn look_at(path: &Path) -> Result<Option<Peek>, BackupError> {

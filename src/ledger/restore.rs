@@ -71,7 +71,7 @@ pub fn restore(
 ) -> Result<Restored, BackupError> {
     report(Phase::CheckingBackup);
     let source = open_backup(file, &data_dir.join(FILE_NAME))?;
-    owner::acting_in(data_dir, BackupError::file(data_dir), || {
+    owner::acting_in(data_dir, || {
         let _server = DataDirLock::take(data_dir)?;
         let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
         put_in_place(&data_dir.join(FILE_NAME), &source, file, revoked, now, report)
