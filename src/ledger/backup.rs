@@ -228,21 +228,47 @@ fn lock(file: &File, path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// A database that is only read.
+/// A database that is only read, by one who may work on it.
 pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, BackupError> {
-    let sqlite = BackupError::sqlite(path);
-    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let name = match flags.contains(OpenFlags::SQLITE_OPEN_URI) {
-        true => immutable(path)?.into(),
-        false => path.to_owned(),
-    };
-    let source = Connection::open_with_flags(name, flags).map_err(&sqlite)?;
-    source.busy_timeout(open::BUSY_TIMEOUT).map_err(&sqlite)?;
+    let source = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(BackupError::sqlite(path))?;
     // Closing would tidy up a file that is refused.
-    keep_log(&source, true).map_err(&sqlite)?;
-    open::recognise(path, &source)?;
-    keep_log(&source, false).map_err(&sqlite)?;
+    keep_log(&source, true).map_err(BackupError::sqlite(path))?;
+    recognise(path, &source)?;
+    keep_log(&source, false).map_err(BackupError::sqlite(path))?;
     Ok(source)
+}
+
+/// A file of somebody's, in which the write-ahead log beside it counts if there `is_log`. Neither is changed, and
+/// nothing is made beside them.
+pub(super) fn open_foreign(path: &Path, is_log: bool) -> Result<Connection, BackupError> {
+    let sqlite = BackupError::sqlite(path);
+    // That nobody writes to it, or that there are no locks: then nobody shares the index of the log, which
+    // SQLite keeps in memory instead of a file (<https://sqlite.org/wal.html#noshm>).
+    let uri = uri(path, if is_log { "vfs=unix-none" } else { "immutable=1" })?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(uri, flags).map_err(&sqlite)?;
+    source.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(&sqlite)?;
+    keep_log(&source, true).map_err(&sqlite)?;
+    recognise(path, &source)?;
+    Ok(source)
+}
+
+fn recognise(path: &Path, source: &Connection) -> Result<(), BackupError> {
+    let sqlite = BackupError::sqlite(path);
+    source.busy_timeout(open::BUSY_TIMEOUT).map_err(&sqlite)?;
+    distrust(source).map_err(&sqlite)?;
+    open::recognise(path, source)?;
+    Ok(())
+}
+
+/// Whatever its schema says does no more than read and write its own tables
+/// (<https://sqlite.org/security.html#untrusted_sqlite_database_files>).
+pub(super) fn distrust(source: &Connection) -> rusqlite::Result<()> {
+    source.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    source.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    Ok(())
 }
 
 /// Whether the last connection to end leaves the write-ahead log as it is.
@@ -250,11 +276,11 @@ pub(super) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
 }
 
-/// As a URI that tells SQLite that nobody writes to it, so that it leaves no files beside it.
-fn immutable(path: &Path) -> Result<String, BackupError> {
+/// `path` as a URI with a parameter (<https://sqlite.org/uri.html>).
+fn uri(path: &Path, parameter: &str) -> Result<String, BackupError> {
     let path = std::path::absolute(path).map_err(BackupError::file(path))?;
     let name = utf8(&path)?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    Ok(format!("file:{name}?immutable=1"))
+    Ok(format!("file:{name}?{parameter}"))
 }
 
 /// Copies `source`, which is at `path`. What came out is still to be checked.

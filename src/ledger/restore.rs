@@ -129,13 +129,11 @@ fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
         return Err(BackupError::unsound(file, "it is empty"));
     }
     let log = fs::metadata(files::with_suffix(file, "-wal")).is_ok_and(|log| log.len() > 0);
-    let uri = if log { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_URI };
-    let source =
-        backup::open_source(file, OpenFlags::SQLITE_OPEN_READ_ONLY | uri).map_err(|cause| match cause {
-            // To restore a backup is no advice here.
-            BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
-            other => other,
-        })?;
+    let source = backup::open_foreign(file, log).map_err(|cause| match cause {
+        // To restore a backup is no advice here.
+        BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
+        other => other,
+    })?;
     let page: u64 = source
         .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))
         .map_err(BackupError::sqlite(file))?
@@ -175,6 +173,7 @@ fn try_to_fold(ledger: &Path) -> Result<(), BackupError> {
 fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<CarriedOver>, BackupError> {
     let sqlite = BackupError::sqlite(part);
     let mut new = Connection::open(part).map_err(&sqlite)?;
+    backup::distrust(&new).map_err(&sqlite)?;
     // A stop in the middle leaves nothing: the next restore makes the part anew.
     new.pragma_update(None, "journal_mode", "MEMORY").map_err(&sqlite)?;
     new.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;

@@ -318,7 +318,28 @@ async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_it
     let (dir, ledger) = fresh();
     let name = with_uses(&ledger, 1).await;
     let copy = snapshot(dir.path());
+    let file = copy.path().join(FILE_NAME);
+    let before = contents(copy.path());
+    assert_eq!(before.len(), 2, "the ledger and its log");
     let empty = TempDir::new().unwrap();
-    restore(empty.path(), &copy.path().join(FILE_NAME), at(3)).unwrap();
+    restore(empty.path(), &file, at(3)).unwrap();
+    assert!(contents(copy.path()) == before);
     assert!(Ledger::open(empty.path(), 6).unwrap().lookup(&name).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_the_schema_of_a_backup_says_may_do_nothing_but_read_it() {
+    let (dir, file, _) = backed_up(1).await;
+    let before = contents(dir.path());
+    // Whoever looks at the aliases would do what only the program's own SQL may.
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch(
+            "ALTER TABLE aliases RENAME TO real;
+             CREATE VIEW aliases AS SELECT * FROM real WHERE NOT EXISTS (SELECT * FROM pragma_database_list WHERE file = '')",
+        )
+        .unwrap();
+    let error = restore(dir.path(), &file, at(3)).unwrap_err();
+    assert!(error.to_string().contains("unsafe use of virtual table"), "{error}");
+    assert!(contents(dir.path()) == before);
 }
