@@ -147,7 +147,7 @@ fn sorted(lines: &str) -> Vec<&str> {
 }
 
 #[test]
-fn import_and_export_show_how_far_they_are() {
+fn an_import_shows_how_far_it_is_and_an_export_draws_nothing_over_a_pager() {
     let setup = Setup::new();
     let pipe = setup.pipe("pipe");
     let import = Terminal::run(&setup, &format!("tempalias alias import {}", pipe.display()));
@@ -159,10 +159,17 @@ fn import_and_export_show_how_far_they_are() {
 
     let export = Terminal::run(&setup, &format!("umask 077; tempalias alias export > {}", pipe.display()));
     let mut file = File::open(&pipe).unwrap();
-    // It waits for somebody to read on.
-    export.shows("exporting: ");
-    let mut lines = String::new();
-    file.read_to_string(&mut lines).unwrap();
+    // It is at it, and waits for somebody to read on …
+    let mut lines = vec![0];
+    file.read_exact(&mut lines).unwrap();
+    // … for longer than it takes another one to show something.
+    let other = setup.pipe("other");
+    let import = Terminal::run(&setup, &format!("tempalias alias import {}", other.display()));
+    let _nothing = File::create(&other).unwrap();
+    import.shows("reading: 0 lines");
+    assert_eq!(export.shown(), "");
+    file.read_to_end(&mut lines).unwrap();
+    let lines = String::from_utf8(lines).unwrap();
     assert!(sorted(&lines) == sorted(&exported()), "{} octets", lines.len());
     assert_eq!(export.ends_with(0), "");
 }

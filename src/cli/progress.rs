@@ -71,13 +71,12 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// As [`Progress::show`]; `doing` is what is done with the lines. Nothing when a terminal is where they
-    /// come from or go to: then the person sees them.
-    pub(super) fn show(doing: &'static str, lines: &impl IsTerminal) -> Self {
+    /// As [`Progress::show`], if it `is_seen`; `doing` is what is done with the lines.
+    pub(super) fn show(doing: &'static str, is_seen: bool) -> Self {
         let count = Arc::<AtomicU64>::default();
         let shown = count.clone();
         let describe = move || format!("{doing}: {} lines", shown.load(Ordering::Relaxed));
-        Count { count, _progress: (!lines.is_terminal()).then(|| Progress::show(describe)) }
+        Count { count, _progress: is_seen.then(|| Progress::show(describe)) }
     }
 
     /// One more.

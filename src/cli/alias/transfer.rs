@@ -1,6 +1,6 @@
 //! `tempalias alias export` and `import`: one JSON object a line. `docs/commands.md` has the format.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -65,9 +65,16 @@ struct Entry {
 
 /// Prints all there is.
 pub(super) fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failure> {
-    warn_of_readers();
+    let file = file_at_stdout();
+    if file.as_ref().is_some_and(|file| file.permissions().mode() & 0o077 != 0) {
+        // With the usual umask, `export > aliases.jsonl` makes one that all users of the machine can read.
+        tell(
+            "this file holds real addresses, and others than its owner may read it; `chmod 600` it, or set `umask 077` before",
+        );
+    }
     let mut out = BufWriter::new(out);
-    let progress = Count::show("exporting", &stdout());
+    // Behind a pipe there may be a pager, which has the terminal.
+    let progress = Count::show("exporting", file.is_some());
     ledger.export(|moved| {
         let line = serde_json::to_string(&Line::from(moved)).expect("plain fields are JSON");
         progress.add();
@@ -76,14 +83,10 @@ pub(super) fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failur
     out.flush().map_err(Failure::Output)
 }
 
-/// `export > aliases.jsonl` makes a file that, with the usual umask, all users of the machine can read.
-fn warn_of_readers() {
-    let readable = stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|out| out.metadata());
-    if readable.is_ok_and(|out| out.is_file() && out.permissions().mode() & 0o077 != 0) {
-        tell(
-            "this file holds real addresses, and others than its owner may read it; `chmod 600` it, or set `umask 077` before",
-        );
-    }
+/// The file that standard output is, if it is an ordinary one.
+fn file_at_stdout() -> Option<Metadata> {
+    let out = stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|out| out.metadata());
+    out.ok().filter(Metadata::is_file)
 }
 
 impl Import {
@@ -150,13 +153,14 @@ impl Import {
     fn open(&self) -> io::Result<(Box<dyn BufRead>, Count)> {
         if !self.is_standard_input() {
             let file = File::open(&self.file)?;
-            let progress = Count::show("reading", &file);
+            let progress = Count::show("reading", !file.is_terminal());
             return Ok((Box::new(BufReader::new(file)), progress));
         }
-        if stdin().is_terminal() {
+        let is_typed = stdin().is_terminal();
+        if is_typed {
             tell("reading from standard input; Ctrl-D ends it");
         }
-        Ok((Box::new(stdin().lock()), Count::show("reading", &stdin())))
+        Ok((Box::new(stdin().lock()), Count::show("reading", !is_typed)))
     }
 
     fn is_standard_input(&self) -> bool {
