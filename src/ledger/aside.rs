@@ -45,6 +45,17 @@ impl Aside {
         Ok(())
     }
 
+    fn undo(&mut self) -> io::Result<()> {
+        if self.done.is_empty() {
+            return Ok(());
+        }
+        for suffix in self.done.drain(..).rev() {
+            let [from, to] = [&self.path, &self.ledger].map(|path| files::with_suffix(path, suffix));
+            if suffix == ITSELF { fs::remove_file(from) } else { fs::rename(from, to) }?;
+        }
+        files::sync_directory_of(&self.ledger)
+    }
+
     /// It has been replaced. Where it is now, if there was one.
     pub(super) fn keep(mut self) -> Option<PathBuf> {
         let was_there = self.done.contains(&ITSELF);
@@ -55,12 +66,8 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        for suffix in self.done.drain(..).rev() {
-            let [from, to] = [&self.path, &self.ledger].map(|path| files::with_suffix(path, suffix));
-            let undone = if suffix == ITSELF { fs::remove_file(&from) } else { fs::rename(&from, to) };
-            if let Err(cause) = undone {
-                tracing::warn!(%cause, "{} was to be as it was before", from.display());
-            }
+        if let Err(cause) = self.undo() {
+            tracing::warn!(%cause, "{} could not be made as it was before", self.ledger.display());
         }
     }
 }
