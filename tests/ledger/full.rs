@@ -107,7 +107,7 @@ async fn a_whole_group_fails_on_a_full_disk_and_each_of_it_hears_so() {
 async fn when_the_log_cannot_be_moved_into_the_database_what_was_answered_stays_true() {
     let dir = TempDir::new().unwrap();
     let place = dir.path().join("small");
-    let Some(_mount) = Mount::tmpfs(&place, "12m") else { return };
+    let Some(_mount) = Mount::tmpfs(&place, "40m") else { return };
     let ledger = Ledger::open(&place, 6).unwrap();
     let one_use = || limits(0, None, Some(1));
     let mut issued = BTreeSet::new();
