@@ -212,7 +212,8 @@ fn idle(report: &mut Report) {
     let dir = directory_of("idle");
     let sink = Peer::sink();
     let appliance = Appliance::start(&dir.join("tempalias"), sink.address);
-    thread::sleep(Duration::from_secs(2));
+    // The runtime's threads for blocking work end after ten seconds without any.
+    thread::sleep(Duration::from_secs(12));
     let before = appliance.wake_ups();
     thread::sleep(Duration::from_secs(20));
     let wake_ups = appliance.wake_ups() - before;
