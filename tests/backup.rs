@@ -210,12 +210,18 @@ fn commands(file: &str) -> [Vec<&str>; 5] {
     ]
 }
 
-#[test]
-fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
-    let Some((appliance, dir)) = service_run_by_root() else { return };
+/// A backup, and the directory that it is in.
+fn backed_up(appliance: &Appliance) -> (TempDir, String) {
     let place = TempDir::new().unwrap();
     let file = place.path().join("backup.db").display().to_string();
     assert!(appliance.run(&["backup", &file]).status.success());
+    (place, file)
+}
+
+#[test]
+fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
+    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let (_place, file) = backed_up(&appliance);
     let owner = "as user id 4711, whom the directory belongs to";
     let refused = |words: &str| {
         for arguments in commands(&file) {
@@ -234,9 +240,7 @@ fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
 #[test]
 fn root_that_may_not_act_for_others_is_told_so() {
     let Some((appliance, _dir)) = service_run_by_root() else { return };
-    let place = TempDir::new().unwrap();
-    let file = place.path().join("backup.db").display().to_string();
-    assert!(appliance.run(&["backup", &file]).status.success());
+    let (_place, file) = backed_up(&appliance);
     for arguments in commands(&file) {
         let output = Command::new("setpriv")
             .arg("--bounding-set=-setuid,-setgid")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempalias::address::Mailbox;
 use tempalias::config;
-use tempalias::relay::{Envelope, Outcome, RelayError, Smarthost};
+use tempalias::relay::{Connection, Envelope, Outcome, RelayError, Smarthost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -45,6 +45,14 @@ impl Peer {
     async fn take_envelope(&mut self) {
         self.answer("MAIL", "250 ok\r\n").await;
         self.answer("RCPT", "250 ok\r\n").await;
+    }
+
+    /// The envelope from `sender` to `one@` and `two@`, and DATA.
+    async fn take_one_and_two(&mut self, sender: &str) {
+        self.answer(&format!("MAIL FROM:<{sender}>"), "250 ok\r\n").await;
+        self.answer("RCPT TO:<one@", "250 ok\r\n").await;
+        self.answer("RCPT TO:<two@", "250 ok\r\n").await;
+        self.answer("DATA", "354 go\r\n").await;
     }
 
     /// MAIL and one RCPT, neither answered before both are there.
@@ -95,10 +103,15 @@ fn envelope() -> Envelope {
     Envelope { sender: "b.0.x@example.com".into(), size: None, is_8bit: false, utf8: false }
 }
 
-async fn deliver(smarthost: &Smarthost) -> Outcome {
-    let target: Mailbox = "target@mailbox.test".parse().unwrap();
+/// A connection that has taken the envelope.
+async fn with_envelope(smarthost: &Smarthost) -> Connection {
     let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&target).await.unwrap();
+    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    connection
+}
+
+async fn deliver(smarthost: &Smarthost) -> Outcome {
+    let connection = with_envelope(smarthost).await;
     let mut body = connection.data().await.unwrap();
     body.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
     body.flush().await.unwrap();
@@ -181,10 +194,7 @@ async fn an_idle_connection_that_fails_at_data_is_replaced_and_nobody_is_left_ou
             first.answer("DATA", answer).await;
             drop(first);
             let mut second = Peer::accept(&listener).await;
-            second.answer("MAIL FROM:<b.0.x@example.com>", "250 ok\r\n").await;
-            second.answer("RCPT TO:<one@", "250 ok\r\n").await;
-            second.answer("RCPT TO:<two@", "250 ok\r\n").await;
-            second.answer("DATA", "354 go\r\n").await;
+            second.take_one_and_two("b.0.x@example.com").await;
             second // it stays
         });
         assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
@@ -226,8 +236,7 @@ async fn a_replacement_that_is_refused_is_trouble_and_ends_the_first_connection_
 /// One message is taken, and of the next one not a word.
 async fn deliver_and_fail_at_data(smarthost: &Smarthost) {
     assert_eq!(deliver(smarthost).await, Outcome::Accepted);
-    let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let connection = with_envelope(smarthost).await;
     let failed = connection.data().await.map(drop);
     assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
 }
@@ -263,10 +272,7 @@ async fn an_idle_connection_that_fails_when_the_envelope_is_begun_anew_is_replac
             first.answer(verb, answer).await;
             drop(first);
             let mut second = Peer::accept(&listener).await;
-            second.answer("MAIL FROM:<b.other.x@example.com>", "250 ok\r\n").await;
-            second.answer("RCPT TO:<one@", "250 ok\r\n").await;
-            second.answer("RCPT TO:<two@", "250 ok\r\n").await;
-            second.answer("DATA", "354 go\r\n").await;
+            second.take_one_and_two("b.other.x@example.com").await;
             second // it stays
         });
         assert_eq!(deliver(&smarthost).await, Outcome::Accepted);
@@ -440,8 +446,7 @@ async fn an_answer_too_many_to_commands_sent_together_ends_the_envelope() {
         peer.answer_together("250 ok\r\n250 ok\r\n550 no\r\n").await;
         assert_eq!(peer.hear().await, "", "there is no DATA");
     });
-    let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let connection = with_envelope(&smarthost).await;
     let failed = connection.data().await.map(drop);
     assert!(matches!(failed, Err(RelayError::Failed(_))), "{failed:?}");
     far.await.unwrap();
@@ -459,8 +464,7 @@ async fn a_smarthost_that_reads_no_further_is_given_up() {
         peer.answer("DATA", "354 go\r\n").await;
         peer // deaf, but there
     });
-    let mut connection = smarthost.begin(&envelope()).await.unwrap();
-    connection.rcpt(&"target@mailbox.test".parse().unwrap()).await.unwrap();
+    let connection = with_envelope(&smarthost).await;
     let mut body = connection.data().await.unwrap();
     let peer = far.await.unwrap();
     // More than the buffers on the way can hold.

@@ -84,11 +84,9 @@ impl Checkpointer {
 
     fn try_look(&self, write: &Connection) -> Result<(), LedgerError> {
         let Log { pages, moved, .. } = checkpoint(write, Mode::Noop)?;
-        let is_alone = match pages - moved >= LONG {
-            true => matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(()))),
-            false => false,
-        };
-        if pages >= TOO_LONG && (is_alone || pages - moved < LONG) {
+        let are_many = pages - moved >= LONG;
+        let is_alone = are_many && matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())));
+        if pages >= TOO_LONG && (is_alone || !are_many) {
             let _turn = self.turn.take();
             checkpoint(write, Mode::Passive)?;
         }

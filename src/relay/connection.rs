@@ -222,10 +222,8 @@ impl Connection {
                 cause => cause,
             });
         }
-        let start = Instant::now();
-        let answer = timeout(self.client.timeout, self.client.read()).await;
-        self.smarthost.counters.command_seconds.observe(seconds(start.elapsed()));
-        Ok(answer.unwrap_or(Err(mail_send::Error::Timeout))?.assert_positive_completion()?)
+        // Nothing more to be said: the answer to RCPT is on its way.
+        Ok(self.timed("").await?.assert_positive_completion()?)
     }
 
     async fn try_renew(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
