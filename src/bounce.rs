@@ -1,6 +1,6 @@
 //! Bounce addresses: the opaque envelope sender of everything we forward.
 //!
-//! `b.<name>.<HMAC>@domain`, or `b.0.<HMAC>` when a message is not one alias's alone. With it SPF
+//! `b.<name>.<HMAC>@domain`, or `b.0.<HMAC>` for the postmaster's mail. With it SPF
 //! passes at the target, and a bounce comes to us instead of showing the hidden mailbox to the
 //! sender. Stateless: the HMAC-SHA-256 over name and domain, cut to 80 bits, says that we made it.
 
@@ -28,7 +28,7 @@ pub struct BounceKey(hmac::Key);
 pub enum BounceOf {
     /// The target of this alias.
     Alias(AliasName),
-    /// A message that was forwarded for several aliases, or for the postmaster.
+    /// The postmaster's mail.
     Nobody,
 }
 

@@ -6,8 +6,7 @@
 //! | step | what has just happened |
 //! |---|---|
 //! | `envelope` | a recipient is somebody; the smarthost has heard nothing of it |
-//! | `open` | the smarthost has taken MAIL |
-//! | `rcpt` | it has taken RCPT |
+//! | `rcpt` | it has taken MAIL and RCPT |
 //! | `data` | it waits for the text |
 //! | `text` | it has all but the final dot; nothing is spent |
 //! | `spent` | the uses are taken, durably; the dot is not sent |

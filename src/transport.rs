@@ -14,8 +14,6 @@ pub enum Transport {
     Plain(TcpStream),
     /// Encrypted. Boxed: a TLS connection is large, and most are idle without it.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Nothing any more.
-    Closed,
     /// Nothing: what is said is made up.
     #[cfg(any(test, fuzzing))]
     Script(crate::fuzzing::Script),
@@ -26,7 +24,6 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, out),
             Transport::Tls(tls) => Pin::new(tls).poll_read(cx, out),
-            Transport::Closed => Poll::Ready(Ok(())),
             #[cfg(any(test, fuzzing))]
             Transport::Script(script) => Pin::new(script).poll_read(cx, out),
         }
@@ -38,7 +35,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
             Transport::Tls(tls) => Pin::new(tls).poll_write(cx, data),
-            Transport::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             #[cfg(any(test, fuzzing))]
             Transport::Script(script) => Pin::new(script).poll_write(cx, data),
         }
@@ -48,7 +44,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
-            Transport::Closed => Poll::Ready(Ok(())),
             #[cfg(any(test, fuzzing))]
             Transport::Script(script) => Pin::new(script).poll_flush(cx),
         }
@@ -58,7 +53,6 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-            Transport::Closed => Poll::Ready(Ok(())),
             #[cfg(any(test, fuzzing))]
             Transport::Script(script) => Pin::new(script).poll_shutdown(cx),
         }

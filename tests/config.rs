@@ -130,7 +130,7 @@ fn the_environment_wins_over_the_file() {
             ("TEMPALIAS_HTTP__LISTEN", "[\"127.0.0.1:1\", \"[::1]:2\"]"),
             ("TEMPALIAS_SMTP__LISTEN", "127.0.0.1:3"),
             ("TEMPALIAS_SMTP__MAX_SIZE", "1 MiB"),
-            ("TEMPALIAS_SMTP__MAX_RECIPIENTS", "7"),
+            ("TEMPALIAS_SMTP__MAX_MESSAGES", "7"),
             ("TEMPALIAS_SMARTHOST__HOST", "\"10.0.0.1\""),
             ("TEMPALIAS_ALIASES__PURGE_INTERVAL", "5m"),
             ("TEMPALIAS_LOG", "debug"),
@@ -145,7 +145,7 @@ fn the_environment_wins_over_the_file() {
     );
     assert_eq!(config.http.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
     assert_eq!(config.smtp.listen, ["127.0.0.1:3".parse().unwrap()]);
-    assert_eq!((config.smtp.max_size, config.smtp.max_recipients), (1 << 20, 7));
+    assert_eq!((config.smtp.max_size, config.smtp.max_messages), (1 << 20, 7));
     assert_eq!(config.smarthost.host, "10.0.0.1");
     assert_eq!(config.aliases.purge_interval.as_secs(), 300);
 }
@@ -178,7 +178,7 @@ fn an_error_in_the_environment_names_the_variable() {
             ("TEMPALIAS_ALIASES__HARMFUL", "true"),
             "no such key; known here: max_days, max_usage, purge_interval, initial_length",
         ),
-        (("TEMPALIAS_SMTP__MAX_RECIPIENTS", "-1"), "-1 is out of range"),
+        (("TEMPALIAS_SMTP__MAX_MESSAGES", "-1"), "-1 is out of range"),
         (("TEMPALIAS_SMTP__MAX_ERRORS", "1.5"), "expected a whole number"),
         (("TEMPALIAS_SMTP", "1"), "expected a section"),
         (("TEMPALIAS_HTTP__JSONP", "yes"), "expected true or false"),

@@ -184,9 +184,6 @@ pub struct Smtp {
     /// DNS lists whose clients are refused. Default: none.
     #[serde(deserialize_with = "values::list")]
     pub rbls: Vec<Domain>,
-    /// Recipients of one message. Default: 100 (RFC 5321 §4.5.3.1.8). 0: no limit.
-    #[serde(deserialize_with = "values::whole")]
-    pub max_recipients: usize,
 }
 
 impl Default for Smtp {
@@ -207,7 +204,6 @@ impl Default for Smtp {
             max_errors: 10,
             max_messages: 100,
             rbls: Vec::new(),
-            max_recipients: 100,
         }
     }
 }

@@ -35,7 +35,7 @@ impl<'a> Session<'a> {
 
     async fn forward(&mut self, transaction: Transaction<'a>) -> Next {
         let (id, name) = (message_id(), transaction.log_name());
-        let fields = self.received(&id, transaction.sole_alias().as_deref(), transaction.is_utf8());
+        let fields = self.received(&id, transaction.alias_address().as_deref(), transaction.is_utf8());
         let settlement = match transaction.data(fields).await {
             Ok(settlement) => settlement,
             Err(verdict) => {

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
 
 /// An accepted recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Recipient {
     /// Counted, and forwarded to `target`.
     Alias { name: AliasName, domain: Domain, target: Mailbox },
@@ -49,11 +49,12 @@ impl Recipient {
         }
     }
 
-    /// Which of our domains it was written to; roles and bounces have none of their own.
-    pub(super) fn domain(&self) -> Option<&Domain> {
-        match self {
-            Recipient::Alias { domain, .. } => Some(domain),
-            _ => None,
+    /// Whether both are one recipient, whatever the spelling. Two aliases never are, for one target or not.
+    pub(super) fn is_same(&self, other: &Recipient) -> bool {
+        match (self, other) {
+            (Recipient::Role { .. }, Recipient::Role { .. }) => true,
+            (Recipient::Bounce(one), Recipient::Bounce(other)) => one == other,
+            (one, other) => one.alias().is_some() && one.alias() == other.alias(),
         }
     }
 }

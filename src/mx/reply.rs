@@ -74,12 +74,10 @@ pub(super) const SMARTHOST_UNAVAILABLE: Reply =
 pub(super) const TOO_BUSY: Reply = Reply::new(451, "4.3.2", "too busy to forward right now, try later");
 pub(super) const RECIPIENT_LATER: Reply = Reply::new(451, "4.2.0", "mailbox busy, try later");
 pub(super) const MESSAGE_LATER: Reply = Reply::new(451, "4.3.0", "message not taken now, try later");
-pub(super) const SOME_USED_UP: Reply =
-    Reply::new(451, "4.2.0", "some of these aliases have just been used up, try again");
 pub(super) const OUTCOME_UNKNOWN: Reply = Reply::new(451, "4.4.2", "no word whether it was delivered");
 pub(super) const NO_ROOM: Reply = Reply::new(452, "4.3.1", "no room, try later");
-pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::new(452, "4.5.3", "too many recipients");
-pub(super) const BOUNCE_ALONE: Reply = Reply::new(452, "4.5.3", "a bounce has one recipient");
+pub(super) const TOO_MANY_RECIPIENTS: Reply =
+    Reply::new(452, "4.5.3", "too many recipients, one per message");
 
 // For good.
 pub(super) const LINE_TOO_LONG: Reply = Reply::new(500, "5.5.2", "line too long");
@@ -121,8 +119,6 @@ pub(super) fn helo(hostname: &str) -> Reply {
 pub(super) struct Extensions {
     /// SIZE (RFC 1870); 0 stands for no limit.
     pub(super) max_size: u64,
-    /// LIMITS RCPTMAX (RFC 9422); 0 stands for no limit.
-    pub(super) max_recipients: usize,
     /// 8BITMIME (RFC 6152).
     pub(super) is_8bit: bool,
     /// SMTPUTF8 (RFC 6531).
@@ -133,7 +129,7 @@ pub(super) struct Extensions {
 
 /// The answer to EHLO.
 pub(super) fn ehlo(hostname: &str, extensions: &Extensions) -> Reply {
-    let Extensions { max_size, max_recipients, is_8bit, utf8, starttls } = *extensions;
+    let Extensions { max_size, is_8bit, utf8, starttls } = *extensions;
     let mut text = format!("{hostname}\nPIPELINING\nSIZE {max_size}\nENHANCEDSTATUSCODES");
     for (offered, line) in [(is_8bit, "8BITMIME"), (utf8, "SMTPUTF8"), (starttls, "STARTTLS")] {
         if offered {
@@ -141,9 +137,7 @@ pub(super) fn ehlo(hostname: &str, extensions: &Extensions) -> Reply {
             text.push_str(line);
         }
     }
-    if max_recipients > 0 {
-        text.push_str(&format!("\nLIMITS RCPTMAX={max_recipients}"));
-    }
+    text.push_str("\nLIMITS RCPTMAX=1"); // RFC 9422
     Reply { code: 250, enhanced: "", text: text.into() }
 }
 
@@ -183,11 +177,11 @@ mod tests {
 
     #[test]
     fn several_lines_are_joined_by_hyphens() {
-        let all = Extensions { max_size: 10, max_recipients: 100, is_8bit: true, utf8: true, starttls: true };
+        let all = Extensions { max_size: 10, is_8bit: true, utf8: true, starttls: true };
         assert_eq!(
             ehlo("mx.example.com", &all).to_string(),
             "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 10\r\n250-ENHANCEDSTATUSCODES\r\n\
-             250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n250 LIMITS RCPTMAX=100\r\n"
+             250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n250 LIMITS RCPTMAX=1\r\n"
         );
     }
 }

@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
         self.reset();
         self.conversation.advance(Verb::Hello);
         self.hello = Some((name, protocol));
-        let Mx { hostname, limits, .. } = self.mx;
+        let hostname = &self.mx.hostname;
         match protocol {
             Protocol::Smtp => reply::helo(hostname),
             Protocol::Esmtp => {
@@ -243,7 +243,6 @@ impl<'a> Session<'a> {
                 let smarthost = self.mx.smarthost.capabilities();
                 let extensions = Extensions {
                     max_size: self.mx.max_size(),
-                    max_recipients: limits.max_recipients,
                     is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
                     utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
                     starttls: self.mx.identity.is_some() && !self.is_encrypted,

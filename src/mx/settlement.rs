@@ -1,7 +1,7 @@
 //! The text of a message on its way, and what it costs in the end.
 //!
 //! 1. The text streams to the smarthost, all but the final dot.
-//! 2. One use of every alias is taken, durably: **the decrement is the gate to the final dot.**
+//! 2. One use of the alias is taken, durably: **the decrement is the gate to the final dot.**
 //! 3. The smarthost's answer settles: delivered, given back, or in doubt (and spent).
 //!
 //! Dropping a [`Settlement`] before [`Settlement::settle`] closes the smarthost's connection
@@ -41,9 +41,8 @@ const REFUND_TRIES: u32 = 32;
 /// A message between 354 and the answer to its final dot.
 pub(super) struct Settlement<'a> {
     mx: &'a Mx,
-    names: Vec<AliasName>,
-    /// There are recipients that are not counted.
-    has_others: bool,
+    /// Whose use it costs; none for the postmaster's mail, which is not counted.
+    alias: Option<AliasName>,
     body: Body,
     /// The connection's; given back after it.
     _slot: Slot,
@@ -61,15 +60,14 @@ impl<'a> Settlement<'a> {
     /// `max_size` counts the client's octets only, not those of `fields`.
     pub(super) fn new(
         mx: &'a Mx,
-        names: Vec<AliasName>,
-        has_others: bool,
+        alias: Option<AliasName>,
         (body, slot): (Body, Slot),
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, names, has_others, body, _slot: slot, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, alias, body, _slot: slot, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
@@ -96,7 +94,6 @@ impl<'a> Settlement<'a> {
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }
-        let refund = |names| give_back(self.mx, names);
         match self.body.finish().await {
             Outcome::Accepted => {
                 self.mx.counters.octets.inc_by(self.received);
@@ -105,12 +102,12 @@ impl<'a> Settlement<'a> {
             }
             Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
             Outcome::NotSent => {
-                refund(self.names).await;
+                give_back(self.mx, self.alias).await;
                 Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
             }
             Outcome::Refused(code) => {
                 crash::point("refused");
-                refund(self.names).await;
+                give_back(self.mx, self.alias).await;
                 crash::point("refunded");
                 match code {
                     552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
@@ -140,26 +137,21 @@ impl<'a> Settlement<'a> {
         Ok(())
     }
 
-    /// Takes one use of every alias, or tells why not.
+    /// Takes one use of the alias, or tells why not.
     async fn spend(&self, now: Timestamp) -> Result<(), Verdict> {
-        if self.names.is_empty() {
-            return Ok(()); // the postmaster's mail is not counted
-        }
-        let (ledger, names) = (self.mx.ledger.clone(), self.names.clone());
-        let mut spending = Box::pin(async move { ledger.spend(names, now).await });
+        let Some(name) = self.alias.clone() else { return Ok(()) };
+        let ledger = self.mx.ledger.clone();
+        let mut spending = Box::pin(async move { ledger.spend(vec![name], now).await });
         match timeout(SPEND_TIMEOUT, &mut spending).await {
             Ok(Ok(SpendOutcome::Spent(_))) => Ok(()),
-            Ok(Ok(SpendOutcome::Exhausted(lost))) if self.has_others || lost.len() < self.names.len() => {
-                Err(Verdict::new(reply::SOME_USED_UP, "some-used-up"))
-            }
             Ok(Ok(SpendOutcome::Exhausted(_))) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
             Ok(Err(cause)) => Err(Verdict::ledger(&cause)),
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
-                let (ledger, names) = (self.mx.ledger.clone(), self.names.clone());
+                let (ledger, name) = (self.mx.ledger.clone(), self.alias.clone());
                 self.mx.refunds.spawn(async move {
-                    if let Ok(SpendOutcome::Spent(_)) = spending.await {
-                        keep_giving_back(ledger, names, Duration::ZERO).await;
+                    if let (Ok(SpendOutcome::Spent(_)), Some(name)) = (spending.await, name) {
+                        keep_giving_back(ledger, name, Duration::ZERO).await;
                     }
                 });
                 tracing::error!("the ledger is too slow to take a use");
@@ -169,31 +161,32 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Gives back one use of each of `names`. When that fails at first it goes on behind the scenes,
-/// so that the client is not kept waiting.
-async fn give_back(mx: &Mx, names: Vec<AliasName>) {
-    if names.is_empty() || try_refund(&mx.ledger, &names).await.is_ok() {
-        return;
+/// Gives back the use of `alias`. When that fails at first it goes on behind the scenes, so that the
+/// client is not kept waiting.
+async fn give_back(mx: &Mx, alias: Option<AliasName>) {
+    if let Some(name) = alias
+        && try_refund(&mx.ledger, &name).await.is_err()
+    {
+        mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), name, FIRST_PAUSE));
     }
-    mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), names, FIRST_PAUSE));
 }
 
-/// Gives back one use of each of `names`, after `pause`, and again and again until that succeeds.
-async fn keep_giving_back(ledger: Ledger, names: Vec<AliasName>, mut pause: Duration) {
+/// Gives back one use of `name`, after `pause`, and again and again until that succeeds.
+async fn keep_giving_back(ledger: Ledger, name: AliasName, mut pause: Duration) {
     for _ in 0..REFUND_TRIES {
         sleep(pause).await;
         pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
-        match try_refund(&ledger, &names).await {
+        match try_refund(&ledger, &name).await {
             Ok(()) => return,
             Err(LedgerError::Closed) => break,
             Err(_) => {}
         }
     }
-    tracing::error!(aliases = names.len(), "uses of a message that was not delivered are lost");
+    tracing::error!(alias = name.shortened(), "the use of a message that was not delivered is lost");
 }
 
-async fn try_refund(ledger: &Ledger, names: &[AliasName]) -> Result<(), LedgerError> {
-    ledger.refund(names.to_vec()).await.inspect_err(|cause| {
+async fn try_refund(ledger: &Ledger, name: &AliasName) -> Result<(), LedgerError> {
+    ledger.refund(vec![name.clone()]).await.inspect_err(|cause| {
         tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
     })
 }

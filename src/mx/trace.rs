@@ -27,13 +27,13 @@ pub(super) struct Received<'a> {
     /// ESMTP or SMTP (RFC 3848).
     pub(super) protocol: &'static str,
     pub(super) id: &'a str,
-    /// The alias, when it is the only recipient: with several, one must not learn of the other.
+    /// The alias; none for the postmaster's mail.
     pub(super) alias: Option<&'a str>,
     pub(super) at: Timestamp,
 }
 
 impl Received<'_> {
-    /// The fields `Received` and, for a single alias, `Delivered-To`; CRLF at each line's end
+    /// The fields `Received` and, for an alias, `Delivered-To`; CRLF at each line's end
     /// (RFC 5321 §4.4).
     pub(super) fn fields(&self) -> String {
         let Received { helo, peer, hostname, protocol, id, alias, at } = self;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_alias_is_named() {
+    fn the_alias_is_named() {
         assert_eq!(
             received("client.example.org", "192.0.2.1", Some("k7m2q1@example.com")),
             "Delivered-To: k7m2q1@example.com\r\n\
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn several_aliases_are_not() {
+    fn the_mail_of_the_postmaster_names_no_alias() {
         let fields = received("c", "2001:db8::1", None);
         assert!(
             fields.starts_with(

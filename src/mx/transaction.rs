@@ -1,8 +1,13 @@
 //! The envelope of one mail transaction: MAIL, RCPT, and DATA up to its 354.
 //!
-//! RCPT only *reads* the ledger; the first recipient that is somebody opens the smarthost. What
-//! comes after the 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the
-//! smarthost's connection without a dot, and has spent nothing.
+//! It has **one recipient**. With two of them the smarthost's answer to one, or the time that takes, would
+//! depend on the mailbox of the other, and anybody may make an alias for a mailbox: so the owner of an
+//! alias could be found out by guessing. Every further recipient hears 452, which senders answer with a
+//! transaction of its own (RFC 5321 §4.5.3.1.10).
+//!
+//! RCPT only *reads* the ledger; a recipient that is somebody opens the smarthost. What comes after the
+//! 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the smarthost's connection without a
+//! dot, and has spent nothing.
 
 use tokio::time::Instant;
 
@@ -27,16 +32,16 @@ pub(super) struct Transaction<'a> {
     mx: &'a Mx,
     client: ClientNet,
     mail: Mail,
-    recipients: Vec<Recipient>,
+    recipient: Option<Recipient>,
     upstream: Upstream,
 }
 
 /// The smarthost's part in it.
 enum Upstream {
-    /// Not needed yet.
+    /// Not needed yet, or it has refused everybody so far.
     Closed,
-    /// MAIL was said for `sender`. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, slot: Slot, sender: BounceOf, since: Instant },
+    /// It has taken the recipient. Boxed: most sessions never get here.
+    Open { connection: Box<Connection>, slot: Slot, since: Instant },
     /// The message cannot go anywhere any more, and one attempt is enough: what every further
     /// recipient hears.
     Failed(Verdict),
@@ -52,24 +57,18 @@ impl<'a> Transaction<'a> {
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
-        Ok(Transaction { mx, client, mail, recipients: Vec::new(), upstream: Upstream::Closed })
+        Ok(Transaction { mx, client, mail, recipient: None, upstream: Upstream::Closed })
     }
 
-    /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are a
+    /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are the
     /// recipient already.
     pub(super) fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
-        if self.mx.limits.max_recipients > 0 && self.recipients.len() >= self.mx.limits.max_recipients {
-            return Err(Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients"));
-        }
         let recipient = resolve(self.mx, path, self.mail.null_sender, clock::now()).map_err(Verdict::from)?;
-        if self.recipients.contains(&recipient) {
-            return Ok(None);
+        match &self.recipient {
+            None => Ok(Some(recipient)),
+            Some(known) if known.is_same(&recipient) => Ok(None),
+            Some(_) => Err(Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients")),
         }
-        let is_bounce = matches!(recipient, Recipient::Bounce(_));
-        if self.bounce().is_some() || is_bounce && !self.recipients.is_empty() {
-            return Err(Verdict::new(reply::BOUNCE_ALONE, "bounce-not-alone"));
-        }
-        Ok(Some(recipient))
     }
 
     /// RCPT, the others' part: the DNS lists', then the smarthost's.
@@ -79,16 +78,12 @@ impl<'a> Transaction<'a> {
         {
             return Err(Verdict::new(reply::listed(list), "listed"));
         }
-        let target = recipient.target().cloned();
-        if let Some(target) = target
-            && !self.targets().any(|known| *known == target)
-        {
+        if let Some(target) = recipient.target() {
             crash::point("envelope");
-            self.open(&recipient).await?;
-            self.rcpt(&target).await?;
+            self.open(&recipient, target).await?;
             crash::point("rcpt");
         }
-        self.recipients.push(recipient);
+        self.recipient = Some(recipient);
         Ok(())
     }
 
@@ -107,31 +102,29 @@ impl<'a> Transaction<'a> {
 
     /// Whether this is a bounce, and of what.
     pub(super) fn bounce(&self) -> Option<&BounceOf> {
-        match self.recipients.as_slice() {
-            [Recipient::Bounce(whom)] => Some(whom),
+        match &self.recipient {
+            Some(Recipient::Bounce(whom)) => Some(whom),
             _ => None,
         }
     }
 
-    /// The alias, when it is the only recipient.
-    pub(super) fn sole_alias(&self) -> Option<String> {
-        match self.recipients.as_slice() {
-            [Recipient::Alias { name, domain, .. }] => Some(format!("{name}@{domain}")),
+    /// The alias's address, when the recipient is one.
+    pub(super) fn alias_address(&self) -> Option<String> {
+        match &self.recipient {
+            Some(Recipient::Alias { name, domain, .. }) => Some(format!("{name}@{domain}")),
             _ => None,
         }
     }
 
-    /// A word for the log: the first alias's name, shortened.
+    /// A word for the log: the alias's name, shortened.
     pub(super) fn log_name(&self) -> String {
-        self.aliases().next().map_or_else(|| "-".to_owned(), AliasName::shortened)
+        self.alias().map_or_else(|| "-".to_owned(), AliasName::shortened)
     }
 
     /// DATA: the smarthost is ready for the text, which goes behind our own header `fields`.
-    pub(super) async fn data(mut self, fields: String) -> Result<Settlement<'a>, Verdict> {
-        self.fit_sender().await?;
-        let names: Vec<_> = self.aliases().cloned().collect();
-        let has_others = names.len() < self.recipients.len();
-        let watch = HeaderWatch::new(&self.mx.hostname, self.sole_alias().as_deref());
+    pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Verdict> {
+        let alias = self.alias().cloned();
+        let watch = HeaderWatch::new(&self.mx.hostname, self.alias_address().as_deref());
         let Upstream::Open { connection, slot, .. } = self.upstream else {
             return Err(Verdict::no_smarthost());
         };
@@ -140,7 +133,7 @@ impl<'a> Transaction<'a> {
         match connection.data().await {
             Ok(body) => {
                 crash::point("data");
-                Ok(Settlement::new(self.mx, names, has_others, (body, slot), fields, watch, max_size))
+                Ok(Settlement::new(self.mx, alias, (body, slot), fields, watch, max_size))
             }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
@@ -149,88 +142,42 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn aliases(&self) -> impl Iterator<Item = &AliasName> {
-        self.recipients.iter().filter_map(|recipient| match recipient {
-            Recipient::Alias { name, .. } => Some(name),
-            _ => None,
-        })
+    fn alias(&self) -> Option<&AliasName> {
+        self.recipient.as_ref().and_then(Recipient::alias)
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Mailbox> {
-        self.recipients.iter().filter_map(Recipient::target)
-    }
-
-    /// Opens the smarthost for the first recipient.
-    async fn open(&mut self, first: &Recipient) -> Result<(), Verdict> {
-        match &self.upstream {
-            Upstream::Closed => {}
-            Upstream::Open { .. } => return Ok(()),
-            Upstream::Failed(verdict) => return Err(verdict.clone()),
+    /// Offers the message for `recipient`, whose mailbox is `target`, to the smarthost.
+    async fn open(&mut self, recipient: &Recipient, target: &Mailbox) -> Result<(), Verdict> {
+        if let Upstream::Failed(verdict) = &self.upstream {
+            return Err(verdict.clone());
         }
-        let opened = self.opened(first).await;
-        self.upstream = opened.inspect_err(|verdict| self.upstream = Upstream::Failed(verdict.clone()))?;
+        let slot = self.mx.upstream_slot(self.client).await?;
+        let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
+        let connection = begun.map_err(|cause| {
+            let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
+                400..500 | 552 => reply::RECIPIENT_LATER,
+                _ => reply::RECIPIENT_REFUSED,
+            });
+            if !matches!(cause, RelayError::Refused(code) if code != 421) {
+                self.upstream = Upstream::Failed(verdict.clone());
+            }
+            verdict
+        })?;
+        self.upstream = Upstream::Open { connection: Box::new(connection), slot, since: Instant::now() };
         Ok(())
     }
 
-    async fn opened(&self, first: &Recipient) -> Result<Upstream, Verdict> {
-        let sender = sender_for(std::slice::from_ref(first));
-        let slot = self.mx.upstream_slot(self.client).await?;
-        let connection = self.mx.smarthost.begin(&self.envelope(&sender, first)).await;
-        let connection = connection
-            .map_err(|cause| Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))?;
-        crash::point("open");
-        let (connection, since) = (Box::new(connection), Instant::now());
-        Ok(Upstream::Open { connection, slot, sender, since })
-    }
-
-    async fn rcpt(&mut self, target: &Mailbox) -> Result<(), Verdict> {
-        let Upstream::Open { connection, .. } = &mut self.upstream else {
-            return Err(Verdict::no_smarthost());
+    fn envelope(&self, recipient: &Recipient, target: &Mailbox) -> Envelope {
+        let (whom, domain) = match recipient {
+            Recipient::Alias { name, domain, .. } => (BounceOf::Alias(name.clone()), domain),
+            _ => (BounceOf::Nobody, self.mx.default_domain()),
         };
-        connection.rcpt(target).await.map_err(|cause| {
-            if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                self.upstream = Upstream::Failed(Verdict::no_smarthost());
-            }
-            Verdict::upstream(&cause, "rcpt", |code| match code {
-                400..500 | 552 => reply::RECIPIENT_LATER,
-                _ => reply::RECIPIENT_REFUSED,
-            })
-        })
-    }
-
-    /// Makes the smarthost's envelope fit the recipients that are left: MAIL was said for the first
-    /// that was tried, and a message for several bears nobody's address.
-    async fn fit_sender(&mut self) -> Result<(), Verdict> {
-        let wanted = sender_for(&self.recipients);
-        let envelope = self.recipients.first().map(|first| self.envelope(&wanted, first));
-        let targets: Vec<_> = self.targets().cloned().collect();
-        let (Upstream::Open { connection, sender, .. }, Some(envelope)) = (&mut self.upstream, envelope)
-        else {
-            return Err(Verdict::no_smarthost());
-        };
-        if *sender == wanted {
-            return Ok(());
-        }
-        let renewed = connection.renew(&envelope, &targets).await;
-        renewed.map_err(|cause| Verdict::upstream(&cause, "renewal", |_| reply::SMARTHOST_UNAVAILABLE))
-    }
-
-    fn envelope(&self, sender: &BounceOf, first: &Recipient) -> Envelope {
-        let domain = self.recipients.iter().chain([first]).find_map(Recipient::domain);
-        let domain = domain.unwrap_or_else(|| self.mx.default_domain());
         Envelope {
-            sender: self.mx.ledger.bounce_key().address(sender, domain),
+            sender: self.mx.ledger.bounce_key().address(&whom, domain),
+            recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,
             utf8: self.mail.utf8,
         }
-    }
-}
-
-/// Whose bounce address a message bears: a sole alias's, or nobody's.
-fn sender_for(recipients: &[Recipient]) -> BounceOf {
-    match recipients {
-        [Recipient::Alias { name, .. }] => BounceOf::Alias(name.clone()),
-        _ => BounceOf::Nobody,
     }
 }

@@ -1,6 +1,5 @@
 //! The envelope: greeting, EHLO, TLS, AUTH, MAIL, RCPT, and DATA's 354.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use mail_send::SmtpClient;
@@ -29,11 +28,8 @@ pub struct Connection {
     pub(super) smarthost: Arc<Inner>,
     capabilities: Capabilities,
     messages: usize,
-    /// What has been said and taken of the envelope, until DATA.
+    /// The envelope that the smarthost has taken, until DATA.
     envelope: Option<Envelope>,
-    recipients: Vec<Mailbox>,
-    /// MAIL, when it is to travel with the first RCPT.
-    unsent: Vec<u8>,
 }
 
 /// What the smarthost can do, as far as it matters to us.
@@ -51,11 +47,13 @@ pub struct Capabilities {
     pipelining: bool,
 }
 
-/// What MAIL says about a message.
+/// What MAIL and RCPT say about a message.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     /// The reverse-path: one of our bounce addresses.
     pub sender: String,
+    /// The one recipient.
+    pub recipient: Mailbox,
     /// Octets, as declared by the client.
     pub size: Option<u64>,
     /// `BODY=8BITMIME`.
@@ -115,9 +113,7 @@ impl Connection {
         }
         let capabilities = Capabilities::from(&capabilities);
         smarthost.learned.store(Some(Arc::new(capabilities)));
-        let (envelope, recipients) = (None, Vec::new());
-        let unsent = Vec::new();
-        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope, recipients, unsent })
+        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None })
     }
 
     /// What the smarthost said that it can do.
@@ -125,65 +121,41 @@ impl Connection {
         &self.capabilities
     }
 
-    /// MAIL, if the smarthost can do what the message needs. Where it takes commands together, MAIL goes
-    /// out with the first RCPT, a round trip earlier; then a refusal is found out there.
-    pub async fn mail(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
-        envelope.check(&self.capabilities).map_err(RelayError::Unfit)?;
-        self.client.timeout = self.smarthost.config.command_timeout;
-        let mut command = format!("MAIL FROM:<{}>", envelope.sender).into_bytes();
-        let infallible = "writing to memory";
-        if let Some(size) = envelope.size
-            && self.capabilities.size
-        {
-            write!(command, " SIZE={size}").expect(infallible);
-        }
-        if envelope.is_8bit {
-            write!(command, " BODY=8BITMIME").expect(infallible);
-        }
-        if envelope.utf8 {
-            write!(command, " SMTPUTF8").expect(infallible);
-        }
-        write!(command, "\r\n").expect(infallible);
-        match self.capabilities.pipelining {
-            true => self.unsent = command,
-            false => self.command(command).await?,
-        }
-        self.envelope = Some(envelope.clone());
-        Ok(())
-    }
-
-    /// RCPT.
-    pub async fn rcpt(&mut self, recipient: &Mailbox) -> Result<(), RelayError> {
-        if let Err(cause) = self.try_rcpt(recipient).await {
-            self.replace(cause).await?;
-            self.try_rcpt(recipient).await?;
-        }
-        self.recipients.push(recipient.clone());
-        Ok(())
-    }
-
-    /// Starts the envelope anew: `envelope`, for `recipients`, each of whom is named once.
+    /// MAIL and RCPT, if the smarthost can do what the message needs; together where it takes commands
+    /// together (RFC 2920), a round trip earlier.
     ///
     /// # Errors
-    /// The message cannot go on here.
-    pub async fn renew(&mut self, envelope: &Envelope, recipients: &[Mailbox]) -> Result<(), RelayError> {
-        self.forget();
-        if let Err(cause) = self.try_renew(envelope).await {
-            self.envelope = Some(envelope.clone());
-            self.replace(cause).await?;
+    /// [`RelayError::Refused`] is the answer to RCPT. A refusal of MAIL is not about the recipient: it is
+    /// [`RelayError::Failed`], and the connection is of no more use.
+    pub(super) async fn begin(&mut self, envelope: Envelope) -> Result<(), RelayError> {
+        envelope.check(&self.capabilities).map_err(RelayError::Unfit)?;
+        self.client.timeout = self.smarthost.config.command_timeout;
+        if self.capabilities.pipelining {
+            let together = [self.mail_command(&envelope), rcpt_command(&envelope.recipient)].concat();
+            self.mail(together).await?;
+            // Nothing more to be said: the answer to RCPT is on its way.
+            self.timed("").await?.assert_positive_completion()?;
+        } else {
+            self.mail(self.mail_command(&envelope)).await?;
+            self.command(rcpt_command(&envelope.recipient)).await?;
         }
-        for recipient in recipients {
-            if !self.recipients.contains(recipient) {
-                self.rcpt(recipient).await?;
-            }
-        }
+        self.envelope = Some(envelope);
         Ok(())
     }
 
-    /// RSET: forgets MAIL and RCPT.
-    pub async fn rset(&mut self) -> Result<(), RelayError> {
-        self.forget();
-        self.command("RSET\r\n").await
+    /// MAIL, RCPT and RSET, each answered before the next is sent: nothing is left of it.
+    ///
+    /// # Errors
+    /// The command that failed, and why.
+    pub(super) async fn rehearse(&mut self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
+        envelope.check(&self.capabilities).map_err(|unfit| ("MAIL", RelayError::Unfit(unfit)))?;
+        let rcpt = rcpt_command(&envelope.recipient);
+        for (name, command) in
+            [("MAIL", self.mail_command(envelope)), ("RCPT", rcpt), ("RSET", "RSET\r\n".into())]
+        {
+            self.command(command).await.map_err(|cause| (name, cause))?;
+        }
+        Ok(())
     }
 
     /// DATA; on its 354 the message may follow.
@@ -192,43 +164,25 @@ impl Connection {
     /// The connection is gone with the error, refused or not.
     pub async fn data(mut self) -> Result<Body, RelayError> {
         if let Err(cause) = self.try_data().await {
-            self.replace(cause).await?;
+            self = self.replacement(cause).await?;
             self.try_data().await?;
         }
         self.messages += 1;
-        self.forget();
+        self.envelope = None;
         Ok(Body::new(self))
     }
 
-    /// From now on each command waits for the answer to the one before, so that it is known which one
-    /// was refused.
-    pub(super) fn one_by_one(&mut self) {
-        self.capabilities.pipelining = false;
+    /// MAIL's part of [`Connection::begin`].
+    async fn mail(&mut self, command: String) -> Result<(), RelayError> {
+        self.command(command).await.map_err(|cause| cause.as_trouble_with("MAIL"))
     }
 
-    /// RCPT, on this connection and no other.
-    pub(super) async fn try_rcpt(&mut self, recipient: &Mailbox) -> Result<(), RelayError> {
-        let rcpt = format!("RCPT TO:<{}>\r\n", recipient.as_str());
-        if self.unsent.is_empty() {
-            return self.command(rcpt).await;
-        }
-        let mut together = std::mem::take(&mut self.unsent);
-        together.extend_from_slice(rcpt.as_bytes());
-        if let Err(cause) = self.command(together).await {
-            // A refusal of MAIL is none of this recipient; and the answer to RCPT is left over.
-            self.client.stream.close();
-            return Err(match cause {
-                RelayError::Refused(code) => RelayError::Failed(format!("it refused MAIL with {code}")),
-                cause => cause,
-            });
-        }
-        // Nothing more to be said: the answer to RCPT is on its way.
-        Ok(self.timed("").await?.assert_positive_completion()?)
-    }
-
-    async fn try_renew(&mut self, envelope: &Envelope) -> Result<(), RelayError> {
-        self.command("RSET\r\n").await?;
-        self.mail(envelope).await
+    fn mail_command(&self, envelope: &Envelope) -> String {
+        let Envelope { sender, size, is_8bit, utf8, .. } = envelope;
+        let size = size.filter(|_| self.capabilities.size).map(|size| format!(" SIZE={size}"));
+        let body = if *is_8bit { " BODY=8BITMIME" } else { "" };
+        let utf8 = if *utf8 { " SMTPUTF8" } else { "" };
+        format!("MAIL FROM:<{sender}>{}{body}{utf8}\r\n", size.unwrap_or_default())
     }
 
     async fn try_data(&mut self) -> Result<(), RelayError> {
@@ -237,35 +191,25 @@ impl Connection {
         self.check_step()
     }
 
-    fn forget(&mut self) {
-        self.unsent.clear();
-        self.envelope = None;
-        self.recipients.clear();
-    }
-
-    /// Becomes a new connection on which the envelope has been said as far as it had been here, if
-    /// `cause` may be no more than the age of this one. Nothing of the text has gone out before
-    /// DATA's 354 was heard, so nothing can be delivered twice.
+    /// A new connection on which the envelope has been said once more, if `cause` may be no more than the
+    /// age of this one. Nothing of the text has gone out before DATA's 354 was heard, so nothing can be
+    /// delivered twice.
     ///
     /// # Errors
     /// `cause`, if it is about the message and not about the connection, or if that is new; else why
-    /// the new one is of no use. Then there is none any more: whatever is said next fails.
-    async fn replace(&mut self, cause: RelayError) -> Result<(), RelayError> {
-        let is_worn = matches!(cause, RelayError::Failed(_) | RelayError::Refused(421));
-        let Some(envelope) = self.envelope.take_if(|_| is_worn && self.messages > 0) else {
+    /// the new one is of no use.
+    async fn replacement(mut self, cause: RelayError) -> Result<Connection, RelayError> {
+        let Some(envelope) = self.envelope.take_if(|_| cause.is_of_connection() && self.messages > 0) else {
             return Err(cause);
         };
-        tracing::debug!(%cause, "an idle connection failed in the envelope; trying a new one");
+        tracing::debug!(%cause, "an idle connection failed at DATA; trying a new one");
         let limit = self.smarthost.config.command_timeout;
-        // Before there is another: the smarthost may count them.
-        self.client.stream.close();
-        let recipients = std::mem::take(&mut self.recipients);
         let smarthost = Smarthost { inner: self.smarthost.clone() };
-        let new = timeout(limit, smarthost.repeat(&envelope, &recipients))
+        drop(self); // before there is another: the smarthost may count them
+        let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
-            .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)))?;
-        *self = Connection { recipients, ..new };
-        Ok(())
+            .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
+        new.map_err(|cause| cause.as_trouble_with("the same envelope"))
     }
 
     /// Messages begun on this connection.
@@ -314,6 +258,10 @@ impl Connection {
             false => Err(RelayError::Failed("it spoke out of turn, or hung up".into())),
         }
     }
+}
+
+fn rcpt_command(recipient: &Mailbox) -> String {
+    format!("RCPT TO:<{}>\r\n", recipient.as_str())
 }
 
 impl From<&EhloResponse<String>> for Capabilities {

@@ -1,7 +1,6 @@
 //! The client side towards the smarthost.
 //!
-//! [`Smarthost::begin`] → [`Connection::rcpt`] … → [`Connection::data`] →
-//! [`Body::write`] … → [`Body::finish`]. Dropping a [`Connection`] or [`Body`] closes the socket
+//! [`Smarthost::begin`] → [`Connection::data`] → [`Body::write`] … → [`Body::finish`]. Dropping a [`Connection`] or [`Body`] closes the socket
 //! without a final dot and without QUIT: the only way to cancel that no smarthost can mistake for
 //! a message. The words of the smarthost go no further than the debug log; callers see a code.
 
@@ -26,7 +25,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::address::Mailbox;
 use crate::config::{self, Dns, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
 use crate::resolve::{ResolveError, Resolver};
@@ -92,21 +90,27 @@ impl Smarthost {
         Ok(Smarthost { inner: Arc::new(new) })
     }
 
-    /// A connection, idle or new, on which MAIL was said for `envelope`. Until DATA has been answered
-    /// an idle one is replaced by a new one when it fails.
+    /// A connection, idle or new, that has taken `envelope`. An idle one that fails is replaced by a
+    /// new one, also by [`Connection::data`].
     ///
     /// # Errors
-    /// What went wrong on a new connection; trouble with an idle one is only a reason to make one.
-    pub async fn begin(&self, envelope: &Envelope) -> Result<Connection, RelayError> {
+    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
+    /// to make a new one.
+    pub async fn begin(&self, envelope: Envelope) -> Result<Connection, RelayError> {
         if let Some(mut idle) = self.inner.pool.take() {
-            match idle.mail(envelope).await {
-                Ok(()) => return Ok(idle),
-                Err(RelayError::Unfit(unfit)) => return Err(RelayError::Unfit(unfit)),
-                Err(cause) => tracing::debug!(%cause, "an idle connection was of no use; trying a new one"),
+            match idle.begin(envelope.clone()).await {
+                Err(cause) if cause.is_of_connection() => {
+                    tracing::debug!(%cause, "an idle connection was of no use; trying a new one");
+                }
+                begun => return begun.map(|()| idle),
             }
         }
-        let mut new = self.connect().await?;
-        new.mail(envelope).await?;
+        self.begin_on_new(envelope).await
+    }
+
+    async fn begin_on_new(&self, envelope: Envelope) -> Result<Connection, RelayError> {
+        let mut new = self.connect().await.map_err(|cause| cause.as_trouble_with("the connection"))?;
+        new.begin(envelope).await?;
         Ok(new)
     }
 
@@ -115,43 +119,14 @@ impl Smarthost {
         &self.inner.counters.metrics
     }
 
-    /// A new connection on which `envelope` was said, and `recipients` once more.
-    ///
-    /// # Errors
-    /// Also when one of the recipients is not taken again: somebody was told otherwise. A refusal is
-    /// trouble here: it is not about the command that the client waits for.
-    async fn repeat(&self, envelope: &Envelope, recipients: &[Mailbox]) -> Result<Connection, RelayError> {
-        let repeated = async {
-            let mut new = self.connect().await?;
-            new.mail(envelope).await?;
-            for recipient in recipients {
-                new.try_rcpt(recipient).await?;
-            }
-            Ok(new)
-        };
-        repeated.await.map_err(|cause| match cause {
-            RelayError::Refused(code) => {
-                RelayError::Failed(format!("it refused the same envelope with {code}"))
-            }
-            cause => cause,
-        })
-    }
-
     /// Goes through all that comes before a message, and takes it back: nothing is sent.
     ///
     /// # Errors
     /// The step that failed, and why.
-    pub async fn probe(
-        &self,
-        envelope: &Envelope,
-        recipient: &Mailbox,
-    ) -> Result<(), (&'static str, RelayError)> {
+    pub async fn probe(&self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
         let at = |step: &'static str| move |cause: RelayError| (step, cause);
         let mut connection = self.connect().await.map_err(at("connecting"))?;
-        connection.one_by_one();
-        connection.mail(envelope).await.map_err(at("MAIL"))?;
-        connection.try_rcpt(recipient).await.map_err(at("RCPT"))?;
-        connection.rset().await.map_err(at("RSET"))?;
+        connection.rehearse(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
 
@@ -226,6 +201,20 @@ impl Inner {
 }
 
 impl RelayError {
+    /// Whether it says something of the connection, and nothing of the message or its recipient.
+    fn is_of_connection(&self) -> bool {
+        matches!(self, RelayError::Failed(_) | RelayError::Tls(_) | RelayError::Refused(421))
+    }
+
+    /// A refusal of `what`, which is not about the recipient: the client waits for the answer to another
+    /// command than the one that was refused.
+    fn as_trouble_with(self, what: &str) -> Self {
+        match self {
+            RelayError::Refused(code) => RelayError::Failed(format!("it refused {what} with {code}")),
+            cause => cause,
+        }
+    }
+
     fn timed_out(what: &str, limit: Duration) -> Self {
         RelayError::Failed(format!("no end of {what} within {} s", limit.as_secs_f32()))
     }

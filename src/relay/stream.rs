@@ -45,11 +45,6 @@ impl Lines {
         !self.is_in_step() && !self.inner.buffer().is_empty()
     }
 
-    /// Ends the connection: from now on it has hung up.
-    pub(super) fn close(&mut self) {
-        *self = Lines::new(Transport::Closed);
-    }
-
     /// The transport, without what was read from it and not asked for.
     pub(super) fn into_transport(self) -> Transport {
         self.inner.into_inner()

@@ -27,7 +27,7 @@ use support::wait;
 
 /// The steps of src/crash.rs.
 const STEPS: &[&str] =
-    &["envelope", "open", "rcpt", "data", "text", "spent", "dot", "answered", "refused", "refunded"];
+    &["envelope", "rcpt", "data", "text", "spent", "dot", "answered", "refused", "refunded"];
 
 /// Clients at the same time, so also the most messages in flight.
 const CLIENTS: usize = 8;

@@ -4,11 +4,11 @@
 //! whose sender heard 451 4.4.2, or that was left by its sender while the smarthost gave no sensible
 //! answer to its dot. What a 250 says was delivered, and what a refusal says was not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-use crate::letter::{Fate, Letter};
+use crate::letter::{Fate, Letter, Recipient};
 use crate::support::TARGET_DOMAIN;
 use crate::support::appliance::Appliance;
 use crate::support::record::{Message, Record};
@@ -106,7 +106,7 @@ impl Books {
             Verdict::Unknown => self.unknown += 1,
             Verdict::Nothing => {}
         }
-        for &alias in &letter.aliases {
+        if let Some(Recipient::Alias(alias, _)) = letter.recipient {
             match verdict {
                 Verdict::Delivered => sums[alias].delivered += 1,
                 Verdict::Doubted => sums[alias].doubted += 1,
@@ -201,22 +201,18 @@ fn number(message: &Message) -> usize {
     subject.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no letter of ours: {text}"))
 }
 
-/// The text is the sender's, and the recipients are those that were taken.
+/// The text is the sender's, and the recipient is the one that was taken.
 fn assert_is_that(message: &Message, letter: &Letter, accounts: &[Account]) {
-    let Letter { plan, aliases, postmaster, .. } = letter;
+    let Letter { plan, recipient, .. } = letter;
     assert!(message.body().ends_with(plan.text.as_bytes()), "letter {} was changed", plan.number);
     assert!(
         ![Conduct::BareLf, Conduct::Oversize].contains(&plan.conduct),
         "letter {} is not fit",
         plan.number
     );
-    let mut targets: BTreeSet<_> = aliases.iter().map(|&alias| accounts[alias].target.clone()).collect();
-    targets.extend(postmaster.then(|| format!("admin@{TARGET_DOMAIN}")));
-    assert_eq!(message.recipients.len(), targets.len(), "letter {}", plan.number);
-    assert_eq!(
-        message.recipients.iter().cloned().collect::<BTreeSet<_>>(),
-        targets,
-        "letter {}",
-        plan.number
-    );
+    let target = match recipient {
+        Some(Recipient::Alias(alias, _)) => accounts[*alias].target.clone(),
+        _ => format!("admin@{TARGET_DOMAIN}"),
+    };
+    assert_eq!(message.recipients, [target], "letter {}", plan.number);
 }

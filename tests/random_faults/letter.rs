@@ -1,7 +1,5 @@
 //! A letter: whom it is for, what it says, how its sender behaves, and what became of it.
 
-use std::collections::BTreeSet;
-
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -78,11 +76,20 @@ pub(crate) enum Fate {
 /// A letter that is over.
 pub(crate) struct Letter {
     pub(crate) plan: Plan,
-    /// The aliases among the recipients that were taken.
-    pub(crate) aliases: BTreeSet<usize>,
-    /// The postmaster was taken as a recipient.
-    pub(crate) postmaster: bool,
+    /// The recipient that was taken: never more than one.
+    pub(crate) recipient: Option<Recipient>,
     pub(crate) fate: Fate,
+}
+
+impl Recipient {
+    /// Whether both are one, in whatever spelling.
+    pub(crate) fn is_same(self, other: Recipient) -> bool {
+        match (self, other) {
+            (Recipient::Alias(one, _), Recipient::Alias(other, _)) => one == other,
+            (Recipient::Postmaster, Recipient::Postmaster) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Plan {

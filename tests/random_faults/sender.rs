@@ -23,7 +23,7 @@ impl Sender {
     pub(crate) fn send(&mut self, plan: Plan, accounts: &[Account]) -> Letter {
         let mut client = self.client.take().unwrap_or_else(|| Client::hello(self.to));
         let is_last = plan.is_last;
-        let mut letter = Letter { plan, aliases: Default::default(), postmaster: false, fate: Fate::Unsent };
+        let mut letter = Letter { plan, recipient: None, fate: Fate::Unsent };
         if deliver(&mut client, &mut letter, accounts).is_ok() {
             if is_last {
                 client.send("QUIT\r\n");
@@ -57,11 +57,9 @@ fn deliver(client: &mut Client, letter: &mut Letter, accounts: &[Account]) -> Re
     }
     let replies = converse(client, &commands, pipelined)?;
     for (recipient, reply) in recipients.iter().zip(&replies[1..]) {
-        check_recipient(*recipient, reply);
-        match recipient {
-            _ if reply.code() != 250 => {}
-            Recipient::Alias(number, _) => drop(letter.aliases.insert(*number)),
-            _ => letter.postmaster = true,
+        check_recipient(*recipient, letter.recipient, reply);
+        if reply.code() == 250 {
+            letter.recipient.get_or_insert(*recipient);
         }
     }
     match replies.last() {
@@ -139,16 +137,20 @@ fn path(recipient: Recipient, accounts: &[Account]) -> String {
     }
 }
 
-/// What RCPT may be answered, whatever the smarthost does.
-fn check_recipient(recipient: Recipient, reply: &Reply) {
+/// What RCPT may be answered, whatever the smarthost does, when `taken` is the recipient so far.
+fn check_recipient(recipient: Recipient, taken: Option<Recipient>, reply: &Reply) {
     let fits = |answers: &[&str]| answers.iter().any(|answer| reply.text.starts_with(answer));
-    let temporary_or_refused = ["250 2.1.5", "451 4.", "550 5.2.1"];
+    let temporary_or_refused: &[&str] = match taken {
+        None => &["250 2.1.5", "451 4.", "550 5.2.1"],
+        Some(taken) if taken.is_same(recipient) => &["250 2.1.5"],
+        Some(_) => &["452 4.5.3"],
+    };
     let is_right = match recipient {
         Recipient::Unknown => fits(&["550 5.1.1"]),
         Recipient::Foreign => fits(&["550 5.7.1"]),
-        Recipient::Postmaster => fits(&temporary_or_refused),
+        Recipient::Postmaster => fits(temporary_or_refused),
         // Paused, used up, or revoked: 550 5.1.1.
-        Recipient::Alias(..) => fits(&temporary_or_refused) || fits(&["550 5.1.1"]),
+        Recipient::Alias(..) => fits(temporary_or_refused) || fits(&["550 5.1.1"]),
     };
     assert!(is_right, "{recipient:?} was answered {reply:?}");
 }

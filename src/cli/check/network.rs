@@ -44,8 +44,9 @@ async fn smarthost(config: &Config, files: &Files) -> Finding {
     let place = format!("{}:{}", config.smarthost.host, config.smarthost.port);
     // Well-formed, and of no key that is in use: no bounce to it would be ours.
     let sender = BounceKey::new(&[0; 32]).address(&BounceOf::Nobody, &config.domains[0]);
-    let envelope = Envelope { sender, size: None, is_8bit: false, utf8: false };
-    let Err((step, cause)) = files.smarthost.probe(&envelope, &config.postmaster).await else {
+    let recipient = config.postmaster.clone();
+    let envelope = Envelope { sender, recipient, size: None, is_8bit: false, utf8: false };
+    let Err((step, cause)) = files.smarthost.probe(&envelope).await else {
         return Finding::ok(about, format!("{place}: takes our envelope (nothing was sent)"));
     };
     let remedy = match (step, &cause) {
