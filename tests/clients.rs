@@ -125,10 +125,18 @@ fn exim_delivers_and_tries_again_and_hears_when_it_is_over() {
     assert_eq!((exim.queue().as_str(), appliance.uses_left(&alias)), ("0", 0), "{}", exim.log());
     was_delivered_whole(&smarthost, &alias);
 
+    // Five recipients, who each have a message of their own.
+    let five: Vec<_> = (1..=5).map(|n| appliance.alias(&format!("t{n}@mailbox.test"), 1)).collect();
+    let to: Vec<_> = five.iter().map(|alias| alias.email.as_str()).collect();
+    exim.send(&to, TEXT);
+    println!("{}", exim.log());
+    assert!(five.iter().all(|alias| appliance.uses_left(alias) == 0), "{}", exim.log());
+    assert_eq!((exim.queue().as_str(), smarthost.accepted()), ("0", 7), "{}", exim.log());
+
     // Two recipients, one of whom is none any more.
     let other = appliance.alias("other@mailbox.test", 1);
     exim.send(&[&alias.email, &other.email], TEXT);
-    assert_eq!(smarthost.accepted(), 3, "{}", exim.log());
+    assert_eq!(smarthost.accepted(), 8, "{}", exim.log());
     assert_eq!(appliance.uses_left(&other), 0);
     assert!(exim.log().contains("550 5.1.1 no such alias here"), "{}", exim.log());
 }

@@ -124,7 +124,10 @@ smtp = smtplib.SMTP(host, port, timeout=20)
 smtp.ehlo("client.test")
 assert smtp.has_extn("size") and smtp.has_extn("8bitmime") and smtp.has_extn("pipelining")
 text = b"Subject: hello\r\n\r\n.\r\n..\r\nf\xc3\xbcr alle\r\n"
-assert smtp.sendmail("sender@client.test", [shop, news], text, ["BODY=8BITMIME"]) == {}
+# Who is not taken has a message of their own.
+refused = smtp.sendmail("sender@client.test", [shop, news], text, ["BODY=8BITMIME"])
+assert list(refused) == [news] and refused[news][0] == 452, refused
+assert smtp.sendmail("sender@client.test", list(refused), text, ["BODY=8BITMIME"]) == {}
 refused = smtp.sendmail("sender@client.test", [shop, "never@alias.test"], text)
 assert list(refused) == ["never@alias.test"] and refused["never@alias.test"][0] == 550, refused
 # The null sender, and a megabyte.
@@ -144,9 +147,9 @@ smtp.quit()
     succeed("python3", ["-c", SCRIPT, &host, &port, &shop.email, &news.email], b"");
     assert_eq!((appliance.uses_left(&shop), appliance.uses_left(&news)), (0, 3));
     let record = smarthost.record();
-    assert_eq!(record.accepted(), 3);
+    assert_eq!(record.accepted(), 4);
     assert!(record.messages[0].body().ends_with("\r\n\r\n.\r\n..\r\nfür alle\r\n".as_bytes()));
-    assert!(record.messages[2].body().len() > 1_000_000);
+    assert!(record.messages[3].body().len() > 1_000_000);
 }
 
 #[test]
@@ -169,6 +172,72 @@ fn postfix_as_a_client_tries_again_and_pays_once() {
     assert!(text.ends_with(b"\r\n\r\n.\r\nhello\r\n"), "{}", String::from_utf8_lossy(&text));
 }
 
+/// A Postfix that tries again after a second, and not after minutes.
+const IMPATIENT: &str = "queue_run_delay = 1s\nminimal_backoff_time = 1s\nmaximal_backoff_time = 1s";
+
+/// Five aliases, each with one use, and their addresses.
+fn five_aliases(appliance: &Appliance) -> (Vec<Alias>, Vec<String>) {
+    let aliases: Vec<_> = (1..=5).map(|n| appliance.alias(&format!("t{n}@mailbox.test"), 1)).collect();
+    let addresses = aliases.iter().map(|alias| alias.email.clone()).collect();
+    (aliases, addresses)
+}
+
+/// The recipients of all messages that were accepted, each of which has one.
+fn recipients(smarthost: &Smarthost) -> Vec<String> {
+    let messages = smarthost.record().messages.into_iter();
+    let mut recipients: Vec<_> = messages
+        .filter(|message| message.accepted)
+        .map(|message| <[String; 1]>::try_from(message.recipients).expect("a message has one recipient"))
+        .flatten()
+        .collect();
+    recipients.sort();
+    recipients
+}
+
+const ALL_FIVE: [&str; 5] =
+    ["t1@mailbox.test", "t2@mailbox.test", "t3@mailbox.test", "t4@mailbox.test", "t5@mailbox.test"];
+
+/// docs/smtp.md §3: every further recipient hears 452.
+#[test]
+fn postfix_as_a_client_delivers_a_message_to_five_aliases_at_all_five() {
+    if !postfix_may_run() {
+        return;
+    }
+    let (smarthost, appliance, _) = scene(1);
+    let (_, addresses) = five_aliases(&appliance);
+    let postfix = Postfix::client(appliance.smtp, IMPATIENT);
+    let to: Vec<_> = addresses.iter().map(String::as_str).collect();
+    postfix.send(&to, "Subject: all five\n\nhello\n");
+    wait::until_equal("messages", 5, || smarthost.accepted());
+    wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    assert_eq!(recipients(&smarthost), ALL_FIVE);
+    assert!(!postfix.log().contains("status=bounced"), "{}", postfix.log());
+
+    // A sender who knows of it sends one message for each, at once.
+    let (_, addresses) = five_aliases(&appliance);
+    let postfix = Postfix::client(appliance.smtp, "smtp_destination_recipient_limit = 1");
+    let to: Vec<_> = addresses.iter().map(String::as_str).collect();
+    postfix.send(&to, "Subject: all five\n\nhello\n");
+    wait::until_equal("messages", 10, || smarthost.accepted());
+    wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    assert!(!postfix.log().contains("status=deferred"), "{}", postfix.log());
+}
+
+/// docs/smtp.md §3: swaks has no queue, and says who was not taken.
+#[test]
+fn swaks_delivers_a_message_to_five_aliases_when_it_is_asked_again_for_those_that_are_left() {
+    let (smarthost, appliance, _) = scene(1);
+    let (mut aliases, _) = five_aliases(&appliance);
+    for round in 1..=5 {
+        let to: Vec<_> = aliases.iter().map(|alias| alias.email.as_str()).collect();
+        let output = swaks(&appliance, &to.join(","), &[]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(said(&output).matches("452 4.5.3").count(), 5 - round, "{}", said(&output));
+        aliases.retain(|alias| appliance.uses_left(alias) == 1);
+    }
+    assert_eq!(recipients(&smarthost), ALL_FIVE);
+}
+
 #[test]
 fn postfix_as_a_client_delivers_to_the_living_and_hears_of_the_dead() {
     if !postfix_may_run() {
@@ -176,14 +245,12 @@ fn postfix_as_a_client_delivers_to_the_living_and_hears_of_the_dead() {
     }
     let (smarthost, appliance, alias) = scene(3);
     let other = appliance.alias("other@mailbox.test", 3);
-    let postfix = Postfix::client(appliance.smtp, "");
+    let postfix = Postfix::client(appliance.smtp, IMPATIENT);
     postfix.send(&[&alias.email, &other.email, "never@alias.test"], "Subject: all of you\n\nhello\n");
-    wait::until_equal("messages", 1, || smarthost.accepted());
     // It keeps nobody in its queue: the dead one is gone for good.
+    wait::until_equal("messages", 2, || smarthost.accepted());
     wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
-    let mut recipients = smarthost.record().messages.remove(0).recipients;
-    recipients.sort();
-    assert_eq!(recipients, ["other@mailbox.test", "target@mailbox.test"]);
+    assert_eq!(recipients(&smarthost), ["other@mailbox.test", "target@mailbox.test"]);
     assert_eq!((appliance.uses_left(&alias), appliance.uses_left(&other)), (2, 2));
 }
 

@@ -155,6 +155,11 @@ impl Postfix {
         self.read_mailbox()
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        read_lossy(&self.dir.path().join("log"))
+    }
+
     fn read_mailbox(&self) -> Vec<String> {
         let Ok(files) = fs::read_dir(self.dir.path().join("mail/mailbox/new")) else { return Vec::new() };
         let paths = files.map(|file| file.expect("a directory can be listed").path());
@@ -174,7 +179,7 @@ impl Postfix {
 impl Drop for Postfix {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("Postfix wrote: {}", read_lossy(&self.dir.path().join("log")));
+            eprintln!("Postfix wrote: {}", self.log());
         }
         // By its own process id, which it keeps in its queue directory.
         drop(process::Command::new("postfix").args(["-c", &self.etc(), "stop"]).output());
