@@ -15,6 +15,8 @@ pub(super) const SELECT: &str =
      FROM aliases JOIN targets ON targets.id = aliases.target";
 
 pub(super) const BY_NAME: &str = "WHERE name = ?1";
+pub(super) const AT_OR_AFTER: &str = "WHERE name >= ?1 ORDER BY name LIMIT 1";
+pub(super) const AT_OR_BEFORE: &str = "WHERE name <= ?1 ORDER BY name DESC LIMIT 1";
 pub(super) const NEXT_PAGE: &str = "WHERE name > ?1 ORDER BY name LIMIT ?2";
 
 /// Aliases read at once when all are listed.
@@ -98,11 +100,28 @@ pub(super) fn issue_with_key(
 }
 
 pub(super) fn lookup(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-    connection
-        .prepare_cached(&format!("{SELECT} {BY_NAME}"))?
-        .query_row([name.as_str()], |row| Ok(read(row)))
-        .optional()?
-        .transpose()
+    select_one(connection, BY_NAME, name)?.map(|(_, alias)| alias).transpose()
+}
+
+/// As [`lookup`], and as long for an alias that does not exist: its neighbour is read in its place.
+pub(super) fn lookup_evenly(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
+    let mut found = select_one(connection, AT_OR_AFTER, name)?;
+    if found.is_none() {
+        found = select_one(connection, AT_OR_BEFORE, name)?;
+    }
+    found.filter(|(is_it, _)| *is_it).map(|(_, alias)| alias).transpose()
+}
+
+/// The alias that `condition` finds for `name`, and whether it is that of this name.
+fn select_one(
+    connection: &Connection,
+    condition: &str,
+    name: &AliasName,
+) -> Result<Option<(bool, Result<Alias, LedgerError>)>, LedgerError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} {condition}"))?;
+    let found = statement
+        .query_row([name.as_str()], |row| Ok((row.get_ref(0)?.as_str()? == name.as_str(), read(row))));
+    Ok(found.optional()?)
 }
 
 /// How many there are.
@@ -215,4 +234,62 @@ pub(super) fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
         bounces: row.get(9)?,
         name: name.parse().map_err(|_| damaged("name"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rusqlite::StatementStatus::VmStep;
+
+    use super::*;
+
+    /// Steps of SQLite's machine for a look-up of `name`.
+    fn steps(connection: &Connection, name: &str) -> i32 {
+        let before = spent(connection);
+        lookup_evenly(connection, &name.parse().unwrap()).unwrap();
+        spent(connection) - before
+    }
+
+    /// Steps of both look-ups so far: their statements are kept.
+    fn spent(connection: &Connection) -> i32 {
+        [AT_OR_AFTER, AT_OR_BEFORE]
+            .map(|condition| connection.prepare_cached(&format!("{SELECT} {condition}")).unwrap())
+            .iter()
+            .map(|statement| statement.get_status(VmStep))
+            .sum()
+    }
+
+    /// docs/security.md: whether an alias is used up or never was, cannot be told by the time.
+    #[test]
+    fn a_name_that_is_no_alias_costs_as_many_steps_as_one_that_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = super::super::open::open(&dir.path().join(super::super::FILE_NAME), 6).unwrap();
+        for name in ["b", "d"].map(|letter| letter.repeat(6)) {
+            let issued = issue(
+                &opened.write,
+                NewAlias {
+                    domain: "alias.test".parse().unwrap(),
+                    target: "target@mailbox.test".parse().unwrap(),
+                    limits: Limits {
+                        valid_from: Timestamp::UNIX_EPOCH,
+                        valid_until: None,
+                        max_usage: Some(1),
+                    },
+                },
+                Timestamp::UNIX_EPOCH,
+            );
+            let issued = issued.unwrap().alias.name;
+            opened.write.execute("PRAGMA foreign_keys = OFF", []).unwrap();
+            opened
+                .write
+                .execute("UPDATE aliases SET name = ?1 WHERE name = ?2", (name, issued.as_str()))
+                .unwrap();
+        }
+        let steps: BTreeMap<_, _> =
+            ["bbbbbb", "dddddd", "aaaaaa", "cccccc"].map(|name| (name, steps(&opened.write, name))).into();
+        let one = steps["bbbbbb"];
+        assert!(one > 10, "{steps:?}");
+        assert!(steps.values().all(|steps| *steps == one), "{steps:?}");
+    }
 }

@@ -149,9 +149,10 @@ impl Ledger {
     }
 
     /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
-    /// An alias past its end may still be there: ask [`Alias::state`].
+    /// An alias past its end may still be there: ask [`Alias::state`]. The time tells nothing of whether
+    /// there is one.
     pub fn lookup(&self, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-        aliases::lookup(&*self.reader()?, name)
+        aliases::lookup_evenly(&*self.reader()?, name)
     }
 
     /// Reads an alias for the holder of its manage key. A wrong key and a missing alias take the

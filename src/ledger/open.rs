@@ -312,11 +312,12 @@ mod tests {
     #[test]
     fn no_statement_reads_a_whole_table() {
         let (_dir, opened) = opened();
-        let by_name = format!("{} {}", aliases::SELECT, aliases::BY_NAME);
-        let next_page = format!("{} {}", aliases::SELECT, aliases::NEXT_PAGE);
+        let select = |condition| format!("{} {condition}", aliases::SELECT);
         for statement in [
-            &by_name,
-            &next_page,
+            &select(aliases::BY_NAME),
+            &select(aliases::AT_OR_AFTER),
+            &select(aliases::AT_OR_BEFORE),
+            &select(aliases::NEXT_PAGE),
             uses::SPEND,
             uses::REFUND,
             purge::EXPIRED,
