@@ -99,7 +99,8 @@ fn mail(argument: &str, utf8: Utf8) -> Result<Mail, Reply> {
     let (path, behind) = reverse_path(argument).ok_or(reply::SYNTAX)?;
     let keywords = parameters(behind)?;
     let has = |wanted: &str| keywords.iter().any(|keyword| keyword == wanted);
-    if !argument.is_ascii() && !(utf8.is_offered && has("SMTPUTF8")) {
+    let is_utf8 = utf8.is_offered && has("SMTPUTF8");
+    if !argument.is_ascii() && !is_utf8 {
         return Err(reply::NON_ASCII_ADDRESS);
     }
     if !is_sender(path) {
