@@ -69,7 +69,8 @@ fn every_fault_of_smtp_sink_is_answered_as_it_should_be() {
         ("-q", "EHLO", "451 4.4.1", 0),
         ("-Q", "EHLO", "451 4.4.1", 0),
         ("-r", "EHLO", "451 4.4.1", 0),
-        ("-f", "EHLO", "451 4.4.1", 0),
+        ("-f", "EHLO", "250 2.0.0", 1), // it hears HELO
+        ("-f", "EHLO,HELO", "451 4.4.1", 0),
         ("-q", "MAIL", "451 4.4.1", 0),
         ("-Q", "MAIL", "451 4.4.1", 0),
         ("-r", "MAIL", "451 4.4.1", 0),
