@@ -139,7 +139,7 @@ fn reverse_path(argument: &str) -> Option<(&str, &str)> {
 
 /// Whether `path` can be a reverse-path. It goes no further, so more is taken than the grammar of RFC 5321
 /// §4.1.2 allows: anything printable with one @ and something on both sides of it, as real senders have
-/// it (`user..name@`, `.user@`, local parts over 64 octets). Without a domain only `postmaster` is somebody.
+/// it (`user..name@`, `.user@`, local parts over 64 octets). Without a domain only `postmaster` is an address.
 fn is_sender(path: &str) -> bool {
     if path.is_empty() || path.eq_ignore_ascii_case("postmaster") {
         return true;
