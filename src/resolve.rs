@@ -1,15 +1,24 @@
-//! The DNS, asked without the C library: it would load shared objects into the static binary.
+//! Names to addresses, without the C library: it would load shared objects into the static binary.
+//!
+//! `/etc/hosts` is asked before the DNS, as `hosts: files dns` in nsswitch.conf(5) has it. What is asked of
+//! the DNS alone says so.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::sync::OnceCell;
 
 use crate::config::Dns;
+
+/// Names that this machine knows without the DNS (hosts(5)).
+const HOSTS: &str = "/etc/hosts";
 
 /// Why the DNS gave no answer. That there is no such name is an answer.
 pub type ResolveError = NetError;
@@ -30,13 +39,21 @@ impl Resolver {
         Resolver { servers: config.servers.clone(), tune, dns: OnceCell::new() }
     }
 
-    /// All addresses of `host`, which may be an address itself, or a name in `/etc/hosts`.
+    /// All addresses of `host`, which may be an address itself, or a name in `/etc/hosts`. One that the
+    /// file knows, if only for one address family, is not looked up in the DNS.
     ///
     /// # Errors
-    /// When nobody knows it.
+    /// When neither the file nor the DNS knows it.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = host.trim_matches(['[', ']']).parse() {
             return Ok(vec![address]);
+        }
+        // Read each time, as the C library does: container platforms change it while we run. Without the
+        // file there is still the DNS.
+        let hosts = fs::read(HOSTS).unwrap_or_default();
+        let known = hosts_addresses(&String::from_utf8_lossy(&hosts), host);
+        if !known.is_empty() {
+            return Ok(known);
         }
         Ok(self.dns().await?.lookup_ip(host).await?.iter().collect())
     }
@@ -50,7 +67,7 @@ impl Resolver {
         self.records(name, RecordType::A, |data| if let RData::A(a) = data { Some(a.0) } else { None }).await
     }
 
-    /// The addresses of `name` in the DNS, whatever the hosts file says.
+    /// The addresses of `name` in the DNS, whatever `/etc/hosts` says.
     ///
     /// # Errors
     /// As [`Resolver::a_records`].
@@ -130,9 +147,22 @@ impl Resolver {
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             }
         };
+        // It would read the file once, and ask the DNS for the family that the file lacks.
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
         (self.tune)(builder.options_mut());
         builder.build()
     }
+}
+
+/// The addresses that `hosts`, in the format of hosts(5), gives `name`, in the order of the file.
+fn hosts_addresses(hosts: &str, name: &str) -> Vec<IpAddr> {
+    let is_it = |host: &str| host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'));
+    let address = |line: &str| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words.any(is_it).then_some(address)
+    };
+    hosts.lines().filter_map(address).collect()
 }
 
 /// As we write host names: lower case, without the last dot.
@@ -161,6 +191,18 @@ mod tests {
     async fn an_address_needs_no_resolver() {
         for (host, address) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("[::1]", "::1")] {
             assert_eq!(resolver().addresses(host).await.unwrap(), [address.parse::<IpAddr>().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn the_hosts_file_is_read_as_its_manual_says() {
+        let hosts = "# 192.0.2.9 relay\n127.0.0.1\tlocalhost\n\n192.0.2.1  relay.test Relay. # other\r\n\
+                     2001:db8::1 relay\nfe80::1%eth0 relay\nnonsense relay\n192.0.2.2\n192.0.2.1 relays";
+        let addresses = |name| hosts_addresses(hosts, name).iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(addresses("relay"), ["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(addresses("RELAY.Test."), ["192.0.2.1"]);
+        for unknown in ["other", "relay.test.example", "lay", "192.0.2.2", "#", ""] {
+            assert_eq!(addresses(unknown), [""; 0], "{unknown}");
         }
     }
 

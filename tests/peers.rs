@@ -282,6 +282,35 @@ fn postfix_as_smarthost_delivers_with_our_sender() {
     }
 }
 
+/// docs/smtp.md §2: what the mailbox forwards to another alias has our name in it twice, once by Postfix.
+#[test]
+fn one_pass_through_us_and_a_postfix_of_our_name_is_no_loop_but_two_are() {
+    if !postfix_may_run() {
+        return;
+    }
+    let mailbox = Smarthost::start();
+    let (appliance, _postfix) = before_postfix(|_| {
+        let beyond = next_hop(mailbox.address());
+        format!(
+            "myhostname = mx.alias.test\ntransport_maps = inline:{{{{target@mailbox.test = smtp:{beyond}}}}}\n"
+        )
+    });
+    let [first, second] = [2, 2].map(|uses| appliance.alias("target@mailbox.test", uses));
+    assert_eq!(Client::hello(appliance.smtp).deliver(&first.email).code(), 250);
+    for (arrived, answer) in [(1, "250 2.0.0"), (2, "554 5.4.6")] {
+        wait::until_equal("messages in the mailbox", arrived, || mailbox.accepted());
+        let mut text = mailbox.record().messages.remove(arrived - 1).raw;
+        let passes = String::from_utf8_lossy(&text).matches("by mx.alias.test (Postfix) with ").count();
+        assert_eq!(passes, arrived, "{}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(b".\r\n");
+        let mut forwarder = Client::hello(appliance.smtp);
+        forwarder.begin(&second.email);
+        forwarder.send(text);
+        forwarder.expect(answer);
+    }
+    assert_eq!((appliance.uses_left(&first), appliance.uses_left(&second)), (1, 1));
+}
+
 /// docs/smtp.md §3.
 #[test]
 fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {

@@ -64,6 +64,24 @@ impl Scene {
         self.recovers(stage);
     }
 
+    /// With `behaviour` in the middle of the text: the answer, nothing spent, no dot, no connection left.
+    #[track_caller]
+    fn costs_nothing_in_the_text(&self, behaviour: Behaviour, answer: &str) {
+        self.smarthost.set(Stage::Body, behaviour);
+        let mut client = Client::hello(self.appliance.smtp);
+        client.begin(&self.alias.email);
+        client.send("Subject: big\r\n\r\n");
+        wait::until("the smarthost is left", || {
+            client.send(format!("{}\r\n", "x".repeat(100_000)));
+            (self.smarthost.count(|record| record.open) == 0).then_some(())
+        });
+        client.send(".\r\n");
+        let reply = client.reply();
+        assert!(reply.text.starts_with(answer), "{behaviour:?}: {reply:?}");
+        self.is_clean(&format!("{behaviour:?} in the text"));
+        assert_eq!(self.smarthost.count(|record| record.messages.len()), 0, "a dot was sent");
+    }
+
     /// No use spent, no connection upstream, and no QUIT that could end up in a message.
     #[track_caller]
     fn is_clean(&self, when: &str) {
@@ -132,19 +150,24 @@ fn a_faulty_answer_to_data_means_try_again_but_a_refusal_is_one() {
 #[test]
 fn a_smarthost_that_fails_in_the_text_costs_nothing() {
     let scene = Scene::new();
-    // It hangs up, or answers, before the final dot.
-    for behaviour in [Behaviour::Drop, Behaviour::Garbage, Behaviour::Answer(451), Behaviour::Answer(554)] {
-        scene.smarthost.set(Stage::Body, behaviour);
-        let cut = scene.smarthost.count(|record| record.cut.len());
-        let mut client = Client::hello(scene.appliance.smtp);
-        client.begin(&scene.alias.email);
-        // So much that it cannot stay in any buffer on the way.
-        client.send(format!("Subject: big\r\n\r\n{}\r\n", "x".repeat(300_000)));
-        wait::until_equal("messages cut", true, || scene.smarthost.count(|r| r.cut.len()) > cut);
-        client.send("the end\r\n.\r\n");
-        let reply = client.reply();
-        assert!(reply.text.starts_with("451 4."), "{behaviour:?}: {reply:?}");
-        scene.is_clean(&format!("{behaviour:?} in the text"));
+    // It hangs up, or says something that is no refusal.
+    for behaviour in [Behaviour::Drop, Behaviour::Garbage, Behaviour::Answer(250), Behaviour::LastWord(354)] {
+        scene.costs_nothing_in_the_text(behaviour, "451 4.4.1");
+    }
+    scene.recovers(Stage::Body);
+}
+
+/// Most often because the message gets too large.
+#[test]
+fn a_refusal_in_the_middle_of_the_text_is_passed_on_and_costs_nothing() {
+    let scene = Scene::new();
+    for (code, answer) in
+        [(421, "451 4.3.0"), (452, "451 4.3.0"), (550, "554 5.0.0"), (552, "552 5.3.4"), (554, "554 5.0.0")]
+    {
+        // It reads on, or hangs up.
+        for behaviour in [Behaviour::Answer(code), Behaviour::LastWord(code)] {
+            scene.costs_nothing_in_the_text(behaviour, answer);
+        }
     }
     scene.recovers(Stage::Body);
 }

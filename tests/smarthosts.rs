@@ -1,5 +1,5 @@
 //! docs/smtp.md §11 §3: real programs as smarthosts: Postfix's `smtp-sink` with its switches for faults,
-//! and aiosmtpd.
+//! and aiosmtpd; and smarthosts that say no more than they must, or much more, or know no extensions.
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use support::appliance::{Alias, Appliance, CROWD};
 use support::client::Client;
 use support::postfix::free_address;
+use support::script::Script;
 use support::wait;
 
 const USES: u64 = 100;
@@ -68,7 +69,8 @@ fn every_fault_of_smtp_sink_is_answered_as_it_should_be() {
         ("-q", "EHLO", "451 4.4.1", 0),
         ("-Q", "EHLO", "451 4.4.1", 0),
         ("-r", "EHLO", "451 4.4.1", 0),
-        ("-f", "EHLO", "451 4.4.1", 0),
+        ("-f", "EHLO", "250 2.0.0", 1), // it hears HELO
+        ("-f", "EHLO,HELO", "451 4.4.1", 0),
         ("-q", "MAIL", "451 4.4.1", 0),
         ("-Q", "MAIL", "451 4.4.1", 0),
         ("-r", "MAIL", "451 4.4.1", 0),
@@ -170,5 +172,92 @@ fn aiosmtpd_takes_texts_as_they_are_and_its_refusals_cost_nothing() {
     for (subject, answer) in [("busy", "451 4.3.0"), ("spam", "554 5.0.0"), ("crash", "554 5.0.0")] {
         deliver("<sender@client.test>", &format!("Subject: {subject}\r\n\r\nhello\r\n.\r\n"), answer);
         assert_eq!(appliance.uses_left(&alias), USES - 2, "{subject}");
+    }
+}
+
+/// Takes everything, with codes alone; `ehlo` is said as it is.
+fn of_few_words(ehlo: &str) -> impl FnMut(&str) -> String + Clone + Send + use<> {
+    let (ehlo, mut is_text) = (ehlo.to_owned(), false);
+    move |line| match line {
+        "." => {
+            is_text = false;
+            "250\r\n".into()
+        }
+        _ if is_text => String::new(),
+        "DATA" => {
+            is_text = true;
+            "354\r\n".into()
+        }
+        "QUIT" => "221\r\n".into(),
+        _ if line.starts_with("EHLO ") => ehlo.clone(),
+        _ => "250\r\n".into(),
+    }
+}
+
+/// Says MAIL with these parameters, and RCPT; the answer to that.
+fn envelope(appliance: &Appliance, alias: &Alias, parameters: &str) -> (Client, String) {
+    let mut client = Client::hello(appliance.smtp);
+    client.command(&format!("MAIL FROM:<sender@client.test> {parameters}"), "250");
+    client.send(format!("RCPT TO:<{}>\r\n", alias.email));
+    let answer = client.reply().text;
+    (client, answer)
+}
+
+/// RFC 5321 §4.2.1.
+#[test]
+fn a_reply_may_be_its_code_alone_and_that_to_ehlo_may_be_long() {
+    let long = format!("250-{}\r\n", "X".repeat(500)).repeat(16);
+    for (ehlo, has_size) in [
+        ("250\r\n".to_owned(), false),
+        ("250 \r\n".to_owned(), false),
+        ("250-relay.test\r\n250-SIZE 1000\r\n250\r\n".to_owned(), true),
+        ("250-\r\n250-\r\n250-SIZE\r\n250-PIPELINING\r\n250 \r\n".to_owned(), true),
+        (format!("250-relay.test\r\n{long}250-SIZE 1000\r\n250 PIPELINING\r\n"), true),
+        (format!("250-relay.test\r\n250-PIPELINING\r\n{long}{long}{long}250 SIZE\r\n"), true),
+    ] {
+        let script = Script::start("220\r\n", of_few_words(&ehlo));
+        let appliance = Appliance::start_with(script.address(), CROWD);
+        let alias = appliance.alias("target@mailbox.test", 3);
+        for left in [2, 1] {
+            let (mut client, answer) = envelope(&appliance, &alias, "SIZE=100");
+            assert_eq!(&answer[..3], "250", "{ehlo}: {answer}");
+            client.command("DATA", "354");
+            client.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+            client.expect("250 2.0.0");
+            assert_eq!(appliance.uses_left(&alias), left, "{ehlo}");
+        }
+        let mails: Vec<_> = script.heard().into_iter().filter(|line| line.starts_with("MAIL ")).collect();
+        assert_eq!(mails.len(), 2, "{mails:?}");
+        assert!(mails.iter().all(|mail| mail.ends_with(" SIZE=100") == has_size), "{ehlo}: {mails:?}");
+    }
+}
+
+/// RFC 5321 §3.2: what it cannot do then is found out before anything is sent.
+#[test]
+fn a_smarthost_that_knows_no_ehlo_hears_helo() {
+    for code in [500, 501, 502, 504, 550] {
+        let script = Script::start("220 relay.test\r\n", of_few_words(&format!("{code} what?\r\n")));
+        let appliance = Appliance::start_with(script.address(), CROWD);
+        let alias = appliance.alias("target@mailbox.test", 2);
+        let (mut client, answer) = envelope(&appliance, &alias, "SIZE=100");
+        assert_eq!(&answer[..3], "250", "{code}: {answer}");
+        client.command("DATA", "354");
+        client.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+        client.expect("250 2.0.0");
+        let heard = script.heard();
+        assert_eq!(heard[..2], ["EHLO mx.alias.test", "HELO mx.alias.test"], "{code}");
+        assert!(heard[2].starts_with("MAIL FROM:<b.") && heard[2].ends_with('>'), "{code}: {heard:?}");
+        let (_, answer) = envelope(&appliance, &alias, "BODY=8BITMIME");
+        assert!(answer.starts_with("554 5.6.3"), "{code}: {answer}");
+        assert_eq!(appliance.uses_left(&alias), 1, "{code}");
+    }
+    // It knows EHLO, and has another reason.
+    for code in [421, 451, 530, 554] {
+        let script = Script::start("220 relay.test\r\n", of_few_words(&format!("{code} no\r\n")));
+        let appliance = Appliance::start_with(script.address(), CROWD);
+        let alias = appliance.alias("target@mailbox.test", 2);
+        let (_, answer) = envelope(&appliance, &alias, "");
+        assert!(answer.starts_with("451 4.4.1"), "{code}: {answer}");
+        assert_eq!(script.heard(), ["EHLO mx.alias.test"], "{code}");
     }
 }

@@ -54,6 +54,35 @@ fn in_an_empty_root_it_serves_finds_its_smarthost_by_name_and_trusts_the_systems
     assert!(output.status.success(), "{}", said(&output));
 }
 
+#[test]
+fn a_smarthost_in_the_hosts_file_needs_no_dns_and_a_changed_file_counts_at_once() {
+    let (server, smarthost, authority) = (NameServer::start(), Smarthost::start(), Authority::new());
+    smarthost.present(&authority.certify(&["relay.test"]));
+    for answer in
+        [Answer::Silence, Answer::None, Answer::Failure, Answer::A(Ipv4Addr::new(127, 0, 0, 3), 300)]
+    {
+        server.set("relay.test", answer.clone());
+        let root = root(&server, &smarthost, &authority);
+        let hosts = |line: &str| fs::write(root.path().join("etc/hosts"), line).unwrap();
+        // For one family only; and nobody listens there.
+        hosts("127.0.0.2 relay.test\n");
+        let Some(process) = InRoot::start(root.path()) else { return };
+        let alias = json!({"target": "target@mailbox.test", "max-usage": 1});
+        let created =
+            ureq::post(format!("http://{}/aliases", process.0.address("HTTP on "))).send_json(alias);
+        let created: Value = created.unwrap().body_mut().read_json().unwrap();
+        let deliver = || {
+            let mut client = Client::hello(process.0.address("SMTP on "));
+            client.deliver(created["email"].as_str().unwrap()).code()
+        };
+        assert_eq!(deliver(), 451, "{answer:?}");
+        hosts("127.0.0.1\tlocalhost\n127.0.0.1\tanother.test Relay.test\n");
+        assert_eq!(deliver(), 250, "{answer:?}");
+        assert_eq!(server.asked("relay.test"), 0, "{answer:?}");
+    }
+    assert_eq!(smarthost.accepted(), 4);
+}
+
 /// The program, its configuration, the authorities, and an empty data directory; nothing else.
 fn root(server: &NameServer, smarthost: &Smarthost, authority: &Authority) -> TempDir {
     let root = tempfile::tempdir().unwrap();

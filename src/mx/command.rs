@@ -2,12 +2,12 @@
 //!
 //! smtp-proto parses; what it is lenient about is checked here: 8-bit and control characters,
 //! arguments where there are none, parameters given twice, `RCPT TO:<>`, and sizes of more digits
-//! than it can count. What it is too strict about is smoothed: address literals.
+//! than it can count. What it is too strict about is smoothed: blanks between the words, address
+//! literals in RCPT, and the path of MAIL, which is read here.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memmem};
-use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
+use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, Request};
 
 use super::reply::{self, Reply};
 
@@ -53,6 +53,9 @@ pub(super) struct Utf8 {
 /// Digits of a size that still fit 64 bits: smtp-proto 0.2.5 starts anew after that.
 const MAX_SIZE_DIGITS: usize = 19;
 
+/// What may stand between words. RFC 5321 §4.1.1 has one space there; some clients send more.
+const BLANKS: [char; 2] = [' ', '\t'];
+
 impl Command {
     /// Parses `line`, CRLF included.
     pub(super) fn parse(line: &[u8], utf8: Utf8) -> Result<Self, Reply> {
@@ -60,28 +63,19 @@ impl Command {
         if text.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
             return Err(reply::NOT_ASCII);
         }
-        let text = str::from_utf8(text).map_err(|_| reply::NOT_ASCII)?;
-        let verb = text.split(' ').next().unwrap_or_default().to_ascii_uppercase();
-        if matches!(verb.as_str(), "DATA" | "RSET" | "QUIT" | "STARTTLS")
-            && text.trim_end().len() > verb.len()
-        {
-            return Err(reply::SYNTAX);
+        let text = str::from_utf8(text).map_err(|_| reply::NOT_ASCII)?.trim_matches(BLANKS);
+        let (verb, argument) = text.split_once(BLANKS).unwrap_or((text, ""));
+        let (verb, argument) = (verb.to_ascii_uppercase(), argument.trim_start_matches(BLANKS));
+        match verb.as_str() {
+            "MAIL" => return mail(argument, utf8).map(Command::Mail),
+            "RCPT" => return rcpt(argument, utf8).map(Command::Rcpt),
+            "DATA" | "RSET" | "QUIT" | "STARTTLS" if !argument.is_empty() => return Err(reply::SYNTAX),
+            _ if !text.is_ascii() => return Err(reply::NOT_ASCII),
+            _ => {}
         }
-        let keywords = if matches!(verb.as_str(), "MAIL" | "RCPT") { parameters(text)? } else { Vec::new() };
-        if !text.is_ascii() {
-            match verb.as_str() {
-                "MAIL" if utf8.is_offered && keywords.iter().any(|keyword| keyword == "SMTPUTF8") => {}
-                "RCPT" if utf8.is_wanted => {}
-                "MAIL" | "RCPT" => return Err(reply::NON_ASCII_ADDRESS),
-                _ => return Err(reply::NOT_ASCII),
-            }
-        }
-        let line = without_literal(line);
-        match Request::parse(&mut line.iter()).map_err(|error| refusal(&error))? {
-            Request::Ehlo { host } => Ok(Command::Ehlo(host.into_owned())),
-            Request::Helo { host } => Ok(Command::Helo(host.into_owned())),
-            Request::Mail { from } => mail(&from, text, &keywords, utf8).map(Command::Mail),
-            Request::Rcpt { to } => rcpt(to, text, &keywords).map(Command::Rcpt),
+        match parsed(&format!("{verb} {argument}\r\n"))? {
+            Request::Ehlo { host } => Ok(Command::Ehlo(host)),
+            Request::Helo { host } => Ok(Command::Helo(host)),
             Request::Data => Ok(Command::Data),
             Request::Rset => Ok(Command::Rset),
             Request::Noop { .. } => Ok(Command::Noop),
@@ -94,41 +88,113 @@ impl Command {
     }
 }
 
-fn mail(from: &MailFrom<Cow<'_, str>>, text: &str, keywords: &[String], utf8: Utf8) -> Result<Mail, Reply> {
-    let is_offered = |keyword: &String| match keyword.as_str() {
-        "SIZE" | "BODY" => true,
+fn parsed(line: &str) -> Result<Request<String>, Reply> {
+    match Request::parse(&mut line.as_bytes().iter()) {
+        Ok(request) => Ok(request.into_owned()),
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+fn mail(argument: &str, utf8: Utf8) -> Result<Mail, Reply> {
+    let (path, behind) = reverse_path(argument).ok_or(reply::SYNTAX)?;
+    let keywords = parameters(behind)?;
+    let has = |wanted: &str| keywords.iter().any(|keyword| keyword == wanted);
+    let is_utf8 = utf8.is_offered && has("SMTPUTF8");
+    if !argument.is_ascii() && !is_utf8 {
+        return Err(reply::NON_ASCII_ADDRESS);
+    }
+    if !is_sender(path) {
+        return Err(reply::BAD_SENDER);
+    }
+    // With a stand-in for the path.
+    let Request::Mail { from } = parsed(&format!("MAIL FROM:<> {behind}\r\n"))? else {
+        return Err(reply::SYNTAX);
+    };
+    let is_understood = |keyword: &String| match keyword.as_str() {
+        // AUTH (RFC 4954 §5) is not offered; whom a message comes from does not matter here.
+        "SIZE" | "BODY" | "AUTH" => true,
         "SMTPUTF8" => utf8.is_offered,
         _ => false,
     };
     let known = MAIL_BODY_8BITMIME | MAIL_BODY_7BIT | MAIL_SMTPUTF8;
-    if !keywords.iter().all(is_offered) || from.flags & !known != 0 {
+    if !keywords.iter().all(is_understood) || from.flags & !known != 0 {
         return Err(reply::PARAMETER_NOT_IMPLEMENTED);
     }
-    let declares_size = keywords.iter().any(|keyword| keyword == "SIZE");
     Ok(Mail {
-        null_sender: from.address.is_empty() && text.contains("<>"),
-        size: declares_size.then(|| u64::try_from(from.size).unwrap_or(u64::MAX)),
+        null_sender: path.is_empty(),
+        size: has("SIZE").then(|| u64::try_from(from.size).unwrap_or(u64::MAX)),
         is_8bit: from.flags & MAIL_BODY_8BITMIME != 0,
         utf8: from.flags & MAIL_SMTPUTF8 != 0,
     })
 }
 
-fn rcpt(to: RcptTo<Cow<'_, str>>, text: &str, keywords: &[String]) -> Result<String, Reply> {
+/// The path in `FROM:<path>`, and what stands behind it.
+fn reverse_path(argument: &str) -> Option<(&str, &str)> {
+    let (from, path) = argument.split_once(':')?;
+    let path = path.trim_start_matches(BLANKS).strip_prefix('<')?;
+    let (end, _) = unquoted(path).find(|&(_, character)| character == '>')?;
+    let is_from = from.trim_end_matches(BLANKS).eq_ignore_ascii_case("FROM");
+    is_from.then(|| (path[..end].trim_matches(BLANKS), &path[end + 1..]))
+}
+
+/// Whether `path` can be a reverse-path. It goes no further, so more is taken than the grammar of RFC 5321
+/// §4.1.2 allows: anything printable with one @ and something on both sides of it, as real senders have
+/// it (`user..name@`, `.user@`, local parts over 64 octets). Without a domain only `postmaster` is an address.
+fn is_sender(path: &str) -> bool {
+    if path.is_empty() || path.eq_ignore_ascii_case("postmaster") {
+        return true;
+    }
+    // A source route says nothing (RFC 5321 appendix C).
+    let mailbox =
+        if path.starts_with('@') { path.split_once(':').map_or("", |(_, mailbox)| mailbox) } else { path };
+    let is_foreign = |character: char| character.is_whitespace() || character == '<';
+    if mailbox.contains(char::is_control) || unquoted(mailbox).any(|(_, character)| is_foreign(character)) {
+        return false;
+    }
+    let mut signs = unquoted(mailbox).filter(|&(_, character)| character == '@');
+    match (signs.next(), signs.next()) {
+        (Some((at, _)), None) => at > 0 && at + 1 < mailbox.len(),
+        _ => false,
+    }
+}
+
+/// The characters of `path` that stand outside quoted strings, each with its place.
+fn unquoted(path: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    path.char_indices().filter(move |&(_, character)| {
+        let was_quoted = is_quoted;
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        !was_quoted && !is_quoted
+    })
+}
+
+fn rcpt(argument: &str, utf8: Utf8) -> Result<String, Reply> {
+    // A path that holds a quoted `>` is refused here for its second half; no alias has one.
+    let keywords = parameters(argument.split_once('>').map_or("", |(_, behind)| behind))?;
+    if !argument.is_ascii() && !utf8.is_wanted {
+        return Err(reply::NON_ASCII_ADDRESS);
+    }
+    let Request::Rcpt { to } = parsed(&format!("RCPT {}\r\n", without_literal(argument)))? else {
+        return Err(reply::SYNTAX);
+    };
     if !keywords.is_empty() {
         return Err(reply::PARAMETER_NOT_IMPLEMENTED);
     }
     // smtp-proto gives an empty path for both; only one of them is a recipient.
-    if to.address.is_empty() && !text.to_ascii_lowercase().contains("<postmaster>") {
+    if to.address.is_empty() && !argument.to_ascii_lowercase().contains("<postmaster>") {
         return Err(reply::BAD_RECIPIENT);
     }
-    Ok(to.address.into_owned())
+    Ok(to.address)
 }
 
-/// The keywords of the parameters behind the path, in upper case, each at most once (RFC 5321
+/// The keywords of the parameters `behind` the path, in upper case, each at most once (RFC 5321
 /// §4.1.1.11), those we know with a value that could be one.
-fn parameters(text: &str) -> Result<Vec<String>, Reply> {
-    // A path that holds a quoted `>` is refused here for its second half; nobody has one.
-    let behind = text.split_once('>').map_or("", |(_, behind)| behind);
+fn parameters(behind: &str) -> Result<Vec<String>, Reply> {
     let mut keywords = Vec::new();
     for word in behind.split_ascii_whitespace() {
         let (keyword, value) = match word.split_once('=') {
@@ -149,14 +215,13 @@ fn parameters(text: &str) -> Result<Vec<String>, Reply> {
     Ok(keywords)
 }
 
-/// The line with a stand-in for an address literal, `user@[192.0.2.1]` (RFC 5321 §4.1.3), which
-/// smtp-proto refuses: a sender may well have one, and in RCPT it is a domain that is not ours.
-fn without_literal(line: &[u8]) -> Cow<'_, [u8]> {
-    let literal =
-        memmem::find(line, b"@[").and_then(|at| Some((at + 1, memchr(b']', &line[at..])? + at + 1)));
+/// The argument with a stand-in for an address literal, `user@[192.0.2.1]` (RFC 5321 §4.1.3), which
+/// smtp-proto refuses: it is a domain that is not ours.
+fn without_literal(argument: &str) -> Cow<'_, str> {
+    let literal = argument.find("@[").and_then(|at| Some((at + 1, argument[at..].find(']')? + at + 1)));
     match literal {
-        Some((start, end)) => [&line[..start], b"address-literal", &line[end..]].concat().into(),
-        None => line.into(),
+        Some((start, end)) => format!("{}address-literal{}", &argument[..start], &argument[end..]).into(),
+        None => argument.into(),
     }
 }
 
@@ -211,6 +276,86 @@ mod tests {
     }
 
     #[test]
+    fn blanks_may_stand_around_every_word() {
+        for hello in ["EHLO  a.example", "EHLO   a.example  ", " EHLO a.example", "EHLO \ta.example"] {
+            assert_eq!(parse(hello), Ok(Command::Ehlo("a.example".into())), "{hello:?}");
+        }
+        assert_eq!(parse("HELO  x"), Ok(Command::Helo("x".into())));
+        for mail in
+            ["MAIL  FROM:<>", "MAIL FROM : <>  SIZE=10", " MAIL FROM:\t<>", "MAIL FROM:< >  BODY=7BIT "]
+        {
+            assert!(mail_of(mail).null_sender, "{mail:?}");
+        }
+        for rcpt in ["RCPT  TO:<a@b.example>", "RCPT TO :  <a@b.example> ", " RCPT TO:<a@b.example>"] {
+            assert_eq!(rcpt_of(rcpt), "a@b.example", "{rcpt:?}");
+        }
+        for (command, line) in
+            [(Command::Data, " DATA  "), (Command::Quit, "QUIT \t"), (Command::Rset, "\tRSET")]
+        {
+            assert_eq!(parse(line), Ok(command), "{line:?}");
+        }
+        for nothing in ["HELO  ", "EHLO \t", " MAIL  ", "DATA  x"] {
+            assert_eq!(parse(nothing), Err(reply::SYNTAX), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn a_sender_may_be_odd_for_it_goes_no_further() {
+        for path in [
+            "user..name@b.example",
+            ".user@b.example",
+            "user.@b.example",
+            "a:12@b.example",
+            "a[1]@b.example",
+            "a,b;c(d)@b.example",
+            "o\\'brien@b.example",
+            "user@my_host",
+            "user@b.example.",
+            "user@-b..example",
+            "user@[192.0.2.1]",
+            "user@[IPv6:2001:db8::1]",
+            "user@[nonsense",
+            "\"john doe\"@b.example",
+            "\"a>b@c\\\"d\"@b.example",
+            "\"a\".b@b.example",
+            "@x.example,@y.example:user@b.example",
+            "@[IPv6:2001:db8::1]:user@b.example",
+            "PostMaster",
+        ] {
+            assert!(!mail_of(&format!("MAIL FROM:<{path}> SIZE=1")).null_sender, "{path}");
+        }
+        assert!(!mail_of(&format!("MAIL FROM:<{0}@{0}.example>", "x".repeat(900))).null_sender);
+    }
+
+    #[test]
+    fn a_sender_without_one_at_sign_between_two_sides_is_refused() {
+        for path in [
+            "user@",
+            "@b.example",
+            "@",
+            "user",
+            "\"\"",
+            "a@b@c.example",
+            "@x.example:user",
+            "@x.example:",
+            "a b@c.example",
+            "a@b example",
+            "<a@b.example",
+            "\"a@b.example\"",
+            "a\u{a0}b@c.example",
+        ] {
+            let utf8 = Utf8 { is_offered: true, is_wanted: false };
+            let reply = parse_with(&format!("MAIL FROM:<{path}> SMTPUTF8"), utf8);
+            assert_eq!(reply, Err(reply::BAD_SENDER), "{path}");
+        }
+        for line in
+            ["FROM:<\"a@b.example>", "FROM:a@b.example", "FROM:<a@b.example", "FROM<>", "FORM:<>", "TO:<>"]
+        {
+            assert_eq!(parse(&format!("MAIL {line}")), Err(reply::SYNTAX), "{line}");
+        }
+    }
+
+    #[test]
     fn the_null_sender_is_the_empty_path_and_nothing_else() {
         assert!(mail_of("MAIL FROM:<>").null_sender);
         assert!(mail_of("MAIL FROM: <> SIZE=10").null_sender);
@@ -237,7 +382,7 @@ mod tests {
 
     #[test]
     fn parameters_of_extensions_that_are_not_offered_are_refused() {
-        for parameter in ["RET=HDRS", "ENVID=x", "BODY=BINARYMIME", "SMTPUTF8", "REQUIRETLS", "AUTH=<>"] {
+        for parameter in ["RET=HDRS", "ENVID=x", "BODY=BINARYMIME", "SMTPUTF8", "REQUIRETLS"] {
             let reply = parse(&format!("MAIL FROM:<a@b.example> {parameter}")).unwrap_err();
             assert!(matches!(reply.code, 501 | 504 | 555), "{parameter}: {reply}");
         }
@@ -245,6 +390,17 @@ mod tests {
         assert_eq!(parse("RCPT TO:<a@b.example> ORCPT=rfc822;a@b"), Err(reply::PARAMETER_NOT_IMPLEMENTED));
         assert_eq!(parse("MAIL FROM:<a@b.example> RET=FULL"), Err(reply::PARAMETER_NOT_IMPLEMENTED));
         assert_eq!(parse("MAIL FROM:<a@b.example> XYZZY=1"), Err(reply::UNKNOWN_PARAMETER));
+    }
+
+    #[test]
+    fn auth_at_mail_is_ignored_though_it_is_not_offered() {
+        for value in ["<>", "e+3Dmc2@b.example"] {
+            let mail = mail_of(&format!("MAIL FROM:<a@b.example> AUTH={value} SIZE=7"));
+            assert_eq!((mail.size, mail.null_sender), (Some(7), false), "{value}");
+        }
+        assert_eq!(parse("MAIL FROM:<a@b.example> AUTH=<> AUTH=<>"), Err(reply::SYNTAX));
+        assert_eq!(parse("MAIL FROM:<a@b.example> AUTH="), Err(reply::SYNTAX));
+        assert_eq!(parse("RCPT TO:<a@b.example> AUTH=<>"), Err(reply::UNKNOWN_PARAMETER));
     }
 
     #[test]

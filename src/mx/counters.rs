@@ -149,9 +149,9 @@ mod tests {
             (include_str!("listener.rs"), TURNED_AWAY, 4),
             (include_str!("transaction.rs"), RECIPIENT, 2),
             (include_str!("session.rs"), RECIPIENT, 1),
-            (include_str!("settlement.rs"), MESSAGE, 9),
+            (include_str!("settlement.rs"), MESSAGE, 6),
             (include_str!("message.rs"), MESSAGE, 5),
-            (include_str!("verdict.rs"), &anywhere, 12),
+            (include_str!("verdict.rs"), &anywhere, 15),
             (include_str!("mod.rs"), &anywhere, 5),
         ] {
             let reasons = reasons(source);
@@ -188,9 +188,10 @@ mod tests {
     #[test]
     fn what_becomes_of_a_text_is_declared() {
         let lost = Verdict::lost(&RelayError::Failed("".into()));
-        let verdicts = [lost, Verdict::ledger(&LedgerError::Closed)];
+        let refused = [421, 550, 552].map(|code| Verdict::lost(&RelayError::Refused(code)));
+        let verdicts = [lost, Verdict::ledger(&LedgerError::Closed)].into_iter().chain(refused);
         let faults = [HeaderFault::Loop, HeaderFault::TooLarge].map(Verdict::from);
-        for Verdict { reason, .. } in verdicts.into_iter().chain(faults) {
+        for Verdict { reason, .. } in verdicts.chain(faults) {
             assert!(MESSAGE.contains(&reason), "{reason} is not declared");
         }
     }

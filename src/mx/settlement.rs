@@ -109,11 +109,7 @@ impl<'a> Settlement<'a> {
                 crash::point("refused");
                 give_back(self.mx, self.alias).await;
                 crash::point("refunded");
-                match code {
-                    552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
-                    500.. => Verdict::new(reply::MESSAGE_REFUSED, "smarthost-refused-message"),
-                    _ => Verdict::new(reply::MESSAGE_LATER, "smarthost-deferred-message"),
-                }
+                Verdict::message_refused(code)
             }
         }
     }

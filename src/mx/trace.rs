@@ -1,6 +1,6 @@
 //! The trace: the header fields we put on top, and what the fields of others say about loops.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::tz::TimeZone;
 
@@ -9,8 +9,7 @@ use crate::clock::Timestamp;
 /// So many `Received` fields are a loop (Postfix's `hopcount_limit`).
 const MAX_HOPS: usize = 50;
 
-/// Our own host name, or the alias, in the trace so often is a loop: once may be a message that
-/// was forwarded to us on purpose.
+/// A message that was here so often is a loop: once it may have been forwarded to us on purpose.
 const MAX_OWN: usize = 2;
 
 /// Largest header section in octets (Exim's `header_maxsize`).
@@ -55,11 +54,42 @@ impl Received<'_> {
     }
 }
 
-/// A client's word for itself, fit for a header or a log: what is no host name or address literal
-/// becomes `unknown`.
+/// A client's word for itself, as it may stand in `Received` (RFC 5321 §4.1.2, §4.1.3): a domain or an address
+/// literal; everything else is `unknown`.
 pub(super) fn printable(helo: &str) -> &str {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
-    if !helo.is_empty() && helo.bytes().all(fits) { helo } else { "unknown" }
+    let name = helo.strip_suffix('.').unwrap_or(helo);
+    if is_domain(name) {
+        name
+    } else if is_address_literal(helo) {
+        helo
+    } else {
+        "unknown"
+    }
+}
+
+/// RFC 5321 §4.1.2, with the lengths of RFC 1035 §2.3.4.
+fn is_domain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(fits)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 255 && name.split('.').all(is_label)
+}
+
+fn is_address_literal(helo: &str) -> bool {
+    let Some(address) = helo.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
+    match address.split_at_checked("IPv6:".len()) {
+        Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse::<Ipv6Addr>().is_ok(),
+        _ => address.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+/// Whether `id` looks like one that [`super::message`] has made: 80 bits in lower-case base 32.
+fn is_message_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 /// Why a message is sent back for its header section.
@@ -82,8 +112,8 @@ pub(super) struct HeaderWatch {
     delivered_here: usize,
     /// The lines belong to a `Received` field.
     in_received: bool,
-    /// The last word of such a line was `by`: the host stands on the next.
-    is_after_by: bool,
+    /// Words of `by HOST with PROTOCOL id ID` that have come in a row, in this field.
+    own_words: usize,
     is_over: bool,
 }
 
@@ -91,15 +121,15 @@ impl HeaderWatch {
     /// Looks for `hostname` and for `alias`, an address.
     pub(super) fn new(hostname: &str, alias: Option<&str>) -> Self {
         HeaderWatch {
-            hostname: hostname.to_ascii_lowercase(),
-            alias: alias.map(str::to_ascii_lowercase),
+            hostname: hostname.to_owned(),
+            alias: alias.map(str::to_owned),
             line: Vec::new(),
             octets: 0,
             hops: 0,
             received_here: 0,
             delivered_here: 0,
             in_received: false,
-            is_after_by: false,
+            own_words: 0,
             is_over: false,
         }
     }
@@ -124,20 +154,22 @@ impl HeaderWatch {
         Ok(())
     }
 
-    /// A whole line has been gathered. `Received` is folded: its `by` may stand on a line of its own.
+    /// A whole line has been gathered. `Received` is folded, and other hosts may fold it anew.
     fn judge(&mut self) -> Result<(), HeaderFault> {
-        let line = String::from_utf8_lossy(&self.line).to_ascii_lowercase();
+        let line = String::from_utf8_lossy(&self.line).into_owned();
         self.line.clear();
         if line.trim_end_matches(['\r', '\n']).is_empty() {
             self.is_over = true;
             return Ok(());
         }
         if !line.starts_with([' ', '\t']) {
-            self.in_received = line.starts_with("received:");
-            self.is_after_by = false;
+            self.in_received = value_of(&line, "received").is_some();
+            self.own_words = 0;
             self.hops += usize::from(self.in_received);
         }
-        self.received_here += usize::from(self.in_received && self.is_by_us(&line));
+        if self.in_received {
+            self.received_here += line.split_ascii_whitespace().filter(|word| self.is_ours(word)).count();
+        }
         self.delivered_here += usize::from(self.is_delivered_here(&line));
         match self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
             true => Err(HeaderFault::Loop),
@@ -146,19 +178,36 @@ impl HeaderWatch {
     }
 
     fn is_delivered_here(&self, line: &str) -> bool {
-        let address = line.strip_prefix("delivered-to:").map(str::trim);
-        address.is_some() && address == self.alias.as_deref()
+        match (value_of(line, "delivered-to"), &self.alias) {
+            (Some(address), Some(alias)) => address.trim().eq_ignore_ascii_case(alias),
+            _ => false,
+        }
     }
 
-    /// Whether our name follows `by` on a line of `Received`; between them the line may have ended.
-    fn is_by_us(&mut self, line: &str) -> bool {
-        let mut is_by_us = false;
-        for word in line.split_ascii_whitespace() {
-            is_by_us |= self.is_after_by && word.trim_end_matches(';') == self.hostname;
-            self.is_after_by = word == "by";
-        }
-        is_by_us
+    /// Whether `word` is the last of those by which we know our own `Received` ([`Received::fields`]). Our host
+    /// name is not enough: a smarthost on the same host writes it, too, so that one pass would look like two.
+    fn is_ours(&mut self, word: &str) -> bool {
+        let fits = match self.own_words {
+            1 => word.eq_ignore_ascii_case(&self.hostname),
+            2 => word.eq_ignore_ascii_case("with"),
+            3 => true,
+            4 => word.eq_ignore_ascii_case("id"),
+            5 if is_message_id(word.trim_end_matches(';')) => {
+                self.own_words = 0;
+                return true;
+            }
+            _ => false,
+        };
+        self.own_words = if fits { self.own_words + 1 } else { usize::from(word.eq_ignore_ascii_case("by")) };
+        false
     }
+}
+
+/// What stands behind the `name` of a field whose first line is `line`.
+fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (field, value) = line.split_once(':')?;
+    // Before the colon RFC 5322 §4.5.8 allows blanks.
+    field.trim_end_matches([' ', '\t']).eq_ignore_ascii_case(name).then_some(value)
 }
 
 /// What must stand between our fields and a message that begins with `first`, so that it neither
@@ -177,10 +226,12 @@ pub(super) fn joint(first: &[u8]) -> &'static [u8] {
 mod tests {
     use super::*;
 
+    const ID: &str = "k7m2q3xyzabcdef4";
+
     fn received<'a>(helo: &'a str, peer: &str, alias: Option<&'a str>) -> String {
         let at = "2026-06-12T14:00:00Z".parse().unwrap();
         let peer = peer.parse().unwrap();
-        Received { helo, peer, hostname: "mx.example.com", protocol: "ESMTP", id: "abc", alias, at }.fields()
+        Received { helo, peer, hostname: "mx.example.com", protocol: "ESMTP", id: ID, alias, at }.fields()
     }
 
     fn watch(message: &str) -> Result<(), HeaderFault> {
@@ -195,7 +246,7 @@ mod tests {
             received("client.example.org", "192.0.2.1", Some("k7m2q1@example.com")),
             "Delivered-To: k7m2q1@example.com\r\n\
              Received: from client.example.org ([192.0.2.1])\r\n\
-             \tby mx.example.com with ESMTP id abc\r\n\
+             \tby mx.example.com with ESMTP id k7m2q3xyzabcdef4\r\n\
              \tfor <k7m2q1@example.com>;\r\n\
              \tFri, 12 Jun 2026 14:00:00 +0000\r\n"
         );
@@ -204,18 +255,62 @@ mod tests {
     #[test]
     fn the_mail_of_the_postmaster_names_no_alias() {
         let fields = received("c", "2001:db8::1", None);
-        assert!(
-            fields.starts_with(
-                "Received: from c ([IPv6:2001:db8::1])\r\n\tby mx.example.com with ESMTP id abc;"
-            )
-        );
+        assert!(fields.starts_with("Received: from c ([IPv6:2001:db8::1])\r\n\tby mx.example.com with "));
+        assert!(fields.contains(&format!(" id {ID};\r\n")) && !fields.contains("Delivered-To"), "{fields}");
     }
 
     #[test]
     fn a_hello_that_is_no_name_does_not_reach_the_header() {
-        for helo in ["a\r\nX-Evil: 1", "(comment)", "a;b", "", "ü"] {
+        let (label, name) = ("x".repeat(64), "x.".repeat(128) + "x");
+        for helo in [
+            "a\r\nX-Evil: 1",
+            "(comment)",
+            "a;b",
+            "",
+            "ü",
+            "-",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "-a.example",
+            "a-.example",
+            "a_b.example",
+            "a:b",
+            &label,
+            &name,
+            "[",
+            "[]",
+            "[127.0.0.1",
+            "127.0.0.1]",
+            "[127.0.0]",
+            "[127.0.0.256]",
+            "[::1]",
+            "[IPv6:]",
+            "[IPv6:127.0.0.1]",
+            "[IPv6:::1",
+            "[IPv6:fe80::1%eth0]",
+            "[a]",
+            "[[127.0.0.1]]",
+        ] {
             assert!(received(helo, "192.0.2.1", None).starts_with("Received: from unknown ("), "{helo}");
         }
+        for helo in [
+            "a",
+            "localhost",
+            "A-1.example",
+            "xn--bcher-kva.example",
+            "127.0.0.1",
+            "[127.0.0.1]",
+            "[IPv6:2001:db8::1]",
+            "[ipv6:::1]",
+        ] {
+            assert!(
+                received(helo, "192.0.2.1", None).starts_with(&format!("Received: from {helo} (")),
+                "{helo}"
+            );
+        }
+        assert_eq!(printable("a.example."), "a.example");
     }
 
     #[test]
@@ -227,38 +322,63 @@ mod tests {
 
     #[test]
     fn a_message_that_was_here_before_may_pass_once_but_not_twice() {
-        let here = "Received: from a (b)\r\n\tby mx.example.com with ESMTP id x;\r\n\tdate\r\n";
+        let here = format!("Received: from a (b)\r\n\tby mx.example.com with SMTP id {ID};\r\n\tdate\r\n");
         assert_eq!(watch(&format!("{here}Subject: x\r\n\r\n")), Ok(()));
         assert_eq!(watch(&format!("{here}{here}Subject: x\r\n\r\n")), Err(HeaderFault::Loop));
-        let delivered = "delivered-to: K7M2Q1@example.com\r\n";
-        assert_eq!(watch(&format!("{delivered}\r\n")), Ok(()));
-        assert_eq!(watch(&format!("{delivered}{delivered}\r\n")), Err(HeaderFault::Loop));
+        for delivered in ["delivered-to: K7M2Q1@example.com\r\n", "Delivered-To :k7m2q1@example.com \r\n"] {
+            assert_eq!(watch(&format!("{delivered}\r\n")), Ok(()));
+            assert_eq!(watch(&format!("{delivered}{delivered}\r\n")), Err(HeaderFault::Loop));
+        }
     }
 
     #[test]
-    fn our_name_counts_wherever_the_field_is_folded() {
+    fn our_field_counts_however_it_is_folded() {
         for here in [
-            "Received: from a (b)\r\n\tby\r\n\tmx.example.com with ESMTP; date\r\n",
-            "Received: by\r\n mx.example.com; date\r\n",
-            "Received:\r\n from a\r\n by\r\n \r\n\tMX.Example.Com\r\n with ESMTP;\r\n date\r\n",
-            "Received: from a by mx.example.com;\r\n date\r\n",
+            format!("Received: from a (b)\r\n\tby\r\n\tmx.example.com with ESMTPS id {ID}; date\r\n"),
+            format!("Received: by\r\n mx.example.com with UTF8SMTPS\r\n id {ID}; date\r\n"),
+            format!(
+                "RECEIVED:\r\n from\r\n by\r\n by\r\n \r\n\tMX.Example.Com\r\n with\r\n ESMTP\r\n ID\r\n\t{ID}\r\n ;\r\n date\r\n"
+            ),
+            format!(
+                "Received : from a by mx.example.com with ESMTP id {ID} for <k7m2q1@example.com>; date\r\n"
+            ),
         ] {
             assert_eq!(watch(&format!("{here}Subject: x\r\n\r\n")), Ok(()), "{here}");
             assert_eq!(watch(&format!("{here}{here}\r\n")), Err(HeaderFault::Loop), "{here}");
         }
-        let other = "Received: from a by\r\nX-Host: mx.example.com\r\n mx.example.com\r\n";
+        let other = format!(
+            "Received: from a by\r\nX-Host: mx.example.com\r\n mx.example.com with ESMTP id {ID}\r\n"
+        );
         assert_eq!(watch(&format!("{other}{other}\r\n")), Ok(()));
     }
 
     #[test]
+    fn another_server_of_our_name_is_not_us() {
+        let fields = [
+            "Received: from a (localhost [127.0.0.1])\r\n\tby mx.example.com (Postfix) with ESMTP id 4ABCDE0001\r\n\tfor <you@example.org>; date\r\n",
+            "Received: from a (localhost [127.0.0.1])\r\n\tby mx.example.com (Postfix) with ESMTPS id 4ZcXd12bQvz9rZZ; date\r\n",
+            "Received: from a ([127.0.0.1])\r\n\tby mx.example.com with esmtps (TLS1.3)\r\n\t(Exim 4.96)\r\n\tid 1rAbCd-0001Ab-2C; date\r\n",
+            "Received: from a by mx.example.com with ESMTP id 1rAbCd-0000000Abcd-2CdE; date\r\n",
+            "Received: from a (localhost [127.0.0.1])\r\n\tby mx.example.com (OpenSMTPD) with ESMTP id 0c1d2e3f; date\r\n",
+            "Received: from a by mx.example.com with SMTP; date\r\n",
+            "Received: from a by mx.example.com with ESMTP id K7M2Q3XYZABCDEF4; date\r\n",
+            "Received: by mx.example.com id k7m2q3xyzabcdef4; date\r\n",
+        ];
+        let pass = received("client.example.org", "192.0.2.1", Some("another@example.com"));
+        assert_eq!(watch(&format!("{}{pass}Subject: x\r\n\r\n", fields.concat())), Ok(()));
+        let again = format!("{}{pass}", fields.concat());
+        assert_eq!(watch(&format!("{again}{again}Subject: x\r\n\r\n")), Err(HeaderFault::Loop));
+    }
+
+    #[test]
     fn other_fields_may_speak_of_us() {
-        let note = "X-Note: kept\r\n by mx.example.com\r\n";
+        let note = format!("X-Note: kept\r\n by mx.example.com with ESMTP id {ID}\r\n");
         assert_eq!(watch(&format!("{note}{note}{note}\r\n")), Ok(()));
     }
 
     #[test]
     fn the_text_below_the_header_is_not_looked_at() {
-        let here = "Received: from a by mx.example.com; date\r\n";
+        let here = format!("Received: from a by mx.example.com with ESMTP id {ID}; date\r\n");
         assert_eq!(watch(&format!("Subject: x\r\n\r\n{here}{here}{here}")), Ok(()));
     }
 

@@ -47,8 +47,21 @@ impl Verdict {
         Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
     }
 
-    /// The smarthost went away in the middle of the text; nothing has been spent.
+    /// The smarthost answered the message with `code` (4xx or 5xx), at its end or in the middle of it.
+    pub(super) fn message_refused(code: u16) -> Self {
+        match code {
+            552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
+            500.. => Verdict::new(reply::MESSAGE_REFUSED, "smarthost-refused-message"),
+            _ => Verdict::new(reply::MESSAGE_LATER, "smarthost-deferred-message"),
+        }
+    }
+
+    /// The smarthost refused the message or went away in the middle of the text; nothing has been spent.
     pub(super) fn lost(cause: &RelayError) -> Self {
+        if let RelayError::Refused(code) = cause {
+            tracing::info!(stage = "text", code, "the smarthost refused");
+            return Verdict::message_refused(*code);
+        }
         tracing::warn!(stage = "text", %cause, "the smarthost is in trouble");
         Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
     }

@@ -3,6 +3,7 @@
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
+use super::pool::QUIT_TIMEOUT;
 use super::{Connection, RelayError};
 use crate::crash;
 use crate::metrics::seconds;
@@ -22,11 +23,11 @@ pub struct Body {
 pub enum Outcome {
     /// 2xx: the message is the smarthost's now.
     Accepted,
-    /// 4xx or 5xx: certainly not delivered.
+    /// 4xx or 5xx, in answer to the dot or before it was sent: certainly not delivered.
     Refused(u16),
     /// No answer that could be understood: it may have been delivered, or not.
     Unknown,
-    /// The smarthost spoke out of turn or hung up before the dot, which was not sent.
+    /// The smarthost hung up before the dot, which was not sent, or said something else than a refusal.
     NotSent,
 }
 
@@ -36,21 +37,33 @@ impl Body {
     }
 
     /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
+    ///
+    /// # Errors
+    /// The smarthost is lost, or has refused the message before its end. No dot is to follow.
     pub async fn write(&mut self, piece: &[u8]) -> Result<(), RelayError> {
         self.stuffing.stuff(piece, &mut self.pending);
         if self.pending.len() < CHUNK {
             return Ok(());
         }
-        self.write_pending().await
+        self.flush().await
     }
 
     /// Hands all there is to the network, and makes sure that the smarthost is still listening:
     /// afterwards only the final dot is missing.
+    ///
+    /// # Errors
+    /// As [`Body::write`].
     pub async fn flush(&mut self) -> Result<(), RelayError> {
-        self.write_pending().await?;
-        match self.connection.is_in_step() {
-            true => Ok(()),
-            false => Err(RelayError::Failed("it answered before the end of the message, or hung up".into())),
+        let limit = self.connection.smarthost.config.write_timeout;
+        let stream = &mut self.connection.client.stream;
+        let written = timeout(limit, stream.write_unless_answered(&self.pending)).await;
+        self.pending.clear();
+        match written {
+            Ok(Ok(true)) if self.connection.is_in_step() => Ok(()),
+            Ok(Ok(_)) => Err(self.interrupted().await),
+            // It may have said why before it hung up.
+            Ok(Err(cause)) => Err(self.refusal().await.unwrap_or_else(|| cause.into())),
+            Err(_) => Err(RelayError::timed_out("writing", limit)),
         }
     }
 
@@ -59,7 +72,11 @@ impl Body {
     pub async fn finish(mut self) -> Outcome {
         let dot = self.stuffing.end();
         if !self.connection.is_in_step() {
-            return Outcome::NotSent; // an answer that came before the dot would be taken for the dot's
+            // An answer that came before the dot would be taken for the dot's.
+            return match self.interrupted().await {
+                RelayError::Refused(code) => Outcome::Refused(code),
+                _ => Outcome::NotSent,
+            };
         }
         match self.settle(dot).await {
             Outcome::Accepted => {
@@ -100,16 +117,22 @@ impl Body {
         }
     }
 
-    async fn write_pending(&mut self) -> Result<(), RelayError> {
-        let Connection { client, smarthost, .. } = &mut self.connection;
-        let limit = smarthost.config.write_timeout;
-        let written = timeout(limit, async {
-            client.stream.write_all(&self.pending).await?;
-            client.stream.flush().await
-        });
-        written.await.map_err(|_| RelayError::timed_out("writing", limit))??;
-        self.pending.clear();
-        Ok(())
+    /// Why the smarthost interrupts the message. It has not heard the final dot, and must not hear it any more.
+    async fn interrupted(&mut self) -> RelayError {
+        let unexplained =
+            || RelayError::Failed("it answered before the end of the message, or hung up".into());
+        self.refusal().await.unwrap_or_else(unexplained)
+    }
+
+    /// The refusal that it has sent before the end of the message, as when that gets too large.
+    async fn refusal(&mut self) -> Option<RelayError> {
+        let client = &mut self.connection.client;
+        if !client.stream.has_more() {
+            return None;
+        }
+        let reply = timeout(QUIT_TIMEOUT, client.read()).await.ok()?.ok()?;
+        tracing::debug!(code = reply.code, text = reply.message, "the smarthost interrupted the message");
+        (400..600).contains(&reply.code).then_some(RelayError::Refused(reply.code))
     }
 }
 

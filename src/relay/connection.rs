@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use mail_send::SmtpClient;
 use mail_send::smtp::AssertReply;
-use smtp_proto::{
-    AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_PIPELINING, EXT_SIZE, EXT_SMTP_UTF8, EXT_START_TLS,
-    EhloResponse, Response,
-};
+use smtp_proto::Response;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::auth::authenticate;
+use super::hello::{Capabilities, hello};
 use super::pool::QUIT_TIMEOUT;
 use super::stream::Lines;
 use super::{Body, Inner, RelayError, Smarthost};
@@ -30,21 +29,6 @@ pub struct Connection {
     messages: usize,
     /// The envelope that the smarthost has taken, until DATA.
     envelope: Option<Envelope>,
-}
-
-/// What the smarthost can do, as far as it matters to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// 8-bit bodies (RFC 6152).
-    pub is_8bit: bool,
-    /// Addresses and header fields in UTF-8 (RFC 6531).
-    pub utf8: bool,
-    /// The largest message in octets (RFC 1870); `None` when it does not say.
-    pub max_size: Option<u64>,
-    /// It understands SIZE at MAIL.
-    size: bool,
-    /// Commands may be sent together (RFC 2920).
-    pipelining: bool,
 }
 
 /// What MAIL and RCPT say about a message.
@@ -100,18 +84,15 @@ impl Connection {
         }
         let mut client = SmtpClient { stream: Lines::new(transport), timeout: config.connect_timeout };
         client.read().await?.assert_code(220)?;
-        let mut capabilities = client.ehlo(hostname).await?;
-        if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.has_capability(EXT_START_TLS) {
+        let mut capabilities = hello(&mut client, hostname).await?;
+        if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.starttls {
             client = starttls(client, &capabilities, &smarthost).await?;
             // What was said in clear text counts no more (RFC 3207 §4.2).
-            capabilities = client.ehlo(hostname).await?;
+            capabilities = hello(&mut client, hostname).await?;
         }
         if let Some(credentials) = credentials {
-            // mail-send would also begin what it has not been built to finish, like CRAM-MD5.
-            capabilities.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
-            client.authenticate(credentials, &capabilities).await?;
+            authenticate(&mut client, credentials, &capabilities).await?;
         }
-        let capabilities = Capabilities::from(&capabilities);
         smarthost.learned.store(Some(Arc::new(capabilities)));
         Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None })
     }
@@ -264,26 +245,13 @@ fn rcpt_command(recipient: &Mailbox) -> String {
     format!("RCPT TO:<{}>\r\n", recipient.as_str())
 }
 
-impl From<&EhloResponse<String>> for Capabilities {
-    fn from(ehlo: &EhloResponse<String>) -> Self {
-        let (size, limit) = (ehlo.has_capability(EXT_SIZE), u64::try_from(ehlo.size).unwrap_or(u64::MAX));
-        Capabilities {
-            is_8bit: ehlo.has_capability(EXT_8BIT_MIME),
-            utf8: ehlo.has_capability(EXT_SMTP_UTF8),
-            max_size: (size && limit > 0).then_some(limit),
-            size,
-            pipelining: ehlo.has_capability(EXT_PIPELINING),
-        }
-    }
-}
-
 /// STARTTLS (RFC 3207).
 async fn starttls(
     mut client: SmtpClient<Lines>,
-    capabilities: &EhloResponse<String>,
+    capabilities: &Capabilities,
     smarthost: &Inner,
 ) -> Result<SmtpClient<Lines>, RelayError> {
-    if !capabilities.has_capability(EXT_START_TLS) {
+    if !capabilities.starttls {
         return Err(RelayError::Failed("it offers no STARTTLS".into()));
     }
     let reply = client.cmd("STARTTLS\r\n").await?;

@@ -4,23 +4,25 @@
 //! without a final dot and without QUIT: the only way to cancel that no smarthost can mistake for
 //! a message. The words of the smarthost go no further than the debug log; callers see a code.
 
+mod auth;
 mod body;
 mod connection;
 mod counters;
+mod hello;
 mod pool;
 mod stream;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
-pub use connection::{Capabilities, Connection, Envelope, Unfit};
+pub use connection::{Connection, Envelope, Unfit};
+pub use hello::Capabilities;
 
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use mail_send::Credentials;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
@@ -29,6 +31,7 @@ use crate::config::{self, Dns, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
 use crate::resolve::{ResolveError, Resolver};
 use crate::tls;
+use auth::Credentials;
 use counters::Counters;
 use pool::Pool;
 
@@ -42,7 +45,7 @@ struct Inner {
     config: config::Smarthost,
     hostname: String,
     tls: Arc<ClientConfig>,
-    credentials: Option<Arc<Credentials<String>>>,
+    credentials: Option<Credentials>,
     resolver: Resolver,
     pool: Arc<Pool>,
     /// What the last connection was told.
@@ -191,7 +194,7 @@ impl Inner {
             config: config.clone(),
             hostname: hostname.to_owned(),
             tls: Arc::new(tls),
-            credentials: credentials(config)?.map(Arc::new),
+            credentials: credentials(config)?,
             resolver: Resolver::new(dns, |_| {}),
             pool: Arc::default(),
             learned: ArcSwapOption::empty(),
@@ -232,13 +235,6 @@ impl From<mail_send::Error> for RelayError {
                     code => RelayError::Failed(format!("unexpected reply {code}")),
                 }
             }
-            mail_send::Error::AuthenticationFailed(reply) => {
-                tracing::debug!(code = reply.code, text = ?reply.message, "the smarthost's words");
-                RelayError::Failed(format!("it refused AUTH with {}", reply.code))
-            }
-            mail_send::Error::UnsupportedAuthMechanism => {
-                failed("it knows neither AUTH PLAIN nor AUTH LOGIN")
-            }
             mail_send::Error::UnparseableReply => failed("it hung up, or does not speak SMTP"),
             mail_send::Error::Timeout => failed("no answer in time"),
             mail_send::Error::Io(cause) => RelayError::from(cause),
@@ -254,7 +250,7 @@ impl From<std::io::Error> for RelayError {
 }
 
 /// User name and password: the one line of the password file, without its end.
-fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>, FileError> {
+fn credentials(config: &config::Smarthost) -> Result<Option<Credentials>, FileError> {
     let (Some(username), Some(path)) = (&config.username, &config.password_file) else {
         return Ok(None);
     };
@@ -271,5 +267,5 @@ fn credentials(config: &config::Smarthost) -> Result<Option<Credentials<String>>
     if secret.contains(['\r', '\n']) {
         return Err(refuse(&"holds more than one line"));
     }
-    Ok(Some(Credentials::new(username.clone(), secret.to_owned())))
+    Ok(Some(Credentials { username: username.clone(), password: secret.to_owned() }))
 }

@@ -45,6 +45,29 @@ impl Lines {
         !self.is_in_step() && !self.inner.buffer().is_empty()
     }
 
+    /// Writes `data` and flushes. False when the smarthost says something, or hangs up, while it keeps us waiting:
+    /// it need not read the rest.
+    pub(super) async fn write_unless_answered(&mut self, mut data: &[u8]) -> io::Result<bool> {
+        poll_fn(|context| {
+            loop {
+                let written = match data.is_empty() {
+                    true => Pin::new(&mut *self).poll_flush(context).map_ok(|()| None),
+                    false => Pin::new(&mut *self).poll_write(context, data).map_ok(Some),
+                };
+                match written {
+                    Poll::Ready(Ok(None)) => return Poll::Ready(Ok(true)),
+                    Poll::Ready(Ok(Some(0))) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(Some(len))) => data = &data[len..],
+                    Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+                    Poll::Pending => {
+                        return Pin::new(&mut self.inner).poll_fill_buf(context).map_ok(|_| false);
+                    }
+                }
+            }
+        })
+        .await
+    }
+
     /// The transport, without what was read from it and not asked for.
     pub(super) fn into_transport(self) -> Transport {
         self.inner.into_inner()
@@ -121,6 +144,21 @@ mod tests {
         let Transport::Plain(tcp) = lines.inner.get_ref() else { unreachable!("made so above") };
         tcp.readable().await.unwrap();
         assert!(!lines.is_in_step());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_answers_instead_of_reading_ends_the_writing() {
+        let (mut lines, mut far) = pair().await;
+        assert!(lines.write_unless_answered(b"DATA\r\n").await.unwrap());
+        // More than any buffer on the way holds.
+        let text = vec![b'x'; 64 << 20];
+        let (written, ()) = tokio::join!(lines.write_unless_answered(&text), async {
+            far.read_exact(&mut [0; 1 << 16]).await.unwrap();
+            far.write_all(b"552 too large\r\n").await.unwrap();
+        });
+        assert!(!written.unwrap());
+        assert!(lines.has_more());
+        assert_eq!(read(&mut lines).await, b"552 too large\r\n");
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //! | [`client`] | an SMTP client that sends what it is told, and checks each reply for leaks |
 //! | [`smarthost`] | the relay behind the appliance, which can fail at every stage |
 //! | [`record`] | what it remembers of it |
+//! | [`script`] | a smarthost that says what the test writes, to the octet |
 //! | [`channel`], [`certificates`] | what both speak through, in clear text or under TLS; whom they trust |
 //! | [`program`], [`postfix`] | foreign programs; a Postfix of our own |
 //! | [`dns`] | a name server that knows a few names, and can fail |
@@ -27,6 +28,7 @@ pub mod postfix;
 pub mod process;
 pub mod program;
 pub mod record;
+pub mod script;
 pub mod smarthost;
 pub mod wait;
 

@@ -48,6 +48,8 @@ pub enum Behaviour {
     Accept,
     /// Answers with this code, on two lines, and goes on.
     Answer(u16),
+    /// Answers with this code and closes the connection, with what has come and was not read.
+    LastWord(u16),
     /// Closes the connection.
     Drop,
     /// Reads on, but never answers.
@@ -371,6 +373,10 @@ impl Session {
         match behaviour {
             Behaviour::Accept => return self.say(reply).map(|()| true),
             Behaviour::Answer(code) => self.say(&format!("{code}-refused\r\n{code}"))?,
+            Behaviour::LastWord(code) => {
+                self.say(&code.to_string())?;
+                return Err(Over);
+            }
             Behaviour::Drop => return Err(Over),
             Behaviour::Silent => self.listen_to_the_end(),
             Behaviour::Garbage => self.send(b"\x00\xff\x1b[31m LEAK-MARKER \xe2\x98\x83\r\n")?,

@@ -2,14 +2,16 @@
 
 use std::fs;
 
+use data_encoding::BASE64;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::appliance::Appliance;
 use crate::support::certificates::Authority;
-use crate::support::client::Client;
+use crate::support::client::{Client, Reply};
 use crate::support::postfix::{Postfix, free_address};
 use crate::support::program::is_root;
 use crate::support::record::Login;
+use crate::support::script::Script;
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 use crate::support::wait;
 use crate::{NAMES, PASSWORD, Scene, USER, USES};
@@ -111,6 +113,135 @@ fn a_mechanism_that_is_refused_leaves_the_other() {
     scene.delivers(true, "LOGIN");
     assert_eq!(scene.smarthost.count(|record| record.heard("AUTH CRAM-MD5")), 0);
     scene.ends_well();
+}
+
+/// An appliance with user and password before `script`, with its log at the fullest: the answer to RCPT.
+#[track_caller]
+fn attempt_before(script: &Script) -> Reply {
+    let file = NamedTempFile::new().expect("a temporary file can be made");
+    fs::write(&file, PASSWORD).expect("a file can be written");
+    let mut appliance = Appliance::start_with(
+        script.address(),
+        &[
+            ("smarthost.tls", "\"none\""),
+            ("smarthost.username", &format!("{USER:?}")),
+            ("smarthost.password_file", &format!("{:?}", file.path())),
+            ("log.level", "\"trace\""),
+        ],
+    );
+    let alias = appliance.alias("target@mailbox.test", 2);
+    let mut client = Client::hello(appliance.smtp);
+    client.command("MAIL FROM:<sender@client.test>", "250");
+    client.send(format!("RCPT TO:<{}>\r\n", alias.email));
+    let reply = client.reply();
+    drop(client);
+    assert!(appliance.stop().success());
+    let secrets = [PASSWORD.to_owned(), BASE64.encode(PASSWORD.as_bytes()), plain_response()];
+    for line in appliance.stderr() {
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "the log shows the password: {line}");
+    }
+    reply
+}
+
+fn plain_response() -> String {
+    BASE64.encode(format!("\0{USER}\0{PASSWORD}").as_bytes())
+}
+
+/// draft-murchison-sasl-login-00: the contents of both challenges are ignored.
+#[test]
+fn login_answers_whatever_the_prompts_are() {
+    let encoded = |text: &str| format!("334 {}\r\n", BASE64.encode(text.as_bytes()));
+    for (user, password) in [
+        (encoded("Username:"), encoded("Password:")),
+        (encoded("User Name\0"), encoded("Password\0")),
+        (encoded("Benutzername:"), encoded("Passwort:")),
+        (encoded("Password:"), encoded("Username:")),
+        ("334 Username:\r\n".into(), "334 Password:\r\n".into()),
+        ("334 \r\n".into(), "334 \r\n".into()),
+        ("334\r\n".into(), "334\r\n".into()),
+        (format!("334-one\r\n334 {}\r\n", "x".repeat(400)), "334 =\r\n".into()),
+    ] {
+        let mut expected = 0;
+        let prompts = user.clone();
+        let script = Script::start("220 relay.test\r\n", move |line| {
+            expected = if line == "AUTH LOGIN" { 1 } else { expected + usize::from(expected > 0) };
+            match expected {
+                1 => user.clone(),
+                2 => password.clone(),
+                3 => "235 2.7.0\r\n".into(),
+                _ if line.starts_with("EHLO") => "250-relay.test\r\n250 AUTH LOGIN\r\n".into(),
+                _ => "250 ok\r\n".into(),
+            }
+        });
+        let reply = attempt_before(&script);
+        assert_eq!(reply.code(), 250, "{prompts:?}: {reply:?}");
+        let said = [USER, PASSWORD].map(|text| BASE64.encode(text.as_bytes()));
+        assert_eq!(script.heard()[1..4], ["AUTH LOGIN", &said[0], &said[1]], "{prompts:?}");
+    }
+}
+
+/// RFC 4954 §4: the response may come with the command, or in answer to an empty challenge.
+#[test]
+fn plain_is_said_with_the_command_or_after_it() {
+    let response = plain_response();
+    let with_command = format!("AUTH PLAIN {response}");
+    for (in_command, challenge, said) in [
+        ("235 2.7.0", "334 ", vec![with_command.as_str()]),
+        // The response in the command is not looked at, or refused, whatever is said of it.
+        ("334 ", "334 ", vec![&with_command, &response]),
+        ("501 5.5.4", "334 ", vec![&with_command, "AUTH PLAIN", &response]),
+        ("500 5.5.6", "334", vec![&with_command, "AUTH PLAIN", &response]),
+        ("504", "334 say it", vec![&with_command, "AUTH PLAIN", &response]),
+    ] {
+        let (secret, first) = (response.clone(), with_command.clone());
+        let script = Script::start("220 relay.test\r\n", move |line| match line {
+            "AUTH PLAIN" => format!("{challenge}\r\n"),
+            _ if line == first => format!("{in_command} {first}\r\n"),
+            _ if line == secret => "235 2.7.0\r\n".into(),
+            _ if line.starts_with("EHLO") => "250-relay.test\r\n250 AUTH PLAIN\r\n".into(),
+            _ => "250 ok\r\n".into(),
+        });
+        let reply = attempt_before(&script);
+        assert_eq!(reply.code(), 250, "{in_command}: {reply:?}");
+        let heard = script.heard();
+        assert_eq!(heard[1..1 + said.len()], said, "{in_command}");
+        assert!(heard[1 + said.len()].starts_with("MAIL "), "{in_command}: {heard:?}");
+    }
+}
+
+/// A refusal may repeat what it was told; and one that asks on is told nothing more.
+#[test]
+fn a_login_that_fails_or_never_ends_shows_the_password_to_no_log() {
+    for answer in ["334 ", "535 5.7.8", "454 4.7.0", "534 5.7.9", "250 ", "999 "] {
+        let script = Script::start("220 relay.test\r\n", move |line| match line.starts_with("EHLO") {
+            true => "250-relay.test\r\n250 AUTH PLAIN LOGIN\r\n".into(),
+            false => format!("{answer} {line}\r\n"),
+        });
+        let reply = attempt_before(&script);
+        assert!(reply.text.starts_with("451 4.4.1 "), "{answer}: {reply:?}");
+        assert!(
+            !script.heard().iter().any(|line| line.starts_with("MAIL")),
+            "{answer}: {:?}",
+            script.heard()
+        );
+    }
+}
+
+/// RFC 5321 §3.2: HELO has no extensions, so there is neither TLS nor a login.
+#[test]
+fn a_smarthost_that_knows_no_ehlo_is_shown_no_password() {
+    let authority = Authority::new();
+    for (tls, smarthost) in [
+        ("starttls", Smarthost::start()),
+        ("implicit", Smarthost::under_tls(&authority.certify(&NAMES))),
+        ("none", Smarthost::start()),
+    ] {
+        smarthost.set_for("EHLO", Stage::Ehlo, Behaviour::Answer(502));
+        let mut scene = Scene::new(tls, &authority, smarthost);
+        scene.refuses_to_talk(tls);
+        assert_eq!(scene.smarthost.count(|record| record.heard("HELO")), 1, "{tls}");
+        scene.ends_well();
+    }
 }
 
 #[test]

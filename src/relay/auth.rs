@@ -1,0 +1,82 @@
+//! AUTH PLAIN (RFC 4954, RFC 4616) and AUTH LOGIN (draft-murchison-sasl-login-00).
+//!
+//! What the smarthost says beside its codes is ignored, and never logged: a prompt may have any words or none, and a
+//! refusal may repeat what was said.
+
+use data_encoding::BASE64;
+use mail_send::SmtpClient;
+
+use super::RelayError;
+use super::hello::Capabilities;
+use super::stream::Lines;
+
+/// The same in any other way is no better (RFC 4954 §6).
+const WRONG_PASSWORD: u16 = 535;
+
+/// User name and password.
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: String,
+}
+
+/// One way to log in: a command, and what is said at each 334.
+struct Exchange {
+    command: String,
+    answers: Vec<String>,
+}
+
+/// Logs in by PLAIN or LOGIN, whatever is offered. When one is refused for another reason than the password, the
+/// next is tried.
+///
+/// # Errors
+/// Neither is offered, or none was accepted.
+pub(super) async fn authenticate(
+    client: &mut SmtpClient<Lines>,
+    credentials: &Credentials,
+    offered: &Capabilities,
+) -> Result<(), RelayError> {
+    let refused = |code| RelayError::Failed(format!("it refused AUTH with {code}"));
+    let mut failure = RelayError::Failed("it knows neither AUTH PLAIN nor AUTH LOGIN".into());
+    for exchange in credentials.exchanges(offered) {
+        match exchange.hold(client).await? {
+            235 => return Ok(()),
+            334 => return Err(RelayError::Failed("it asks for more than user name and password".into())),
+            code @ 500..600 if code != WRONG_PASSWORD => failure = refused(code),
+            code => return Err(refused(code)),
+        }
+    }
+    Err(failure)
+}
+
+impl Credentials {
+    fn exchanges(&self, offered: &Capabilities) -> Vec<Exchange> {
+        let encoded = |text: &str| format!("{}\r\n", BASE64.encode(text.as_bytes()));
+        let mut exchanges = Vec::new();
+        if offered.auth_plain {
+            let response = encoded(&format!("\0{}\0{}", self.username, self.password));
+            // With the response in the command, which saves a round trip. Some do not look at it, others refuse it.
+            let command = format!("AUTH PLAIN {response}");
+            exchanges.push(Exchange { command, answers: vec![response.clone()] });
+            exchanges.push(Exchange { command: "AUTH PLAIN\r\n".into(), answers: vec![response] });
+        }
+        if offered.auth_login {
+            let answers = [&self.username, &self.password].map(|text| encoded(text)).to_vec();
+            exchanges.push(Exchange { command: "AUTH LOGIN\r\n".into(), answers });
+        }
+        exchanges
+    }
+}
+
+impl Exchange {
+    /// The code it ends with.
+    async fn hold(self, client: &mut SmtpClient<Lines>) -> mail_send::Result<u16> {
+        let mut code = client.cmd(self.command).await?.code;
+        for answer in self.answers {
+            if code != 334 {
+                break;
+            }
+            code = client.cmd(answer).await?.code;
+        }
+        Ok(code)
+    }
+}
