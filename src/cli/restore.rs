@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::backup::show_phases;
-use super::{ConfigFile, Failure, counted};
+use super::{ConfigFile, Failure, counted, file};
 use crate::clock;
 use crate::ledger::{self, BackupLog, FILE_NAME, Restored, Revoked};
 
@@ -20,6 +20,7 @@ pub(super) struct Restore {
     #[command(flatten)]
     config: ConfigFile,
     /// The backup to restore
+    #[arg(value_parser = file())]
     file: PathBuf,
     /// Bring back aliases that were revoked, or used up and purged, since the backup
     #[arg(long)]

@@ -83,8 +83,8 @@ pub(super) fn stranger_beside(database: &Path) -> io::Result<Option<PathBuf>> {
 
 /// The first of `suffixes` with which there is something beside `database`; an empty file is nothing.
 pub(super) fn beside(database: &Path, suffixes: &[&str]) -> Option<PathBuf> {
-    let names = suffixes.iter().map(|suffix| with_suffix(database, suffix));
-    names.into_iter().find(|name| name.symlink_metadata().is_ok_and(|found| !found.is_file() || found.len() > 0))
+    let mut names = suffixes.iter().map(|suffix| with_suffix(database, suffix));
+    names.find(|name| name.symlink_metadata().is_ok_and(|found| !found.is_file() || found.len() > 0))
 }
 
 /// Removes what lies beside `database`, which is about to be made.

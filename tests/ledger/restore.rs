@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use tempalias::alias::{AliasName, LimitRequest};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    self, Amendment, BackupError, BackupLog, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Phase, Restored,
-    Revoked, part_of,
+    self, Amendment, BackupError, BackupLog, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Phase,
+    Restored, Revoked, part_of,
 };
 use tempfile::TempDir;
 
@@ -320,7 +320,8 @@ async fn a_damaged_ledger_is_set_aside_with_its_log_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_its_log_when_that_is_asked_for() {
+async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_its_log_when_that_is_asked_for()
+{
     let (dir, ledger) = fresh();
     let name = with_uses(&ledger, 1).await;
     let copy = snapshot(dir.path());
@@ -373,7 +374,10 @@ async fn what_somebody_has_put_beside_a_backup_does_not_decide_what_is_restored(
     // Nor when a log is expected: it must be an ordinary file of the backup's owner.
     let refused = || {
         let error = restore_with_log(dir.path(), &file).unwrap_err();
-        assert!(error.to_string().contains("backup.db-wal: a link, or not a file of the owner of"), "{error}");
+        assert!(
+            error.to_string().contains("backup.db-wal: a link, or not a file of the owner of"),
+            "{error}"
+        );
         fs::remove_file(beside("-wal")).unwrap();
     };
     symlink(&elsewhere, beside("-wal")).unwrap();
