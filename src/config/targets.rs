@@ -24,7 +24,7 @@ pub struct Targets {
     forbidden: Vec<Forbidden>,
 }
 
-/// Why an alias cannot have a target. The text is fit for whoever asked.
+/// Why an alias cannot have a target. The text is fit for the person who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// An alias, or a mailbox of this host. Mail to our domains would go round in circles. Mail to the host's

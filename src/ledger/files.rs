@@ -61,8 +61,8 @@ fn strange() -> io::Error {
 }
 
 /// What lies beside `database` and is not its own: a link, or a file of another user than that of the database.
-/// SQLite would take it by its name alone, and whoever may make names in a shared directory would say what is
-/// in the database.
+/// SQLite takes such a file by its name alone; in a shared directory any user could so replace the content of the
+/// database.
 ///
 /// # Errors
 /// When it cannot be told.

@@ -59,7 +59,7 @@ fn old_protocols_and_weak_ciphers_are_refused() {
 }
 
 #[test]
-fn the_server_name_that_a_client_asks_for_may_be_anybodys_and_an_address_but_must_be_well_formed() {
+fn a_server_name_may_be_unknown_or_an_address_and_ends_the_handshake_when_it_is_malformed() {
     let scene = Scene::new();
     // An address is not allowed there (RFC 6066 §3), and passed over. Underscores are in names of hosts.
     for name in [
