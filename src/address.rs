@@ -57,11 +57,6 @@ pub enum AddressError {
 #[error("domain must be one of ours: {0}")]
 pub struct NotOurs(pub(crate) String);
 
-/// A target that is one of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address must be a real one, not one of this service")]
-pub struct Ours;
-
 impl Domain {
     /// The name as a string, without a trailing dot.
     pub fn as_str(&self) -> &str {
@@ -94,6 +89,11 @@ impl Mailbox {
     /// The whole address, for an SMTP path.
     pub fn as_str(&self) -> &str {
         &self.address
+    }
+
+    /// The part before the @, as written.
+    pub fn local_part(&self) -> &str {
+        &self.address[..self.at]
     }
 
     /// The domain in its ASCII form.
@@ -154,14 +154,6 @@ pub fn own_domain<'a>(ours: &'a [Domain], wanted: Option<&str>) -> Result<&'a Do
         let ours: Vec<_> = ours.iter().map(Domain::as_str).collect();
         NotOurs(ours.join(", "))
     })
-}
-
-/// Whether mail can be forwarded to `target`: to one of our own it would go round in circles.
-///
-/// # Errors
-/// When it is one of our own.
-pub fn must_be_foreign(ours: &[Domain], target: &Mailbox) -> Result<(), Ours> {
-    if ours.iter().any(|domain| domain.as_str() == target.domain()) { Err(Ours) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::config::{Changes, Config, ConfigError, FileError, Places};
+use crate::config::{Changes, Config, ConfigError, FileError, Places, is_open_to_everybody};
 use crate::descriptors;
 use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
 use crate::metrics::Metrics;
@@ -158,6 +158,7 @@ impl Daemon {
     /// Outside a tokio runtime.
     pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
         let files = load_files(config)?;
+        warn_of_open_secrets(config);
         // Before the listeners: a second server shall not hear about ports.
         let lock = DataDirLock::take(&config.data_dir)?;
         descriptors::make_room(config);
@@ -247,7 +248,11 @@ impl Daemon {
                 died = self.next_end() => break Err(died),
                 () = ledger.closed() => break Err(Died { part: "the ledger", how: BY_ITSELF.into() }),
                 () = stop.reload.notified() => self.reload(),
-                _ = timer.tick(), if self.has_certificates() => self.refresh_certificates(),
+                _ = timer.tick(), if self.has_certificates() => {
+                    if self.refresh_certificates() {
+                        warn_of_open_secrets(&self.live.config);
+                    }
+                }
             }
         };
         info!(
@@ -278,6 +283,7 @@ impl Daemon {
             Err(cause) => format!("{self}; reload refused: {cause}"),
         };
         self.refresh_certificates();
+        warn_of_open_secrets(&self.live.config);
         systemd::ready(&status);
     }
 
@@ -308,11 +314,11 @@ impl Daemon {
         self.live.certificates.iter().any(|certificate| certificate.identity().is_some())
     }
 
-    fn refresh_certificates(&mut self) {
-        for certificate in &mut self.live.certificates {
-            certificate.refresh();
-        }
+    /// True when a new one is in use.
+    fn refresh_certificates(&mut self) -> bool {
+        let renewed = self.live.certificates.each_mut().map(Certificate::refresh);
         self.counters.expire(self.live.certificates.each_ref().map(Certificate::expiry));
+        renewed.contains(&true)
     }
 
     fn exposition(&self) -> Exposition {
@@ -403,6 +409,16 @@ fn identity(files: Named<'_>) -> Result<Option<Identity>, FileError> {
         let is_cert = cause.path == *cert;
         cause.under(if is_cert { cert_is } else { key_is })
     })
+}
+
+/// The service goes on: its keys are no better kept when it does not serve.
+fn warn_of_open_secrets(config: &Config) {
+    for (key, path) in config.secrets() {
+        if path.metadata().is_ok_and(|found| is_open_to_everybody(&found)) {
+            let path = path.display();
+            warn!("{key}: {path}: everybody on this machine may read it; chmod o= {path}");
+        }
+    }
 }
 
 /// One line for each kind of change.

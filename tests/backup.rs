@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use tempalias::ledger::{FILE_NAME, Ledger};
+use tempalias::alias::Limits;
+use tempalias::clock::Timestamp;
+use tempalias::ledger::{FILE_NAME, Ledger, NewAlias};
 use tempfile::TempDir;
 
 use support::appliance::{Alias, Appliance, CROWD};
@@ -197,6 +199,69 @@ fn what_root_does_in_the_services_directory_is_done_as_its_owner() {
     let output = appliance.run(&["backup", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", said(&output));
     assert_all_belong_to(SERVICE + 1, file.parent().unwrap());
+}
+
+/// A write-ahead log in which all pages of a ledger are, whose one alias forwards to the attacker.
+fn log_of_an_attacker() -> Vec<u8> {
+    let dir = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let ledger = Ledger::open(dir.path(), 6).unwrap();
+        let limits = Limits { valid_from: Timestamp::MIN, valid_until: None, max_usage: Some(9) };
+        let [domain, target] = ["alias.test", "attacker@evil.test"];
+        let new = NewAlias { domain: domain.parse().unwrap(), target: target.parse().unwrap(), limits };
+        ledger.issue(new, Timestamp::now()).await.unwrap();
+        ledger.close().await;
+    });
+    let ledger = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    ledger.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; VACUUM").unwrap();
+    fs::read(dir.path().join(format!("{FILE_NAME}-wal"))).unwrap()
+}
+
+#[test]
+fn in_a_shared_directory_a_stranger_does_not_decide_what_root_restores() {
+    if !is_root() {
+        eprintln!("SKIPPED: needs root's rights");
+        return;
+    }
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    appliance.alias("me@mailbox.test", 2);
+    let shared = TempDir::new().unwrap();
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let file = shared.path().join("backup.db").display().to_string();
+    let log = format!("{file}-wal");
+    // There before the backup is made, it is refused as well.
+    fs::write(&log, log_of_an_attacker()).unwrap();
+    chown(&log, Some(SERVICE), Some(SERVICE)).unwrap();
+    let output = appliance.run(&["backup", &file]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    fs::rename(&log, shared.path().join("kept")).unwrap();
+    assert!(appliance.run(&["backup", &file]).status.success());
+    fs::rename(shared.path().join("kept"), &log).unwrap();
+    assert!(appliance.stop().success());
+    for arguments in [&["restore", &file][..], &["restore", &file, "--with-log"]] {
+        let output = appliance.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(&log), "{}", said(&output));
+        let list = said(&appliance.run(&["alias", "list"]));
+        assert!(list.contains("me@mailbox.test") && !list.contains("evil"), "{list}");
+    }
+    // The same beside the ledger, should others be able to make files there.
+    let beside = appliance.data_dir().join(format!("{FILE_NAME}-wal"));
+    fs::rename(&log, &beside).unwrap();
+    for arguments in [&["alias", "list"][..], &["alias", "export"], &["check", "--offline"], &["serve"]] {
+        let output = appliance.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
+        assert!(
+            !said(&output).contains("evil") && said(&output).contains("look at it, and remove it"),
+            "{}",
+            said(&output)
+        );
+    }
+    fs::remove_file(&beside).unwrap();
+    assert!(appliance.run(&["restore", &file]).status.success());
+    assert!(said(&appliance.run(&["alias", "list"])).contains("me@mailbox.test"));
 }
 
 /// The commands that work in the data directory while no server runs.

@@ -234,6 +234,43 @@ fn an_expired_certificate_is_said_at_the_start_and_used() {
     client.command("STARTTLS", "220");
 }
 
+#[test]
+fn a_key_or_password_that_everybody_may_read_is_said_at_the_start_and_at_each_reload_until_it_is_not() {
+    let files = Authority::new().certify(&["mx.alias.test"]).files();
+    let [(cert_is, cert), (key_is, key)] = files.settings();
+    let dir = TempDir::new().unwrap();
+    let password = dir.path().join("password");
+    fs::write(&password, "secret").unwrap();
+    let settings = [
+        (cert_is, cert.clone()),
+        (key_is, key.clone()),
+        ("http.tls_cert", cert),
+        ("http.tls_key", key),
+        ("smarthost.username", "'us'".into()),
+        ("smarthost.password_file", format!("{password:?}")),
+    ];
+    chmod(&files.key, 0o644);
+    chmod(&password, 0o604);
+    let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let appliance = Appliance::start_with(Smarthost::start().address(), &settings);
+    let told = |key: &str, path: &Path| {
+        let path = path.display();
+        appliance.logged(&format!("{key}: {path}: everybody on this machine may read it; chmod o= {path}"))
+    };
+    let counts = || {
+        [
+            told("smtp.tls_key", &files.key),
+            told("http.tls_key", &files.key),
+            told("smarthost.password_file", &password),
+        ]
+    };
+    assert_eq!(counts(), [1, 1, 1]);
+    chmod(&files.key, 0o640);
+    appliance.hang_up();
+    wait::until_equal("what is told after a reload", [1, 1, 2], counts);
+    assert_eq!(appliance.logged("secret"), 0);
+}
+
 /// What RCPT says of `alias`.
 fn asked(appliance: &Appliance, alias: &Alias) -> u16 {
     let mut client = Client::hello(appliance.smtp);

@@ -193,6 +193,18 @@ fn what_the_api_would_refuse_the_command_line_refuses() {
         "tempalias: the address must be a real one, not one of this service"
     );
     assert_eq!(
+        add(&["--target", "root@MX.example.com", "--days", "1"]),
+        "tempalias: the address must be a real one, not one of this service"
+    );
+    for target in ["me@corp.example", "ME@Corp.Example.", "Boss@target.example", "boss+x@target.example"] {
+        let output = setup
+            .command(&["alias", "add", "--target", target, "--days", "1"])
+            .env("TEMPALIAS_ALIASES__FORBIDDEN_TARGETS", "corp.example,boss@target.example")
+            .output()
+            .unwrap();
+        assert_eq!(failure(&output, 1), "tempalias: this service does not forward to that address");
+    }
+    assert_eq!(
         add(&["--target", "me@target.example"]),
         "tempalias: a limit is needed: days, valid-until or max-usage"
     );
@@ -202,6 +214,21 @@ fn what_the_api_would_refuse_the_command_line_refuses() {
         "tempalias: domain must be one of ours: example.com, example.org"
     );
     assert!(setup.json(&["alias", "list"]).is_empty());
+}
+
+#[test]
+fn a_backup_is_a_file_and_cannot_be_piped() {
+    let setup = Setup::new();
+    setup.done(&["alias", "add", "--target", "me@target.example", "--days", "1"]);
+    for command in ["backup", "restore"] {
+        let output = setup.command(&[command, "-"]).current_dir(setup.dir.path()).output().unwrap();
+        let words = "invalid value '-' for '<FILE>': a backup is a file, it cannot be piped; ./- is a file of that name";
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(words), "{}", said(&output));
+        assert!(!setup.dir.path().join("-").exists());
+    }
+    let output = setup.command(&["backup", "./-"]).current_dir(setup.dir.path()).output().unwrap();
+    assert!(output.status.success() && setup.dir.path().join("-").exists(), "{}", said(&output));
 }
 
 #[test]

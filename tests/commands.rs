@@ -171,8 +171,20 @@ fn check_looks_at_permissions() {
     let authority = Authority::new();
     let files = authority.certify(&["mx.alias.test"]).files();
     let [cert, key] = files.settings();
-    let setup = Setup::new(&[(cert.0, &cert.1), (key.0, &key.1)]);
+    let dir = TempDir::new().unwrap();
+    let password = dir.path().join("password");
+    let named = format!("{password:?}");
+    let setup = Setup::new(&[
+        (cert.0, &cert.1),
+        (key.0, &key.1),
+        ("http.tls_cert", &cert.1),
+        ("http.tls_key", &key.1),
+        ("smarthost.username", "'us'"),
+        ("smarthost.password_file", &named),
+    ]);
+    fs::write(&password, "secret").unwrap();
     chmod(&files.key, 0o640);
+    chmod(&password, 0o640);
     let offline = || setup.findings(&["--offline"]);
     assert!(offline().iter().all(|finding| finding["severity"] == "ok"), "{:#?}", offline());
     for (path, mode, about, severity) in [
@@ -181,6 +193,8 @@ fn check_looks_at_permissions() {
         (setup.dir.path().join("data"), 0o755, "data_dir", "advice"),
         (setup.dir.path().join("data"), 0o777, "data_dir", "error"),
         (files.key.clone(), 0o644, "smtp.tls_key", "error"),
+        (files.key.clone(), 0o604, "http.tls_key", "error"),
+        (password.clone(), 0o644, "smarthost.password_file", "error"),
     ] {
         let before = fs::metadata(&path).unwrap().permissions();
         chmod(&path, mode);
@@ -370,12 +384,25 @@ fn what_was_exported_is_imported_as_it_was_with_the_names_that_are_gone() {
 }
 
 #[test]
+fn an_import_may_begin_with_a_byte_order_mark() {
+    let (_from, file) = varied();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    let to = Setup::new(&[]);
+    let output = to.run(&["alias", "import", file.to_str().unwrap()]);
+    assert_eq!(said(&output), "imported: 3 aliases, and 1 name whose alias is gone\n");
+    assert_eq!(to.run(&["alias", "export"]).stdout, text.as_bytes());
+}
+
+#[test]
 fn an_import_with_a_wrong_line_names_it_and_takes_in_nothing() {
     let (_from, file) = varied();
     let good = fs::read_to_string(&file).unwrap();
     let line = good.lines().next().unwrap();
     let domain = line.replace("alias.test", "elsewhere.test");
     let own = line.replace("me@target.test", "me@alias.test");
+    let host = line.replace("me@target.test", "me@mx.alias.test");
+    let forbidden = line.replace("me@target.test", "me@corp.test");
     let never: String = line.replace("\"max_usage\":", "\"max_uses\":");
     let upper = line.replacen("\"name\":\"", "\"name\":\"K", 1);
     for (wrong, words) in [
@@ -384,11 +411,13 @@ fn an_import_with_a_wrong_line_names_it_and_takes_in_nothing() {
         ("{\"name\":\"!\"}", "not the name of any alias"),
         (&domain, "domain must be one of ours"),
         (&own, "must be a real one"),
+        (&host, "must be a real one"),
+        (&forbidden, "target: this service does not forward to that address"),
         (&never, "max_uses"),
         (&upper, "not the name of any alias"),
         (line, "is in line 1 already"),
     ] {
-        let to = Setup::new(&[]);
+        let to = Setup::new(&[("aliases.forbidden_targets", "['corp.test']")]);
         fs::write(&file, format!("{good}\n{wrong}\n")).unwrap();
         let output = to.run(&["alias", "import", file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));

@@ -133,6 +133,7 @@ fn the_environment_wins_over_the_file() {
             ("TEMPALIAS_SMTP__MAX_MESSAGES", "7"),
             ("TEMPALIAS_SMARTHOST__HOST", "\"10.0.0.1\""),
             ("TEMPALIAS_ALIASES__PURGE_INTERVAL", "5m"),
+            ("TEMPALIAS_ALIASES__FORBIDDEN_TARGETS", "corp.test, Jo@mail.test"),
             ("TEMPALIAS_LOG", "debug"),
             ("TEMP", "not ours"),
         ],
@@ -148,6 +149,10 @@ fn the_environment_wins_over_the_file() {
     assert_eq!((config.smtp.max_size, config.smtp.max_messages), (1 << 20, 7));
     assert_eq!(config.smarthost.host, "10.0.0.1");
     assert_eq!(config.aliases.purge_interval.as_secs(), 300);
+    assert_eq!(
+        config.aliases.forbidden_targets,
+        ["corp.test", "jo@mail.test"].map(|target| target.replace("jo", "Jo").parse().unwrap())
+    );
 }
 
 #[test]
@@ -176,7 +181,7 @@ fn an_error_in_the_environment_names_the_variable() {
         ),
         (
             ("TEMPALIAS_ALIASES__HARMFUL", "true"),
-            "no such key; known here: max_days, max_usage, purge_interval, initial_length",
+            "no such key; known here: max_days, max_usage, purge_interval, initial_length, forbidden_targets",
         ),
         (("TEMPALIAS_SMTP__MAX_MESSAGES", "-1"), "-1 is out of range"),
         (("TEMPALIAS_SMTP__MAX_ERRORS", "1.5"), "expected a whole number"),
@@ -198,6 +203,71 @@ fn an_error_in_the_environment_names_the_variable() {
         refused("smtp = 1", &[("TEMPALIAS_SMTP__LISTEN", "1")])
             .starts_with("environment: TEMPALIAS_SMTP__LISTEN: ")
     );
+}
+
+/// What a platform makes of a service called `service`, with its port.
+fn links(service: &str, port: u16) -> Vec<(String, String)> {
+    let url = format!("tcp://10.0.0.1:{port}");
+    let tcp = format!("PORT_{port}_TCP");
+    [
+        // Kubernetes
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", &port.to_string()),
+        ("SERVICE_PORT_HTTP", &port.to_string()),
+        ("PORT", &url),
+        (&tcp, &url),
+        (&format!("{tcp}_PROTO"), "tcp"),
+        (&format!("{tcp}_PORT"), &port.to_string()),
+        (&format!("{tcp}_ADDR"), "10.0.0.1"),
+        // docker run --link
+        ("NAME", "/web/tempalias"),
+        ("ENV_TEMPALIAS_HTTP__LISTENN", "whatever"),
+    ]
+    .map(|(name, value)| (format!("{service}_{name}"), value.to_owned()))
+    .into()
+}
+
+#[test]
+fn what_a_container_platform_makes_of_a_services_name_is_not_meant_for_us() {
+    for (service, port) in [("TEMPALIAS", 8080), ("TEMPALIAS_SMTP", 25), ("TEMPALIAS_HTTP", 80)] {
+        let links = links(service, port);
+        let links: Vec<_> = links.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(parse(MINIMAL, &links), parse(MINIMAL, &[]), "{service}");
+        let output = check(Path::new("tests/config/good/minimal.toml"), &links);
+        assert_ne!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+        for link in links {
+            assert_eq!(parse(MINIMAL, &[link]), parse(MINIMAL, &[]), "{link:?}");
+        }
+    }
+    for wrong in [
+        ("TEMPALIAS_PORT", "25"),
+        ("TEMPALIAS_SMARTHOST_PORT", "587"),
+        ("TEMPALIAS_SMTP_PORT", "https://10.0.0.1:25"),
+        ("TEMPALIAS_HTTP_NAME", "Our aliases"),
+        ("TEMPALIAS_HTTP__LISTENN", "127.0.0.1:1"),
+        ("TEMPALIAS_SERVICE_HOSTNAME", "10.0.0.1"),
+        ("TEMPALIAS_PORT_25_TLS", "tcp://10.0.0.1:25"),
+    ] {
+        let reason = refused(MINIMAL, &[wrong]);
+        assert!(reason.starts_with(&format!("environment: {}: no such key;", wrong.0)), "{reason}");
+    }
+    // A key is a key, whatever its value looks like.
+    assert_eq!(parse(MINIMAL, &[("TEMPALIAS_HTTP__NAME", "/web/smtp")]).unwrap().http.name, "/web/smtp");
+}
+
+#[test]
+fn a_host_may_be_written_in_brackets() {
+    for (written, host) in [("[::1]", "::1"), ("[relay.example.net]", "relay.example.net"), ("::1", "::1")] {
+        let variables = [("TEMPALIAS_SMARTHOST__HOST", written), ("TEMPALIAS_SMARTHOST__PORT", "2525")];
+        assert_eq!(parse(MINIMAL, &variables).unwrap().smarthost.host, host);
+    }
+    let config = parse(MINIMAL, &[("TEMPALIAS_DNS__SERVERS", "[::1]")]).unwrap();
+    assert_eq!(config.dns.servers, ["[::1]:53".parse().unwrap()]);
+}
+
+#[test]
+fn a_file_may_begin_with_a_byte_order_mark() {
+    assert_eq!(parse(&format!("\u{feff}{MINIMAL}"), &[]), parse(MINIMAL, &[]));
 }
 
 #[test]

@@ -98,3 +98,14 @@ fn the_postmaster_is_who_is_set() {
     assert_eq!(Client::hello(appliance.smtp).deliver("postmaster@second.test").code(), 250);
     assert_eq!(smarthost.record().messages[0].recipients, ["somebody.else@mailbox.test"]);
 }
+
+#[test]
+fn a_smarthost_in_brackets_is_the_one_without() {
+    let smarthost = Smarthost::start();
+    let mut appliance = Appliance::start(&smarthost);
+    let alias = appliance.alias("me@mailbox.test", 1);
+    assert!(appliance.stop().success());
+    appliance.restart_with(&[("TEMPALIAS_SMARTHOST__HOST", "[127.0.0.1]")]);
+    assert_eq!(Client::hello(appliance.smtp).deliver(&alias.email).code(), 250);
+    assert_eq!(smarthost.accepted(), 1);
+}

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, block_on, tell};
-use crate::address::{AddressError, Domain, Mailbox, must_be_foreign, own_domain};
+use crate::address::{AddressError, Domain, Mailbox, own_domain};
 use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
@@ -174,7 +174,7 @@ impl Add {
     fn granted(&self, config: &Config, now: Timestamp) -> Result<NewAlias, Failure> {
         let domain =
             own_domain(&config.domains, self.domain.as_ref().map(Domain::as_str)).map_err(refused)?;
-        must_be_foreign(&config.domains, &self.target).map_err(refused)?;
+        config.targets().check(&self.target).map_err(refused)?;
         let &Add { days, valid_from, valid_until, max_usage, .. } = self;
         let request = LimitRequest { days, valid_from, valid_until, max_usage };
         let (limits, clamped) = Limits::grant(request, config.aliases.caps(), now).map_err(refused)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, Failure, file};
 use crate::ledger::{self, FILE_NAME, Phase};
 
 /// Copy the ledger to a file, also while the server runs
@@ -19,6 +19,7 @@ pub(super) struct Backup {
     #[command(flatten)]
     config: ConfigFile,
     /// The file to write
+    #[arg(value_parser = file())]
     file: PathBuf,
     /// Print a JSON object
     #[arg(long)]

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Format, Places};
@@ -59,6 +60,15 @@ struct ConfigFile {
         global = true
     )]
     path: PathBuf,
+}
+
+/// The path of a ledger's copy. SQLite reads and writes it at any place, which standard input and output do not
+/// have, and a file called `-` is nobody's wish.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| match text == "-" {
+        true => Err("a backup is a file, it cannot be piped; ./- is a file of that name"),
+        false => Ok(PathBuf::from(text)),
+    })
 }
 
 /// Why a command failed. The text of each is one line with the whole chain of causes in it.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::backup::show_phases;
-use super::{ConfigFile, Failure, counted};
+use super::{ConfigFile, Failure, counted, file};
 use crate::clock;
-use crate::ledger::{self, FILE_NAME, Restored, Revoked};
+use crate::ledger::{self, BackupLog, FILE_NAME, Restored, Revoked};
 
 /// Put a backup in the ledger's place, while no server runs
 ///
@@ -20,10 +20,14 @@ pub(super) struct Restore {
     #[command(flatten)]
     config: ConfigFile,
     /// The backup to restore
+    #[arg(value_parser = file())]
     file: PathBuf,
     /// Bring back aliases that were revoked, or used up and purged, since the backup
     #[arg(long)]
     with_revoked: bool,
+    /// Take the write-ahead log FILE-wal for part of the backup, which was copied from a ledger's directory
+    #[arg(long)]
+    with_log: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -33,8 +37,9 @@ impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.config.load()?;
         let revoked = if self.with_revoked { Revoked::ComeBack } else { Revoked::StayGone };
+        let log = if self.with_log { BackupLog::Counts } else { BackupLog::Refused };
         let report = show_phases(&self.file, &config.data_dir.join(FILE_NAME));
-        let restored = ledger::restore(&config.data_dir, &self.file, revoked, clock::now(), report)?;
+        let restored = ledger::restore(&config.data_dir, &self.file, log, revoked, clock::now(), report)?;
         let text = match self.json {
             true => format!("{}\n", self.to_json(&restored)),
             false => self.describe(&restored),

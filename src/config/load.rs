@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, FileError, check};
+use super::{Config, FileError, check, service_links};
 
 /// What the name of an overriding variable begins with.
 const PREFIX: &str = "TEMPALIAS_";
@@ -46,7 +46,8 @@ enum Place {
 type Texts<'a> = BTreeMap<String, &'a str>;
 
 /// Reads the configuration in the file at `path`, and where it says what. `variables` is the
-/// environment: what begins with `TEMPALIAS_` overrides the file.
+/// environment: what begins with `TEMPALIAS_` overrides the file, unless a container platform has made it of
+/// the name of a service.
 ///
 /// # Errors
 /// When the file cannot be read or understood, or asks for what cannot work.
@@ -94,7 +95,8 @@ fn read(
     })?;
     places.note_file(text, root.get_ref());
     for (name, value) in &variables {
-        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && name != LOG_VARIABLE {
+        let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && name != LOG_VARIABLE;
+        if is_ours && !service_links::is_one(name, value) {
             lay_over(root.get_mut(), &mut places, &mut texts, name, value)?;
         }
     }

@@ -8,12 +8,17 @@ mod changes;
 mod check;
 mod load;
 mod log;
+mod secrets;
+mod service_links;
+mod targets;
 mod values;
 mod web;
 
 pub use changes::Changes;
 pub use load::{ConfigError, Places, load, parse};
 pub use log::{Format, Level, Log};
+pub use secrets::is_open_to_everybody;
+pub use targets::{Forbidden, TargetError, Targets};
 pub use web::{Colour, Link, Network, Origin, Url};
 
 use std::net::SocketAddr;
@@ -212,7 +217,9 @@ impl Default for Smtp {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smarthost {
-    /// Name or address. Required: the default is empty, which is refused.
+    /// Name or address, without the brackets that it may be written in. Required: the default is empty, which is
+    /// refused.
+    #[serde(deserialize_with = "values::host")]
     pub host: String,
     /// Default: 25.
     #[serde(deserialize_with = "values::whole")]
@@ -305,6 +312,9 @@ pub struct Aliases {
     /// Characters of the first names, 4 to 16. Default: 6. A ledger keeps the length it has grown to.
     #[serde(deserialize_with = "values::whole")]
     pub initial_length: usize,
+    /// Domains and addresses that no alias is handed out for. Default: none but our own.
+    #[serde(deserialize_with = "values::list")]
+    pub forbidden_targets: Vec<Forbidden>,
 }
 
 impl Default for Aliases {
@@ -314,6 +324,7 @@ impl Default for Aliases {
             max_usage: 100,
             purge_interval: Duration::from_secs(30 * 60),
             initial_length: 6,
+            forbidden_targets: Vec::new(),
         }
     }
 }

@@ -95,10 +95,22 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     })
 }
 
+/// A host. Brackets are around an IPv6 address where a port may follow, and in a Postfix's `relayhost` around a name
+/// that is not looked up as a mail domain: a name never is, here.
+pub(super) fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(unbracketed(&text).to_owned())
+}
+
+fn unbracketed(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
+}
+
 /// Name servers: with a port or without.
 pub(super) fn dns_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     each(deserializer, |item| {
-        let address = item.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)).or_else(|_| item.parse());
+        let alone = unbracketed(item).parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT));
+        let address = alone.or_else(|_| item.parse());
         address.map_err(|_| format!("{item:?}: not an address, like 127.0.0.1 or [::1]:5353"))
     })
 }

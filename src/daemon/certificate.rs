@@ -38,10 +38,11 @@ impl Certificate {
         }
     }
 
-    /// Reads the files again if they have changed, and looks at the date.
-    pub(super) fn refresh(&mut self) {
-        let Some(identity) = &self.identity else { return };
-        match identity.reload() {
+    /// Reads the files again if they have changed, and looks at the date; true when a new certificate is in use.
+    pub(super) fn refresh(&mut self) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        let reloaded = identity.reload();
+        match &reloaded {
             Ok(false) => {}
             Ok(true) => info!(listener = self.listener, "a new certificate is in use"),
             Err(cause) => error!(%cause, "the new certificate is no good; the old one stays in use"),
@@ -54,5 +55,6 @@ impl Certificate {
             );
         }
         self.was_told = has_expired;
+        reloaded.unwrap_or(false)
     }
 }

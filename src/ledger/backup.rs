@@ -40,6 +40,17 @@ pub enum BackupError {
         /// What is beside it.
         beside: PathBuf,
     },
+    /// Beside the backup that is to be restored is what SQLite would take for part of it.
+    #[error(
+        "{} is beside the backup, and would be taken for part of it; `tempalias backup` leaves none: remove it{}",
+        .beside.display(), or_take_it(*.is_log)
+    )]
+    Journal {
+        /// What is beside it.
+        beside: PathBuf,
+        /// Whether it is a write-ahead log, which can be restored as well.
+        is_log: bool,
+    },
     /// Two at once.
     #[error("{}: another backup or restore is writing it", .0.display())]
     UnderWay(PathBuf),
@@ -67,6 +78,10 @@ pub enum BackupError {
         /// Where the ledger is that was there before, if there was one.
         set_aside: Option<PathBuf>,
     },
+}
+
+fn or_take_it(is_log: bool) -> &'static str {
+    if is_log { ", or if both were copied from a ledger's directory, restore them --with-log" } else { "" }
 }
 
 fn now_at(set_aside: Option<&Path>) -> String {
@@ -150,10 +165,8 @@ fn may_be_replaced(file: &Path, ledger: &fs::Metadata) -> Result<(), BackupError
     if found.as_ref().is_some_and(|found| (found.dev(), found.ino()) == (ledger.dev(), ledger.ino())) {
         return Err(BackupError::Itself(file.to_owned()));
     }
-    for beside in files::BESIDE.map(|suffix| files::with_suffix(file, suffix)) {
-        if fs::symlink_metadata(&beside).is_ok_and(|found| found.len() > 0) {
-            return Err(BackupError::Beside { file: file.to_owned(), beside });
-        }
+    if let Some(beside) = files::beside(file, &files::BESIDE) {
+        return Err(BackupError::Beside { file: file.to_owned(), beside });
     }
     let Some(found) = found else { return Ok(()) };
     let mut head = [0; 72];
@@ -182,6 +195,7 @@ impl Part {
         let left_over = files::open_private(&path).map_err(failed)?;
         lock(&left_over, &path)?;
         fs::remove_file(&path).map_err(failed)?;
+        files::clear_beside(&path).map_err(failed)?;
         let part = match files::create_private(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(BackupError::UnderWay(path));
@@ -230,8 +244,7 @@ fn lock(file: &File, path: &Path) -> Result<(), BackupError> {
 
 /// A database that is only read, by one who may work on it.
 pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, BackupError> {
-    let source = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(BackupError::sqlite(path))?;
+    let source = open::connect(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // Closing would tidy up a file that is refused.
     keep_log(&source, true).map_err(BackupError::sqlite(path))?;
     recognise(path, &source)?;
@@ -239,8 +252,8 @@ pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, 
     Ok(source)
 }
 
-/// A file of somebody's, in which the write-ahead log beside it counts if there `is_log`. Neither is changed, and
-/// nothing is made beside them.
+/// A file of somebody's; the write-ahead log beside it counts if there `is_log`, and it must be of the same
+/// owner. Neither is changed, and nothing is made beside them.
 pub(super) fn open_foreign(path: &Path, is_log: bool) -> Result<Connection, BackupError> {
     let sqlite = BackupError::sqlite(path);
     // That nobody writes to it, or that there are no locks: then nobody shares the index of the log, which
@@ -248,6 +261,9 @@ pub(super) fn open_foreign(path: &Path, is_log: bool) -> Result<Connection, Back
     let uri = uri(path, if is_log { "vfs=unix-none" } else { "immutable=1" })?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if is_log && let Some(beside) = files::stranger_beside(path).map_err(BackupError::file(path))? {
+        return Err(OpenError::Stranger { file: path.to_owned(), beside }.into());
+    }
     let source = Connection::open_with_flags(uri, flags).map_err(&sqlite)?;
     source.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(&sqlite)?;
     keep_log(&source, true).map_err(&sqlite)?;

@@ -77,6 +77,17 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// SQLite would take what lies beside the file for part of it, and it is not the file's own.
+    #[error(
+        "{beside}: a link, or not a file of the owner of {file}, and would be taken for part of it; look at it, \
+         and remove it"
+    )]
+    Stranger {
+        /// The database.
+        file: PathBuf,
+        /// What is beside it.
+        beside: PathBuf,
+    },
     /// Not SQLite, or damaged.
     #[error("{path}: damaged, or not a database: {cause}; restore a backup")]
     Corrupt {
@@ -129,6 +140,7 @@ impl OpenError {
             | OpenError::InUse { .. }
             | OpenError::ReadOnly { .. }
             | OpenError::Full { .. }
+            | OpenError::Stranger { .. }
             | OpenError::Locked { .. } => true,
             OpenError::Corrupt { .. }
             | OpenError::Foreign { .. }

@@ -1,6 +1,6 @@
 //! The files of a ledger: private, and on the disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,13 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// What SQLite keeps beside a database: it would be taken for part of another one of that name.
-pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(super) const BESIDE: [&str; 3] = [LOG, "-shm", JOURNAL];
+
+/// The write-ahead log.
+pub(super) const LOG: &str = "-wal";
+
+/// The rollback journal of a database that has no write-ahead log.
+pub(super) const JOURNAL: &str = "-journal";
 
 /// Opens `path`, or makes it, empty and for its owner alone: it will hold real addresses.
 ///
@@ -52,6 +58,44 @@ fn private() -> OpenOptions {
 
 fn strange() -> io::Error {
     io::Error::other("a link, or not an ordinary file of this directory's owner; look at it, and remove it")
+}
+
+/// What lies beside `database` and is not its own: a link, or a file of another user than that of the database.
+/// SQLite takes such a file by its name alone; in a shared directory any user could so replace the content of the
+/// database.
+///
+/// # Errors
+/// When it cannot be told.
+pub(super) fn stranger_beside(database: &Path) -> io::Result<Option<PathBuf>> {
+    // SQLite follows a link, and looks beside the file that it leads to.
+    let database = fs::canonicalize(database)?;
+    let owner = database.metadata()?.uid();
+    for beside in BESIDE.map(|suffix| with_suffix(&database, suffix)) {
+        match beside.symlink_metadata() {
+            Ok(found) if found.is_file() && found.nlink() <= 1 && found.uid() == owner => {}
+            Ok(_) => return Ok(Some(beside)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(None)
+}
+
+/// The first of `suffixes` with which there is something beside `database`; an empty file is nothing.
+pub(super) fn beside(database: &Path, suffixes: &[&str]) -> Option<PathBuf> {
+    let mut names = suffixes.iter().map(|suffix| with_suffix(database, suffix));
+    names.find(|name| name.symlink_metadata().is_ok_and(|found| !found.is_file() || found.len() > 0))
+}
+
+/// Removes what lies beside `database`, which is about to be made.
+pub(super) fn clear_beside(database: &Path) -> io::Result<()> {
+    for beside in BESIDE.map(|suffix| with_suffix(database, suffix)) {
+        match fs::remove_file(beside) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the names in the directory of `path` are on the disk.

@@ -53,7 +53,7 @@ pub use lock::DataDirLock;
 pub use peek::{Peek, peek};
 pub use purge::Purged;
 pub use repeats::{Repeatable, Repeated};
-pub use restore::{CarriedOver, Restored, Revoked, restore};
+pub use restore::{BackupLog, CarriedOver, Restored, Revoked, restore};
 pub use transfer::{Clash, Moved, Record};
 pub use uses::SpendOutcome;
 

@@ -17,7 +17,7 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{OpenError, error, lock, owner};
+use super::{OpenError, error, files, lock, owner};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
     let _turn = create_if_missing(directory, path).map_err(|cause| lock::explain(directory, cause))?;
     let explain = |cause: rusqlite::Error| explain(path, &cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut write = Connection::open_with_flags(path, flags).map_err(explain)?;
+    let mut write = connect(path, flags)?;
     write.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
 
     // Closing would tidy up a file that we are about to refuse.
@@ -63,10 +63,19 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
     configure(&mut write).map_err(explain)?;
     migrate(path, &mut write)?;
     let bounce_secret = state(&write, initial_length).map_err(explain)?;
-    let mover = mover(path, flags).map_err(explain)?;
+    let mover = mover(path, flags)?;
     let readers = readers(path)
         .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
     Ok(Opened { write, mover, readers, bounce_secret })
+}
+
+/// A connection to the database at `path`, unless somebody else has put something beside it.
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    // What keeps us from looking keeps SQLite from opening the file, and it has a word for that.
+    if let Ok(Some(beside)) = files::stranger_beside(path) {
+        return Err(OpenError::Stranger { file: path.to_owned(), beside });
+    }
+    Connection::open_with_flags(path, flags).map_err(|cause| explain(path, &cause))
 }
 
 /// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so
@@ -173,11 +182,12 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// A connection that does nothing but move the log into the database, as durably as it was written.
-fn mover(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+fn mover(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    let explain = |cause: rusqlite::Error| explain(path, &cause);
+    let connection = connect(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
     // The first statement opens the write-ahead log: now, while there are descriptors.
-    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(()))?;
+    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(())).map_err(explain)?;
     Ok(connection)
 }
 

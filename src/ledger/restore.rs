@@ -23,6 +23,15 @@ pub enum Revoked {
     ComeBack,
 }
 
+/// What a write-ahead log beside a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupLog {
+    /// A reason to refuse the backup: it may be anybody's who can make files there.
+    Refused,
+    /// Part of the backup, which is a copy of the files of a ledger that was in use.
+    Counts,
+}
+
 /// What became of a restore.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Restored {
@@ -65,12 +74,13 @@ impl Restored {
 pub fn restore(
     data_dir: &Path,
     file: &Path,
+    log: BackupLog,
     revoked: Revoked,
     now: Timestamp,
     report: impl Fn(Phase),
 ) -> Result<Restored, BackupError> {
     report(Phase::CheckingBackup);
-    let source = open_backup(file, &data_dir.join(FILE_NAME))?;
+    let source = open_backup(file, &data_dir.join(FILE_NAME), log)?;
     owner::acting_in(data_dir, || {
         let _server = DataDirLock::take(data_dir)?;
         let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
@@ -119,8 +129,9 @@ fn settle(ledger: &Path) -> Result<u32, BackupError> {
     count(ledger)
 }
 
-/// With a write-ahead log beside it, as a copy of the files of a ledger has it, the log counts.
-fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
+/// What lies beside `file` is taken for part of it only if it is a log that counts, for more may be able to
+/// make files there than to change this one.
+fn open_backup(file: &Path, ledger: &Path, log: BackupLog) -> Result<Connection, BackupError> {
     let length = fs::metadata(file).map_err(BackupError::file(file))?.len();
     if fs::canonicalize(file).ok() == fs::canonicalize(ledger).ok() {
         return Err(BackupError::Itself(file.to_owned()));
@@ -128,8 +139,17 @@ fn open_backup(file: &Path, ledger: &Path) -> Result<Connection, BackupError> {
     if length == 0 {
         return Err(BackupError::unsound(file, "it is empty"));
     }
-    let log = fs::metadata(files::with_suffix(file, "-wal")).is_ok_and(|log| log.len() > 0);
-    let source = backup::open_foreign(file, log).map_err(|cause| match cause {
+    // SQLite follows a link, and looks beside the file that it leads to.
+    let real = fs::canonicalize(file).map_err(BackupError::file(file))?;
+    let is_log = files::beside(&real, &[files::LOG]).is_some();
+    let refused = match log {
+        BackupLog::Refused => &files::BESIDE[..],
+        BackupLog::Counts => &[files::JOURNAL],
+    };
+    if let Some(beside) = files::beside(&real, refused) {
+        return Err(BackupError::Journal { beside, is_log });
+    }
+    let source = backup::open_foreign(file, is_log).map_err(|cause| match cause {
         // To restore a backup is no advice here.
         BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
         other => other,
@@ -172,7 +192,7 @@ fn try_to_fold(ledger: &Path) -> Result<(), BackupError> {
 /// Makes of the copy `part` a ledger that can follow `old`.
 fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<CarriedOver>, BackupError> {
     let sqlite = BackupError::sqlite(part);
-    let mut new = Connection::open(part).map_err(&sqlite)?;
+    let mut new = open::connect(part, OpenFlags::default())?;
     backup::distrust(&new).map_err(&sqlite)?;
     // A stop in the middle leaves nothing: the next restore makes the part anew.
     new.pragma_update(None, "journal_mode", "MEMORY").map_err(&sqlite)?;

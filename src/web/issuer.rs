@@ -8,10 +8,10 @@ use super::counters::Counters;
 use super::phrase::Phrase;
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
-use crate::address::{Domain, Mailbox, must_be_foreign, own_domain};
+use crate::address::{Domain, Mailbox, own_domain};
 use crate::alias::{Caps, Limits};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Targets};
 use crate::dnsbl::Lists;
 use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
 use crate::throttle::Rate;
@@ -26,6 +26,7 @@ const MAX_ONCE: usize = 255;
 pub struct Issuer {
     ledger: Ledger,
     domains: Vec<Domain>,
+    targets: Targets,
     caps: Caps,
     rate: Arc<Rate>,
     interval: Duration,
@@ -40,6 +41,7 @@ impl Issuer {
         Issuer {
             ledger,
             domains: config.domains.clone(),
+            targets: config.targets(),
             caps: config.aliases.caps(),
             rate: Arc::new(Rate::every(http.create_interval, BURST)),
             interval: http.create_interval,
@@ -136,7 +138,7 @@ impl Issuer {
 
     fn target(&self, text: &str) -> Result<Mailbox, Problem> {
         let target: Mailbox = text.parse().map_err(Problem::invalid)?;
-        must_be_foreign(&self.domains, &target).map_err(Problem::invalid)?;
+        self.targets.check(&target).map_err(Problem::invalid)?;
         Ok(target)
     }
 

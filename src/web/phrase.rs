@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::body::FromFields;
 use super::schema::AliasRequest;
-use crate::address::{AddressError, NotOurs, Ours};
+use crate::address::{AddressError, NotOurs};
 use crate::alias::LimitError;
+use crate::config::TargetError;
 
 /// The gap for the name of a field.
 const FIELD: &str = "field";
@@ -73,8 +74,8 @@ impl From<LimitError> for Phrase {
     }
 }
 
-impl From<Ours> for Phrase {
-    fn from(why: Ours) -> Self {
+impl From<TargetError> for Phrase {
+    fn from(why: TargetError) -> Self {
         Phrase { pattern: why.to_string().into(), values: Vec::new() }
     }
 }

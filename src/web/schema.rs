@@ -19,7 +19,7 @@ use crate::clock::{self, Timestamp};
 #[derive(Object)]
 #[oai(deny_unknown_fields, rename = "AliasRequest")]
 pub struct AliasRequest {
-    /// The real address, where messages go. Not one of our own domains.
+    /// The real address, where messages go. Not one of our own domains, nor of what the operator forbids.
     #[oai(validator(max_length = 254))]
     pub target: String,
     /// How many days it forwards, counted from `valid-from`; the operator usually grants 60.

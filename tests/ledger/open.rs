@@ -1,7 +1,7 @@
 //! Opening: what is not ours, not sound or not writable is refused and left alone.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
@@ -63,6 +63,35 @@ async fn a_newer_ledger_that_was_not_closed_is_recognised_by_its_log_and_left_al
     let error = refused(crashed.path());
     assert!(matches!(error, OpenError::Newer { found: 5, .. }), "{error:?}");
     assert!(fs::read(&log).unwrap() == before, "the log was touched");
+}
+
+#[tokio::test]
+async fn a_log_that_is_a_link_or_somebody_elses_is_not_replayed() {
+    let dir = ledger_of(1, |_| ()).await;
+    let crashed = {
+        let (dir, ledger) = fresh();
+        with_uses(&ledger, 1).await;
+        snapshot(dir.path())
+    };
+    let log = crashed.path().join(format!("{FILE_NAME}-wal"));
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let beside = dir.path().join(format!("{FILE_NAME}{suffix}"));
+        symlink(&log, &beside).unwrap();
+        let error = refused(dir.path());
+        assert!(matches!(error, OpenError::Stranger { .. }), "{error}");
+        fs::remove_file(&beside).unwrap();
+        fs::hard_link(&log, &beside).unwrap();
+        let error = refused(dir.path());
+        assert!(matches!(error, OpenError::Stranger { .. }), "{error}");
+        fs::remove_file(&beside).unwrap();
+        fs::copy(&log, &beside).unwrap();
+        match chown(&beside, Some(4711), None) {
+            Ok(()) => assert!(matches!(refused(dir.path()), OpenError::Stranger { .. })),
+            Err(_) => skip("only root can give a file away"),
+        }
+        fs::remove_file(&beside).unwrap();
+    }
+    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).len(), 1);
 }
 
 #[tokio::test]

@@ -2,22 +2,27 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempalias::alias::{AliasName, LimitRequest};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    self, Amendment, BackupError, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Phase, Restored,
-    Revoked, part_of,
+    self, Amendment, BackupError, BackupLog, CarriedOver, DataDirLock, FILE_NAME, Ledger, OpenError, Phase,
+    Restored, Revoked, part_of,
 };
 use tempfile::TempDir;
 
 use crate::support::*;
 
 fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
-    ledger::restore(data_dir, file, Revoked::StayGone, now, |_| ())
+    ledger::restore(data_dir, file, BackupLog::Refused, Revoked::StayGone, now, |_| ())
+}
+
+/// The same, with the log beside `file`.
+fn restore_with_log(data_dir: &Path, file: &Path) -> Result<Restored, BackupError> {
+    ledger::restore(data_dir, file, BackupLog::Counts, Revoked::StayGone, at(3), |_| ())
 }
 
 /// A closed ledger with `aliases` aliases of two uses, one of each spent, and its backup.
@@ -91,7 +96,7 @@ async fn a_restore_says_what_it_is_at() {
     let (part, whole) = (part_of(&dir.path().join(FILE_NAME)), fs::metadata(&file).unwrap().len());
     let phases = RefCell::new(Vec::new());
     let report = |phase| phases.borrow_mut().push((phase, fs::metadata(&part).ok().map(|part| part.len())));
-    ledger::restore(dir.path(), &file, Revoked::StayGone, at(3), report).unwrap();
+    ledger::restore(dir.path(), &file, BackupLog::Refused, Revoked::StayGone, at(3), report).unwrap();
     let phases: Vec<_> = phases.into_inner();
     assert_eq!(phases[..2], [(Phase::CheckingBackup, None), (Phase::Copying, Some(0))]);
     assert_eq!(phases[2..], [(Phase::CarryingOver, Some(whole)), (Phase::CheckingResult, Some(whole))]);
@@ -121,7 +126,8 @@ async fn what_was_revoked_comes_back_when_that_is_asked_for() {
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     ledger.revoke(before[0].clone()).await.unwrap();
     ledger.close().await;
-    let restored = ledger::restore(dir.path(), &file, Revoked::ComeBack, at(3), |_| ()).unwrap();
+    let restored =
+        ledger::restore(dir.path(), &file, BackupLog::Refused, Revoked::ComeBack, at(3), |_| ()).unwrap();
     assert_eq!((restored.aliases, restored.carried_over.unwrap().revoked), (1, 1));
     assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
 }
@@ -314,7 +320,8 @@ async fn a_damaged_ledger_is_set_aside_with_its_log_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_its_log() {
+async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_its_log_when_that_is_asked_for()
+{
     let (dir, ledger) = fresh();
     let name = with_uses(&ledger, 1).await;
     let copy = snapshot(dir.path());
@@ -322,9 +329,111 @@ async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_it
     let before = contents(copy.path());
     assert_eq!(before.len(), 2, "the ledger and its log");
     let empty = TempDir::new().unwrap();
-    restore(empty.path(), &file, at(3)).unwrap();
+    let error = restore(empty.path(), &file, at(3)).unwrap_err();
+    assert!(error.to_string().contains("tempalias.db-wal is beside the backup"), "{error}");
+    assert!(error.to_string().ends_with("restore them --with-log"), "{error}");
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+    restore_with_log(empty.path(), &file).unwrap();
     assert!(contents(copy.path()) == before);
     assert!(Ledger::open(empty.path(), 6).unwrap().lookup(&name).unwrap().is_some());
+}
+
+/// A write-ahead log in which all pages of another ledger are.
+async fn log_of_another_ledger() -> Vec<u8> {
+    let (dir, ledger) = fresh();
+    with_uses(&ledger, 1).await;
+    ledger.close().await;
+    let other = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; VACUUM").unwrap();
+    let log = snapshot(dir.path());
+    fs::read(log.path().join(format!("{FILE_NAME}-wal"))).unwrap()
+}
+
+#[tokio::test]
+async fn what_somebody_has_put_beside_a_backup_does_not_decide_what_is_restored() {
+    let (dir, file, _) = backed_up(3).await;
+    let before = contents(dir.path());
+    let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", file.display()));
+    let log = log_of_another_ledger().await;
+    let elsewhere = dir.path().join("backups/elsewhere");
+    fs::write(&elsewhere, &log).unwrap();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        fs::write(beside(suffix), &log).unwrap();
+        let error = restore(dir.path(), &file, at(3)).unwrap_err();
+        let words = format!("{} is beside the backup", beside(suffix).display());
+        assert!(error.to_string().starts_with(&words), "{error}");
+        fs::remove_file(beside(suffix)).unwrap();
+    }
+    // By a link to the backup, too: SQLite looks beside what it leads to.
+    let link = dir.path().join("backups/latest.db");
+    symlink(&file, &link).unwrap();
+    fs::write(beside("-wal"), &log).unwrap();
+    restore(dir.path(), &link, at(3)).unwrap_err();
+    fs::remove_file(beside("-wal")).unwrap();
+
+    // Nor when a log is expected: it must be an ordinary file of the backup's owner.
+    let refused = || {
+        let error = restore_with_log(dir.path(), &file).unwrap_err();
+        assert!(
+            error.to_string().contains("backup.db-wal: a link, or not a file of the owner of"),
+            "{error}"
+        );
+        fs::remove_file(beside("-wal")).unwrap();
+    };
+    symlink(&elsewhere, beside("-wal")).unwrap();
+    refused();
+    fs::hard_link(&elsewhere, beside("-wal")).unwrap();
+    refused();
+    fs::write(beside("-wal"), &log).unwrap();
+    match chown(beside("-wal"), Some(4711), None) {
+        Ok(()) => refused(),
+        Err(_) => skip("only root can give a file away"),
+    }
+    assert!(contents(dir.path()) == before);
+    let _ = fs::remove_file(beside("-wal"));
+    assert_eq!(restore(dir.path(), &file, at(3)).unwrap().aliases, 3);
+}
+
+#[tokio::test]
+async fn an_empty_file_beside_a_backup_is_in_nobodys_way() {
+    let (dir, file, _) = backed_up(1).await;
+    for suffix in ["-wal", "-shm"] {
+        fs::write(format!("{}{suffix}", file.display()), "").unwrap();
+    }
+    assert_eq!(restore(dir.path(), &file, at(3)).unwrap().aliases, 1);
+}
+
+#[tokio::test]
+async fn what_lies_beside_a_copy_in_the_making_is_removed() {
+    let (dir, file, _) = backed_up(3).await;
+    let log = log_of_another_ledger().await;
+    let beside = |of: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", part_of(of).display()));
+    for of in [file.clone(), dir.path().join(FILE_NAME)] {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            fs::write(beside(&of, suffix), &log).unwrap();
+        }
+    }
+    back_up(dir.path(), &file).unwrap();
+    assert_eq!(restore(dir.path(), &file, at(3)).unwrap().aliases, 3);
+    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).len(), 3);
+    for of in [file.clone(), dir.path().join(FILE_NAME)] {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            assert!(!beside(&of, suffix).exists(), "{of:?} {suffix}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_a_strangers_beside_the_replaced_ledger_is_looked_at_first() {
+    let (dir, file, _) = backed_up(1).await;
+    let log = dir.path().join(format!("{FILE_NAME}-wal"));
+    symlink("/dev/null", &log).unwrap();
+    let before = contents(dir.path());
+    let error = restore(dir.path(), &file, at(3)).unwrap_err();
+    assert!(matches!(error, BackupError::Open(OpenError::Stranger { .. })), "{error}");
+    assert!(contents(dir.path()) == before);
+    fs::remove_file(&log).unwrap();
+    restore(dir.path(), &file, at(3)).unwrap();
 }
 
 #[tokio::test]

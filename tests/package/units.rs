@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use tempalias::config::{Http, Smarthost, Smtp};
 use tempfile::TempDir;
 
 use super::support::program::succeed;
@@ -38,6 +39,20 @@ fn a_start_takes_as_long_as_it_takes_and_a_stop_as_long_as_messages_in_flight_ma
     assert_eq!(setting(&unit, "TimeoutStartSec"), ["infinity"]);
     // 60 s for them, and twice as long as SQLite waits for a lock: at the last commit, and at the close.
     assert_eq!(setting(&unit, "TimeoutStopSec"), ["90s"]);
+}
+
+#[test]
+fn its_memory_ends_before_that_of_a_small_host_and_after_what_the_defaults_allow() {
+    let unit = fs::read_to_string("systemd/tempalias.service").expect("the unit can be read");
+    assert_eq!(setting(&unit, "MemoryMax"), ["512M"]);
+    // Ended by the kernel, it is started again.
+    assert_eq!(setting(&unit, "Restart"), ["always"]);
+    assert_eq!(setting(&unit, "OOMPolicy"), [""; 0]);
+    // The defaults that the figure is reckoned from.
+    let Smtp { max_connections: sessions, .. } = Smtp::default();
+    let Http { max_connections: requests, .. } = Http::default();
+    let Smarthost { max_connections: messages, .. } = Smarthost::default();
+    assert_eq!((sessions, requests, messages), (10_000, 1_000, 40));
 }
 
 /// What `unit` says of `key`, as often as it does.

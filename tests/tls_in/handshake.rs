@@ -59,6 +59,42 @@ fn old_protocols_and_weak_ciphers_are_refused() {
 }
 
 #[test]
+fn a_server_name_may_be_unknown_or_an_address_and_ends_the_handshake_when_it_is_malformed() {
+    let scene = Scene::new();
+    // An address is not allowed there (RFC 6066 §3), and passed over. Underscores are in names of hosts.
+    for name in [
+        "mx.alias.test",
+        "MX.Alias.Test.",
+        "elsewhere.test",
+        "single",
+        "mail_1.alias.test",
+        "192.0.2.1",
+        "2001:db8::1",
+    ] {
+        let said = openssl(&scene, &["-servername", name]);
+        assert!(said.contains("Verify return code: 0 (ok)"), "{name}: {said}");
+    }
+    let said = openssl(&scene, &["-noservername"]);
+    assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+    // rustls ends the handshake over what cannot be a name at all, before anybody is asked.
+    for name in [
+        "[192.0.2.1]",
+        "mx alias.test",
+        "-mx.alias.test",
+        "mx..alias.test",
+        "mx.alias.test:25",
+        "b\u{fc}cher.test",
+    ] {
+        let said = openssl(&scene, &["-servername", name]);
+        assert!(
+            said.contains("alert illegal parameter") && said.contains("Cipher is (NONE)"),
+            "{name}: {said}"
+        );
+    }
+    scene.is_well();
+}
+
+#[test]
 fn a_handshake_that_does_not_come_is_cut_off_after_ten_seconds() {
     let scene = Scene::new();
     let hello = client_hello(&scene.authority.client());

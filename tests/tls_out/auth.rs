@@ -63,6 +63,21 @@ fn a_password_comes_from_a_systemd_credential() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_password_is_no_part_of_it() {
+    let authority = Authority::new();
+    let mut scene = Scene::new("implicit", &authority, Smarthost::under_tls(&authority.certify(&NAMES)));
+    assert!(scene.appliance.stop().success());
+    let file = NamedTempFile::new().expect("a temporary file can be made");
+    fs::write(&file, "\u{feff}of an editor\r\n").expect("a file can be written");
+    let path = file.path().to_string_lossy();
+    scene.appliance.restart_with(&[("TEMPALIAS_SMARTHOST__PASSWORD_FILE", &path)]);
+    scene.delivers(true, "a file with a byte order mark");
+    let password = scene.smarthost.record().logins.pop().map(|login| login.password);
+    assert_eq!(password.as_deref(), Some("of an editor"));
+    scene.ends_well();
+}
+
+#[test]
 fn without_a_mechanism_of_ours_nothing_is_said() {
     let authority = Authority::new();
     let smarthost = Smarthost::under_tls(&authority.certify(&NAMES));

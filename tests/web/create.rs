@@ -145,7 +145,10 @@ fn impossible_wishes_are_refused_with_a_sentence_that_names_the_field() {
 
 #[test]
 fn a_target_that_cannot_be_one_is_refused_without_being_repeated() {
-    let site = Site::start();
+    let site = Site::configured(|config| {
+        config.aliases.forbidden_targets =
+            ["hidden.test", "hidden.person@mailbox.example"].map(|target| target.parse().unwrap()).into();
+    });
     for target in [
         json!("hidden"),
         json!(""),
@@ -159,6 +162,10 @@ fn a_target_that_cannot_be_one_is_refused_without_being_repeated() {
         json!("hidden@demo.test"),
         json!("hidden@DEMO.Test"),
         json!("hidden@second.test."),
+        json!("hidden@mx.demo.test"),
+        json!("hidden@Hidden.test."),
+        json!("hidden.person@mailbox.example"),
+        json!("Hidden.Person+1@Mailbox.Example"),
         json!(["hidden@mailbox.example"]),
         json!(17),
         Value::Null,

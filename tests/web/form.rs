@@ -89,7 +89,8 @@ fn refusals(status: u16, ask: impl Fn(&[(&str, &str)]) -> Answer) -> [String; 2]
 
 #[test]
 fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating_it() {
-    let site = Site::start();
+    let forbidden = "corp.example".parse().unwrap();
+    let site = Site::configured(|config| config.aliases.forbidden_targets = vec![forbidden]);
     let limits = "days=1&max-usage=5";
     let long = format!("target={}%40b.example&days=1", "x".repeat(254));
     let in_hours = |hours| clock::now().checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
@@ -165,6 +166,14 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
                 "The alias can only be at one of these domains: demo.test, second.test.",
                 "Den Alias gibt es nur bei diesen Domains: demo.test, second.test.",
             ],
+        ),
+        (
+            "target=root%40mx.demo.test&days=1".into(),
+            ["That is an address of this service.", "Das ist eine Adresse dieses Dienstes."],
+        ),
+        (
+            "target=a%40corp.example&days=1".into(),
+            ["We do not forward to that address.", "An diese Adresse leiten wir nicht weiter."],
         ),
         (
             "target=a%40b.example&days=1&valid-until=2999-01-01T00:00:00Z".into(),

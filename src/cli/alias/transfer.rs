@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::progress::{Count, Progress};
 use super::super::{Failure, counted, tell};
-use crate::address::{Mailbox, must_be_foreign, own_domain};
+use crate::address::{Mailbox, own_domain};
 use crate::alias::{Alias, AliasName, KeyHash, Limits};
 use crate::clock::{Timestamp, floor};
 use crate::config::Config;
@@ -19,6 +19,9 @@ use crate::ledger::{Ledger, Moved, Record};
 
 /// Wrong lines that are named; after so many the file is another one.
 const NAMED: usize = 20;
+
+/// Says nothing in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Take in what `export` has printed elsewhere: all of it, or nothing
 ///
@@ -129,10 +132,12 @@ impl Import {
         for (number, line) in (1..).zip(input.lines()) {
             let line = line.map_err(unreadable)?;
             progress.add();
+            // Some editors begin a file with one (RFC 8259 §8.1 allows to ignore it); files may have been joined.
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             if line.trim().is_empty() {
                 continue;
             }
-            match parse(&line, config) {
+            match parse(line, config) {
                 Err(why) => wrong.push((number, why)),
                 Ok(one) => match seen.insert(one.name().clone(), number) {
                     Some(before) => {
@@ -214,7 +219,7 @@ impl Entry {
         let domain =
             own_domain(&config.domains, Some(&self.domain)).map_err(|cause| cause.to_string())?.clone();
         let target: Mailbox = self.target.parse().map_err(|_| "target: not an address".to_owned())?;
-        must_be_foreign(&config.domains, &target).map_err(|cause| format!("target: {cause}"))?;
+        config.targets().check(&target).map_err(|cause| format!("target: {cause}"))?;
         let key = HEXLOWER.decode(self.key_hash.as_bytes()).ok().and_then(|hash| hash.try_into().ok());
         let key: [u8; 32] = key.ok_or("key_hash: not a SHA-256 in lower-case hexadecimal")?;
         let valid_from = floor(self.valid_from);

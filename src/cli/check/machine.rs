@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::Finding;
 use super::service::Service;
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{Config, is_open_to_everybody};
 use crate::daemon::Files;
 use crate::ledger::{self, FILE_NAME};
 use crate::tls::Facts;
@@ -30,12 +30,7 @@ pub(super) fn look(file: &Path, config: &Config, files: &Files) -> Vec<Finding> 
     let now = Timestamp::now();
     let mut findings = vec![configuration(file), data_dir(config)];
     findings.extend(ledger(config, now));
-    let secrets = [
-        ("smarthost.password_file", &config.smarthost.password_file),
-        ("smtp.tls_key", &config.smtp.tls_key),
-        ("http.tls_key", &config.http.tls_key),
-    ];
-    findings.extend(secrets.into_iter().filter_map(|(key, path)| Some(secret(key, path.as_deref()?))));
+    findings.extend(config.secrets().map(|(key, path)| secret(key, path)));
     if let Some(service) = Service::of(&config.data_dir) {
         findings.extend(service.complaint("configuration", file));
         let certificates = [
@@ -43,8 +38,9 @@ pub(super) fn look(file: &Path, config: &Config, files: &Files) -> Vec<Finding> 
             ("smtp.tls_cert", &config.smtp.tls_cert),
             ("http.tls_cert", &config.http.tls_cert),
         ];
-        let named = secrets.into_iter().chain(certificates);
-        findings.extend(named.filter_map(|(key, path)| service.complaint(key, path.as_deref()?)));
+        let certificates = certificates.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)));
+        let named = config.secrets().chain(certificates);
+        findings.extend(named.filter_map(|(key, path)| service.complaint(key, path)));
     }
     let web = config.http.public_url.as_ref().map(|url| url.host().to_owned());
     let identities = [
@@ -128,7 +124,7 @@ fn clock(now: Timestamp, latest: Option<Timestamp>) -> Finding {
 fn secret(key: &str, path: &Path) -> Finding {
     let shown = path.display();
     match path.metadata() {
-        Ok(found) if found.mode() & (OTHERS_READ | OTHERS_WRITE) != 0 => {
+        Ok(found) if is_open_to_everybody(&found) => {
             Finding::error(key, format!("{shown}: everybody may read it"), format!("chmod o= {shown}"))
         }
         Ok(found) => Finding::ok(key, format!("{shown}: mode {}", mode(&found))),
