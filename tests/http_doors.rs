@@ -129,7 +129,9 @@ fn one_client_cannot_take_the_web_from_others() {
     let smarthost = Smarthost::start();
     let appliance = Appliance::start(&smarthost);
     let crowd = crowd(here(2), appliance.http, 60);
-    wait::until("the crowd is let in as far as it may", || (!is_served(here(2), appliance.http)).then_some(()));
+    wait::until("the crowd is let in as far as it may", || {
+        (!is_served(here(2), appliance.http)).then_some(())
+    });
     assert!(is_served(here(3), appliance.http));
     Client::connect(appliance.smtp).expect("220");
     drop(crowd);
@@ -187,7 +189,9 @@ fn health_is_told_while_others_hold_all_connections() {
             let other = get("/", here(1), appliance.http);
             assert!(other.starts_with("HTTP/1.1 503 ") && other.contains("\r\nretry-after: "), "{other}");
         }
-        wait::until("those who are too many are gone", || (appliance.sockets() <= before + 60 + 32).then_some(()));
+        wait::until("those who are too many are gone", || {
+            (appliance.sockets() <= before + 60 + 32).then_some(())
+        });
     }
 }
 

@@ -89,8 +89,10 @@ impl<'a> Way<'a> {
     /// The elements of a field that is a list, on however many lines. What is no text is nonsense in its own
     /// element only: those beside it may be the proxy's.
     fn elements(&self, name: HeaderName) -> impl Iterator<Item = String> {
-        let lines = self.headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
-        let elements = lines.flat_map(|line| line.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
+        let lines =
+            self.headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let elements =
+            lines.flat_map(|line| line.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
         elements.filter(|element| !element.is_empty())
     }
 }

@@ -131,7 +131,8 @@ fn who_closes_its_half_after_the_request_hears_the_answer() {
 #[test]
 fn who_is_gone_has_no_place() {
     let site = Site::configured(|config| config.http.max_connections_per_ip = 1);
-    let head = "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
+    let head =
+        "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
     for begun in ["", "GET / HTTP/1.1\r\nHost: ", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", head] {
         let start = Instant::now();
         let mut stream = site.connect();
