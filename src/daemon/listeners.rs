@@ -15,8 +15,8 @@ use super::StartError;
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
 
-/// Of the Unix socket. Whoever may write to it is believed about the clients' addresses: our user, and the group
-/// of the directory where that has its set-group-ID bit (inode(7)).
+/// Of the Unix socket. Who may connect is believed about the clients' addresses: our own user, and the
+/// socket's group. That is the directory's when the directory has the set-group-ID bit (inode(7)).
 const SOCKET_MODE: u32 = 0o660;
 
 /// Listens on what was `handed` to us, or else on the `addresses`.

@@ -68,8 +68,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
          connect-src 'self'; form-action 'self'; manifest-src 'self'; base-uri 'none'; \
          frame-ancestors 'none'",
     ),
-    // Other sites hear nothing. Ourselves we have to tell where a form comes from: with `no-referrer`
-    // browsers send it with `Origin: null` (<https://fetch.spec.whatwg.org/#append-a-request-origin-header>).
+    // Other sites hear nothing. We have to hear where a form comes from: with `no-referrer` browsers
+    // send it with `Origin: null` (<https://fetch.spec.whatwg.org/#append-a-request-origin-header>).
     (header::REFERRER_POLICY, "same-origin"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
