@@ -7,6 +7,10 @@
 import { $, copy, manageLink, t } from "/common.js";
 import { form } from "/form.js";
 
+/** After the window has come to the front, Create does nothing for so long, in milliseconds: a key or click may still
+    be meant for the page behind, which chose the moment. A double click is over by then. */
+const SETTLED_AFTER = 1000;
+
 /** How long the site may take to say that the field is filled, in milliseconds. */
 const FILLED_WITHIN = 1500;
 
@@ -51,8 +55,28 @@ function filled(email) {
   });
 }
 
+let settling;
+
+function settle() {
+  clearTimeout(settling);
+  $("create").setAttribute("aria-disabled", "true");
+  settling = setTimeout(() => {
+    settling = null;
+    $("create").removeAttribute("aria-disabled");
+  }, SETTLED_AFTER);
+}
+
+// Before the form hears of it.
+$("form").addEventListener("submit", (event) => {
+  if (!settling) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+});
+addEventListener("focus", settle);
+settle();
 form(hand);
 if (site) $("headline").textContent = t("for.site", { site: site.host });
-($("target").value ? $("create") : $("target")).focus();
+// Never on Create, which a key that was meant for the page behind would press.
+($("target").value ? $("headline") : $("target")).focus();
 $("copy").addEventListener("click", () => copy($("alias"), $("copy"), $("copied")));
 $("close").addEventListener("click", () => window.close());

@@ -5,8 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// For connections to the smarthost that are on their way out, DNS questions, the ledger and the
-/// listeners.
+/// For connections to the smarthost that are on their way out, DNS questions, the ledger, the
+/// listeners and health checks.
 const RESERVE: u64 = 1000;
 
 /// Raises the limit as far as this process may, and says when the connections that `config` grants

@@ -6,14 +6,17 @@
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 use support::appliance::Appliance;
 use support::client::Client;
-use support::program::{run, said, succeed};
+use support::network::isolated;
+use support::program::{is_root, run, said, succeed};
 use support::smarthost::Smarthost;
 use support::wait;
 use tempfile::TempDir;
@@ -66,61 +69,130 @@ fn the_unix_socket_is_there_again_after_a_crash() {
     assert!(appliance.stop().success());
 }
 
-/// A connection to `server` from 127.0.0.`host`.
-fn connect_from(host: u8, server: SocketAddr) -> TcpStream {
+#[test]
+fn the_unix_socket_is_for_our_user_and_the_group_of_its_directory() {
+    let dir = TempDir::new().unwrap();
+    let group = is_root().then_some(54_321);
+    chown(dir.path(), None, group).unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o2750)).unwrap();
+    let socket = dir.path().join("http.sock");
+    let setting = format!("{socket:?}");
+    let _appliance = Appliance::start_with(Smarthost::start().address(), &[("http.socket", &setting)]);
+    let (file, dir) = (std::fs::metadata(&socket).unwrap(), std::fs::metadata(dir.path()).unwrap());
+    assert_eq!((file.mode() & 0o7777, file.uid(), file.gid()), (0o660, dir.uid(), dir.gid()));
+}
+
+/// This host, at another of its addresses.
+fn here(n: u8) -> IpAddr {
+    [127, 0, 0, n].into()
+}
+
+/// Another host, in a network of the test's own.
+fn elsewhere(n: u8) -> IpAddr {
+    [203, 0, 113, n].into()
+}
+
+/// A connection to `server` from `client`.
+fn connect_from(client: IpAddr, server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
+    socket.bind(&SocketAddr::from((client, 0)).into()).unwrap();
     socket.connect(&server.into()).unwrap();
     socket.set_read_timeout(Some(wait::PATIENCE)).unwrap();
     socket.into()
 }
 
-/// Whether a connection from 127.0.0.`host` is answered, or else closed without a word.
-fn is_served(host: u8, server: SocketAddr) -> bool {
-    let mut stream = connect_from(host, server);
+/// What `client` hears when it asks for `path`; nothing when it is closed without a word.
+fn get(path: &str, client: IpAddr, server: SocketAddr) -> String {
+    let mut stream = connect_from(client, server);
     let mut answer = String::new();
     // Its end may be there before our request.
-    let sent = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    match sent.and_then(|()| stream.read_to_string(&mut answer)) {
-        Ok(_) => answer.starts_with("HTTP/1.1 200 "),
-        Err(cause) => {
-            let is_closed = matches!(cause.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
-            assert!(is_closed, "{cause}");
-            false
-        }
+    let sent =
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    if let Err(cause) = sent.and_then(|()| stream.read_to_string(&mut answer)) {
+        let is_closed = matches!(cause.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        assert!(is_closed, "{cause}");
     }
+    answer
 }
 
-fn crowd(host: u8, server: SocketAddr, size: usize) -> Vec<TcpStream> {
-    (0..size).map(|_| connect_from(host, server)).collect()
+/// Whether `client` is shown the page.
+fn is_served(client: IpAddr, server: SocketAddr) -> bool {
+    get("/", client, server).starts_with("HTTP/1.1 200 ")
+}
+
+fn crowd(client: IpAddr, server: SocketAddr, size: usize) -> Vec<TcpStream> {
+    (0..size).map(|_| connect_from(client, server)).collect()
 }
 
 #[test]
 fn one_client_cannot_take_the_web_from_others() {
     let smarthost = Smarthost::start();
     let appliance = Appliance::start(&smarthost);
-    let crowd = crowd(2, appliance.http, 60);
-    wait::until("the crowd is let in as far as it may", || (!is_served(2, appliance.http)).then_some(()));
-    assert!(is_served(3, appliance.http));
+    let crowd = crowd(here(2), appliance.http, 60);
+    wait::until("the crowd is let in as far as it may", || {
+        (!is_served(here(2), appliance.http)).then_some(())
+    });
+    assert!(is_served(here(3), appliance.http));
     Client::connect(appliance.smtp).expect("220");
     drop(crowd);
-    wait::until("the crowd is gone", || is_served(2, appliance.http).then_some(()));
+    wait::until("the crowd is gone", || is_served(here(2), appliance.http).then_some(()));
 }
 
 #[test]
 fn a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once() {
+    let test = "a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once";
+    if !isolated(test, &["203.0.113.0/24"]) {
+        return;
+    }
     let smarthost = Smarthost::start();
     let settings = [("http.max_connections", "60")];
     let appliance = Appliance::start_with(smarthost.address(), &settings);
     let before = appliance.sockets();
-    let crowds = [2, 3, 4].map(|host| crowd(host, appliance.http, 50));
-    wait::until("all places are taken", || (!is_served(5, appliance.http)).then_some(()));
+    let crowds = [2, 3, 4].map(|host| crowd(elsewhere(host), appliance.http, 50));
+    wait::until("all places are taken", || (!is_served(elsewhere(5), appliance.http)).then_some(()));
     assert!(appliance.sockets() <= before + 60, "{} and then {}", before, appliance.sockets());
     Client::connect(appliance.smtp).expect("220");
-    assert!(!is_served(5, appliance.http));
+    // Places are reserved for this host alone.
+    assert_eq!(get("/healthz", elsewhere(5), appliance.http), "");
     assert_eq!(appliance.logged("all of http.max_connections are taken"), 1);
+    assert!(get("/healthz", here(1), appliance.http).starts_with("HTTP/1.1 200 "));
     drop(crowds);
-    wait::until("the crowd is gone", || is_served(5, appliance.http).then_some(()));
+    wait::until("the crowd is gone", || is_served(elsewhere(5), appliance.http).then_some(()));
+}
+
+#[test]
+fn health_is_told_while_others_hold_all_connections() {
+    let dir = TempDir::new().unwrap();
+    write_certificate(dir.path());
+    let quoted = |name: &str| format!("{:?}", dir.path().join(name));
+    let (socket, cert, key) = (quoted("http.sock"), quoted("cert.pem"), quoted("key.pem"));
+    let smarthost = Smarthost::start();
+    let doors: [&[(&str, &str)]; 3] =
+        [&[], &[("http.tls_cert", &cert), ("http.tls_key", &key)], &[("http.socket", &socket)]];
+    for door in doors {
+        let settings = [&[("http.max_connections", "60")], door].concat();
+        let appliance = Appliance::start_with(smarthost.address(), &settings);
+        let before = appliance.sockets();
+        // The server chose its ports itself.
+        let listen = [("SMTP", appliance.smtp), ("HTTP", appliance.http)];
+        let listen = listen.map(|(name, at)| (format!("TEMPALIAS_{name}__LISTEN"), at.to_string()));
+        let listen = listen.each_ref().map(|(name, at)| (name.as_str(), at.as_str()));
+        // More than all places, the reserved ones among them; and some that wait for nothing, either.
+        let _crowds = [1, 2, 3, 4, 5].map(|host| crowd(here(host), appliance.http, 50));
+        let health = appliance.run_with(&["health"], &listen);
+        assert!(health.status.success(), "{}", said(&health));
+        if door.is_empty() {
+            for path in ["/healthz", "/readyz"] {
+                let answer = get(path, here(1), appliance.http);
+                assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+            }
+            let other = get("/", here(1), appliance.http);
+            assert!(other.starts_with("HTTP/1.1 503 ") && other.contains("\r\nretry-after: "), "{other}");
+        }
+        wait::until("those who are too many are gone", || {
+            (appliance.sockets() <= before + 60 + 32).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -128,15 +200,15 @@ fn proxies_are_no_client() {
     let smarthost = Smarthost::start();
     let settings = [("http.max_connections_per_ip", "2"), ("http.trusted_proxies", "[\"127.0.0.2\"]")];
     let appliance = Appliance::start_with(smarthost.address(), &settings);
-    let _through_a_proxy = crowd(2, appliance.http, 20);
-    let _by_themselves = crowd(3, appliance.http, 3);
-    wait::until("those of a client are taken", || (!is_served(3, appliance.http)).then_some(()));
-    assert!(is_served(2, appliance.http));
+    let _through_a_proxy = crowd(here(2), appliance.http, 20);
+    let _by_themselves = crowd(here(3), appliance.http, 3);
+    wait::until("those of a client are taken", || (!is_served(here(3), appliance.http)).then_some(()));
+    assert!(is_served(here(2), appliance.http));
 
     appliance.configure(&[settings[0], ("http.trusted_proxies", "[\"127.0.0.3\"]")]);
     appliance.hang_up();
     wait::until_equal("reloads", 1, || appliance.logged("configuration reloaded"));
-    assert!(is_served(3, appliance.http), "it is a proxy now");
-    let _by_itself = crowd(2, appliance.http, 3);
-    wait::until("it is a client now", || (!is_served(2, appliance.http)).then_some(()));
+    assert!(is_served(here(3), appliance.http), "it is a proxy now");
+    let _by_itself = crowd(here(2), appliance.http, 3);
+    wait::until("it is a client now", || (!is_served(here(2), appliance.http)).then_some(()));
 }

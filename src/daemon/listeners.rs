@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tracing::warn;
 
@@ -14,6 +14,10 @@ use super::StartError;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 1024;
+
+/// Of the Unix socket. Who may connect is believed about the clients' addresses: our own user, and the
+/// socket's group. That is the directory's when the directory has the set-group-ID bit (inode(7)).
+const SOCKET_MODE: u32 = 0o660;
 
 /// Listens on what was `handed` to us, or else on the `addresses`.
 pub(super) fn listen(
@@ -50,10 +54,16 @@ pub(super) fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
     if is_socket && is_dead() {
         std::fs::remove_file(path).map_err(refused)?;
     }
-    let listener = UnixListener::bind(path).map_err(refused)?;
-    // Who may connect is said by the directory's permissions, as for other services.
-    std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(refused)?;
-    Ok(listener)
+    let socket = || -> io::Result<UnixListener> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        // Before it listens, so that nobody has come in by other permissions.
+        std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+        socket.listen(BACKLOG)?;
+        UnixListener::from_std(socket.into())
+    };
+    socket().map_err(refused)
 }
 
 /// An IPv6 listener takes IPv6 only: so `[::]:25` and `0.0.0.0:25` can stand side by side,

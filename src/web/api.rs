@@ -24,6 +24,9 @@ use crate::ledger::{AmendOutcome, Amendment, Ledger};
 /// Of the API, not of the program: changes when a client would have to.
 const VERSION: &str = "1";
 
+/// What is answered also when all connections are taken.
+pub const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
+
 const SUMMARY: &str = "E-mail addresses that destroy themselves after some messages or days.";
 
 /// A name and a key that no alias has, looked up in place of malformed ones so that they take as

@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
 
 use crate::config::Network;
 use crate::throttle::ClientNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client of a request; no address when it came through a Unix socket from a proxy that does
 /// not say for whom.
@@ -76,16 +78,22 @@ impl<'a> Way<'a> {
         is_within(ip, self.trusted)
     }
 
+    /// From the left to the right. Elements that are empty are ignored (RFC 9110 §5.6.1.2).
     fn hops(&self) -> Vec<String> {
-        let lines = |name| self.headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default());
-        let hops: Vec<_> = lines("x-forwarded-for".parse().expect("a header name"))
-            .flat_map(|line: &str| line.split(','))
-            .map(|hop| hop.trim().to_owned())
-            .collect();
-        if !hops.is_empty() {
-            return hops;
+        match self.headers.contains_key(X_FORWARDED_FOR) {
+            true => self.elements(X_FORWARDED_FOR).collect(),
+            false => self.elements(header::FORWARDED).map(|element| forwarded_for(&element)).collect(),
         }
-        lines(header::FORWARDED).flat_map(|line| line.split(',')).map(forwarded_for).collect()
+    }
+
+    /// The elements of a field that is a list, on however many lines. What is no text is nonsense in its own
+    /// element only: those beside it may be the proxy's.
+    fn elements(&self, name: HeaderName) -> impl Iterator<Item = String> {
+        let lines =
+            self.headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let elements =
+            lines.flat_map(|line| line.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
+        elements.filter(|element| !element.is_empty())
     }
 }
 
@@ -157,6 +165,12 @@ mod tests {
             (&[(XFF, "198.51.100.1, unknown")], "10.0.0.1"),
             (&[(XFF, "198.51.100.1, unknown, 10.3.3.3")], "10.3.3.3"),
             (&[(XFF, "")], "10.0.0.1"),
+            (&[(XFF, ""), ("forwarded", "for=1.1.1.1")], "10.0.0.1"),
+            (&[(XFF, "1.1.1.1, 198.51.100.1,")], "198.51.100.1"),
+            (&[(XFF, "1.1.1.1,, ,198.51.100.1, ,10.9.9.9,,")], "198.51.100.1"),
+            (&[(XFF, ",198.51.100.1"), (XFF, "")], "198.51.100.1"),
+            (&[(XFF, "1.1.1.1"), (XFF, "\u{e4}")], "10.0.0.1"),
+            (&[(XFF, "1.1.1.1"), (XFF, "\u{e4}, 198.51.100.1")], "198.51.100.1"),
             (&[], "10.0.0.1"),
             (
                 &[("forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:80\";proto=https;by=10.0.0.1")],
@@ -164,6 +178,8 @@ mod tests {
             ),
             (&[("forwarded", "proto=https;For=198.51.100.1")], "198.51.100.1"),
             (&[("forwarded", "for=_hidden")], "10.0.0.1"),
+            (&[("forwarded", "for=1.1.1.1,, for=198.51.100.1 ,")], "198.51.100.1"),
+            (&[("forwarded", "for=1.1.1.1, proto=https")], "10.0.0.1"),
             (&[("forwarded", "for=1.1.1.1"), (XFF, "198.51.100.1")], "198.51.100.1"),
         ] {
             assert_eq!(client("10.0.0.1:1", fields).unwrap(), found, "{fields:?}");

@@ -1,7 +1,7 @@
 //! The form without a script: the same wish as for the API, answered with a plain page.
 
 use poem::http::uri::Authority;
-use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderValue, Method, StatusCode, Uri, header};
 use poem::{IntoResponse, Request, RequestBody, Response};
 
 use super::body::{self, Fields, FromFields};
@@ -14,6 +14,9 @@ use crate::config::Origin;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 const NUMBERS: [&str; 2] = ["days", "max-usage"];
+
+/// An `Origin` that the browser does not tell (RFC 6454 §7.3).
+const HIDDEN: &str = "null";
 
 /// Where a limit has no value.
 const NONE: &str = "–";
@@ -65,7 +68,7 @@ async fn submit(
     issuer: &Issuer,
     ours: Option<&Origin>,
 ) -> Result<AliasView, Problem> {
-    if !is_from_our_page(request, ours) {
+    if is_foreign(request, ours) {
         return Err(Problem::foreign_form());
     }
     let octets = body::read(request, body).await?;
@@ -76,17 +79,57 @@ async fn submit(
     issuer.issue(AliasRequest::from_fields(&mut fields)?, client, None).await
 }
 
-/// Browsers say where a form comes from: in `Sec-Fetch-Site`, the older ones in `Origin`. Who says
-/// neither is no browser that could be led here by another site.
-fn is_from_our_page(request: &Request, ours: Option<&Origin>) -> bool {
+/// Whether something says that another site's page has sent the form. Browsers say so in
+/// `Sec-Fetch-Site`, but over HTTPS only; otherwise in `Origin`, and in `Referer`. What is hidden
+/// (`Origin: null`) or missing says nothing, and counts for nothing: our own page looks like that
+/// when something between us and the browser has made its policy `no-referrer`. A page of another
+/// site can hide itself in the same way, over plain HTTP. All it gets is what the API gives to any site.
+fn is_foreign(request: &Request, ours: Option<&Origin>) -> bool {
     if let Some(site) = request.header("sec-fetch-site") {
-        return matches!(site, "same-origin" | "none");
+        return !matches!(site, "same-origin" | "none");
     }
-    let Some(origin) = request.header(header::ORIGIN) else { return true };
-    let host = request.header(header::HOST).and_then(|host| host.parse::<Authority>().ok());
-    let asked = host.as_ref().map(Authority::as_str);
-    ours.is_some_and(|ours| ours.as_str() == origin)
-        || (asked.is_some() && origin.split_once("://").map(|(_, host)| host) == asked)
+    let origin = request.header(header::ORIGIN).filter(|origin| *origin != HIDDEN);
+    let Some(page) = origin.or_else(|| request.header(header::REFERER)) else { return false };
+    let Some(page) = HostPort::of_url(page) else { return true };
+    let public = ours.and_then(|ours| HostPort::of_url(ours.as_str()));
+    let asked = request.header(header::HOST).and_then(HostPort::of_host);
+    ![public, asked].into_iter().flatten().any(|own| own.is_that_of(&page))
+}
+
+/// A host, and its port where that is known.
+struct HostPort {
+    host: String,
+    port: Option<u16>,
+}
+
+impl HostPort {
+    /// Of an origin, or another URL.
+    fn of_url(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let usual = match uri.scheme_str()? {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        Some(HostPort { port: authority.port_u16().or(Some(usual)), ..HostPort::of_authority(authority) })
+    }
+
+    /// Of a `Host` field. Without a port it may be any: proxies leave it out (nginx's `$host`).
+    fn of_host(host: &str) -> Option<Self> {
+        Some(HostPort::of_authority(&host.parse().ok()?))
+    }
+
+    /// The dot at the end of a complete name is no part of it (RFC 3986 §3.2.2).
+    fn of_authority(authority: &Authority) -> Self {
+        let host = authority.host();
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        HostPort { host, port: authority.port_u16() }
+    }
+
+    fn is_that_of(&self, page: &HostPort) -> bool {
+        self.host == page.host && self.port.is_none_or(|port| page.port == Some(port))
+    }
 }
 
 fn created(alias: &AliasView, language: Language, pages: &Pages) -> String {

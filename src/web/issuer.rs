@@ -92,26 +92,26 @@ impl Issuer {
         let domain = self.domain(request.domain.as_deref())?;
         let now = clock::now();
         let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
-        // What was given before is given again without being counted again.
         let known = match &repeatable {
             Some(repeatable) => self.ledger.repeated(repeatable, now)?,
             None => None,
         };
-        let outcome = match (known, repeatable) {
-            (Some(known), _) => known,
-            (None, repeatable) => {
+        let outcome = match known {
+            // What was given before is given again without being counted again.
+            Some(again @ Repeated::Again(_)) => again,
+            // Another request under a key that has been used is counted: it may be a guess.
+            _ => {
                 self.admit(client).await?;
                 let new = NewAlias { domain, target, limits };
-                let issued = match repeatable {
+                match repeatable {
                     None => Repeated::New(self.ledger.issue(new, now).await?),
                     Some(repeatable) => self.ledger.issue_once(new, repeatable, now).await?,
-                };
-                if matches!(issued, Repeated::New(_)) {
-                    self.counters.created.inc();
                 }
-                issued
             }
         };
+        if matches!(outcome, Repeated::New(_)) {
+            self.counters.created.inc();
+        }
         let (Repeated::New(issued) | Repeated::Again(issued)) = outcome else {
             return Err(Problem::other_request());
         };

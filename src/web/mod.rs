@@ -47,6 +47,7 @@ use look::Look;
 use pages::{Language, Pages};
 use problem::Problem;
 use room::Room;
+use server::Reserved;
 pub use server::{Doors, Site, serve};
 
 /// No answer takes longer than this, whatever the ledger does.
@@ -67,7 +68,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
          connect-src 'self'; form-action 'self'; manifest-src 'self'; base-uri 'none'; \
          frame-ancestors 'none'",
     ),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // Other sites hear nothing. We have to hear where a form comes from: with `no-referrer` browsers
+    // send it with `Origin: null` (<https://fetch.spec.whatwg.org/#append-a-request-origin-header>).
+    (header::REFERRER_POLICY, "same-origin"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
@@ -174,6 +177,9 @@ impl Web {
         }
         if is_long(&request) {
             return Problem::long_head(MAX_FIELDS, MAX_HEAD).into_response();
+        }
+        if request.data::<Reserved>().is_some() && !asked.is_health_check() {
+            return Problem::unavailable().into_response();
         }
         if let Some(response) = self.pages.find(&request) {
             return response;
@@ -290,6 +296,10 @@ impl Asked {
     /// ours would cut off. It shows nothing without a click of the visitor's.
     fn is_opened_by_other_sites(&self) -> bool {
         pages::is_place_of("fill", &self.path)
+    }
+
+    fn is_health_check(&self) -> bool {
+        api::HEALTH_CHECKS.contains(&self.path.as_str())
     }
 
     fn is_preflight(&self) -> bool {

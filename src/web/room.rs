@@ -1,22 +1,34 @@
 //! How many connections there may be at once. Each takes a descriptor, and the MX must not run out
 //! of them because of the page.
 
+use std::collections::VecDeque;
+use std::future::pending;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Http;
 use crate::throttle::{Full, Slot, Slots};
+
+/// Connections beyond all limits at the same time. A health check needs one for milliseconds.
+const RESERVED: usize = 32;
 
 /// Room for connections.
 pub struct Room {
     all: Arc<Slots>,
     of_clients: Arc<Slots>,
+    /// The last that were reserved.
+    reserved: Mutex<VecDeque<CancellationToken>>,
 }
 
 /// The place of a connection; free again when it is dropped.
-pub struct Place {
-    _among_all: Slot,
-    _of_client: Option<Slot>,
+pub enum Place {
+    /// One that the configuration grants.
+    Granted { _among_all: Slot, _of_client: Option<Slot> },
+    /// One beyond all limits, for a health check. There is always one: [`RESERVED`] later ones displace it,
+    /// so those who take one and say nothing cannot keep it from those who ask at once.
+    Reserved { displaced: CancellationToken },
 }
 
 impl Room {
@@ -25,6 +37,7 @@ impl Room {
         Room {
             all: Slots::new(config.max_connections, 0),
             of_clients: Slots::new(0, config.max_connections_per_ip),
+            reserved: Mutex::default(),
         }
     }
 
@@ -37,12 +50,43 @@ impl Room {
         // A client that has its share is told so also when there is no room for anybody.
         let of_client = client.map(|ip| self.of_clients.take(ip.into())).transpose()?;
         let among_all = self.all.take(client.unwrap_or(IpAddr::from([0, 0, 0, 0])).into())?;
-        Ok(Place { _among_all: among_all, _of_client: of_client })
+        Ok(Place::Granted { _among_all: among_all, _of_client: of_client })
+    }
+
+    /// A reserved place, when there is no other.
+    pub fn reserve(&self) -> Place {
+        // The list is whole whatever happened to the thread that held it.
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserved.len() >= RESERVED
+            && let Some(earliest) = reserved.pop_front()
+        {
+            earliest.cancel();
+        }
+        let displaced = CancellationToken::new();
+        reserved.push_back(displaced.clone());
+        Place::Reserved { displaced }
+    }
+}
+
+impl Place {
+    /// Whether it is for a health check only.
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Place::Reserved { .. })
+    }
+
+    /// Waits until others have taken it.
+    pub async fn lost(&self) {
+        match self {
+            Place::Granted { .. } => pending().await,
+            Place::Reserved { displaced } => displaced.cancelled().await,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn room(max_connections: usize, max_connections_per_ip: usize) -> Room {
@@ -71,6 +115,17 @@ mod tests {
         let room = room(4, 1);
         let _proxies: Vec<_> = (0..4).map(|_| room.take(None).unwrap()).collect();
         assert_eq!(room.take(None).err(), Some(Full::ForAll));
+    }
+
+    #[test]
+    fn a_reserved_place_is_lost_to_later_ones_only() {
+        let room = room(1, 1);
+        let is_lost = |place: &Place| place.lost().now_or_never().is_some();
+        let first = room.reserve();
+        let mut later: Vec<_> = (1..RESERVED).map(|_| room.reserve()).collect();
+        assert!(!is_lost(&first));
+        later.push(room.reserve());
+        assert!(is_lost(&first) && !later.iter().any(is_lost));
     }
 
     #[test]

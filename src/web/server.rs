@@ -55,6 +55,9 @@ const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
 /// For a TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
+/// A connection in a reserved place is cut after this: no health check waits longer.
+const RESERVED_FOR: Duration = Duration::from_secs(5);
+
 /// Pause after a failed accept: out of descriptors, usually.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -94,7 +97,13 @@ struct Peer {
     local: Addr,
     remote: Addr,
     scheme: Scheme,
+    is_reserved: bool,
 }
+
+/// Among the data of a request: its connection is beyond all limits, and for health checks only. It ends
+/// with the answer.
+#[derive(Clone, Copy)]
+pub struct Reserved;
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -146,9 +155,10 @@ pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationTo
 async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: House) {
     let mut porter = Porter::new(&house);
     while let Some((stream, peer)) = porter.accepted(|| listener.accept()).await {
-        let Some(place) = porter.place(Some(peer.ip())) else { continue };
-        let (guests, identity) = (house.clone(), identity.clone());
-        let stay = async move { guests.welcome(stream, peer, identity).await };
+        let is_local = || stream.local_addr().is_ok_and(|ours| is_this_host(peer.ip(), ours.ip()));
+        let Some(place) = porter.place(Some(peer.ip()), is_local) else { continue };
+        let (guests, identity, is_reserved) = (house.clone(), identity.clone(), place.is_reserved());
+        let stay = async move { guests.welcome(stream, peer, identity, is_reserved).await };
         house.admit(stay, place);
     }
 }
@@ -156,9 +166,10 @@ async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: Ho
 async fn accept_unix(listener: UnixListener, house: House) {
     let mut porter = Porter::new(&house);
     while let Some((stream, _)) = porter.accepted(|| listener.accept()).await {
-        let Some(place) = porter.place(None) else { continue };
+        let Some(place) = porter.place(None, || true) else { continue };
         let unnamed = || Addr::custom("unix", "");
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP };
+        let is_reserved = place.is_reserved();
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved };
         let guests = house.clone();
         let stay = async move { guests.converse(stream, peer).await };
         house.admit(stay, place);
@@ -189,18 +200,23 @@ impl Porter {
         }
     }
 
-    /// A place for the connection from `peer`; none: a proxy, on this host. Without one it is closed at
-    /// once, unheard: before its request, and perhaps TLS, an answer would be no answer.
-    fn place(&mut self, peer: Option<IpAddr>) -> Option<Place> {
+    /// A place for the connection from `peer`; none: a proxy, on this host. When all are taken, one from this
+    /// host has a reserved place, for health checks, and any other is closed at once, unheard: before its
+    /// request, and perhaps TLS, an answer would be no answer.
+    fn place(&mut self, peer: Option<IpAddr>, is_local: impl FnOnce() -> bool) -> Option<Place> {
         let client = peer.filter(|ip| !(self.house.is_proxy)(*ip));
-        match self.house.room.take(client) {
+        let full = match self.house.room.take(client) {
             Ok(place) => return Some(place),
-            Err(Full::ForAll) if self.full.is_due() => {
-                tracing::warn!("all of http.max_connections are taken; further ones are closed");
-            }
-            Err(full) => tracing::debug!(?full, "a web connection was closed at once"),
+            Err(full) => full,
+        };
+        if full == Full::ForAll && self.full.is_due() {
+            tracing::warn!("all of http.max_connections are taken; further ones are closed");
         }
-        None
+        let reserved = is_local().then(|| self.house.room.reserve());
+        if reserved.is_none() {
+            tracing::debug!(?full, "a web connection was closed at once");
+        }
+        reserved
     }
 }
 
@@ -215,19 +231,28 @@ impl Complaint {
 }
 
 impl House {
-    /// Holds `place` for the time of `stay`, and cuts it off when it is too long.
+    /// Holds `place` for the time of `stay`, and cuts it off when it is too long, or the place is lost.
     fn admit(&self, stay: impl Future<Output = ()> + Send + 'static, place: Place) {
+        let longest = if place.is_reserved() { RESERVED_FOR } else { CUT_AFTER };
         self.connections.spawn(async move {
             // A client that dawdles is not worth a word.
-            let _ = timeout(CUT_AFTER, stay).await;
-            drop(place);
+            tokio::select! {
+                _ = timeout(longest, stay) => {}
+                () = place.lost() => {}
+            }
         });
     }
 
     /// A connection from the network: TLS first, if we have a certificate.
-    async fn welcome(&self, stream: TcpStream, peer: SocketAddr, identity: Option<Identity>) {
+    async fn welcome(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        identity: Option<Identity>,
+        is_reserved: bool,
+    ) {
         let Ok(local) = stream.local_addr() else { return }; // gone already
-        let peer = |scheme| Peer { local: local.into(), remote: peer.into(), scheme };
+        let peer = |scheme| Peer { local: local.into(), remote: peer.into(), scheme, is_reserved };
         let Some(identity) = identity else { return self.converse(stream, peer(Scheme::HTTP)).await };
         let last_call = async {
             self.shutdown.cancelled().await;
@@ -250,15 +275,23 @@ impl House {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (answer, begun) = (self.answer.clone(), CancellationToken::new());
-        let begins = begun.clone();
+        let (begins, is_reserved) = (begun.clone(), peer.is_reserved);
         let service = service_fn(move |request| {
             begins.cancel();
             let (answer, peer) = (answer.clone(), peer.clone());
-            let request = (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
+            let mut request: Request =
+                (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
+            if is_reserved {
+                request.set_data(Reserved);
+            }
             Box::pin(async move { Ok::<_, Infallible>(answer(request).await.into()) })
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(!is_reserved)
+            // A client that has said everything, and closed its half, still waits for the answer
+            // (RFC 9112 §9.6). One that is gone costs no more than an answer in any case may take.
+            .half_close(true)
             .header_read_timeout(HEAD_WITHIN)
             .max_buf_size(READ_HEAD)
             .max_headers(READ_FIELDS)
@@ -296,6 +329,12 @@ impl House {
     }
 }
 
+/// Whether `peer` is the host itself, to whose address `ours` it has connected. Nobody else can have a
+/// connection from there.
+fn is_this_host(peer: IpAddr, ours: IpAddr) -> bool {
+    peer == ours || peer.to_canonical().is_loopback()
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, duplex};
@@ -314,7 +353,7 @@ mod tests {
             shutdown: CancellationToken::new(),
         };
         let unnamed = || Addr::custom("test", "");
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP };
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved: false };
         let (ours, mut theirs) = duplex(1024);
         let start = Instant::now();
         house.shutdown.cancel();

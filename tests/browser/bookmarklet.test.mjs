@@ -29,12 +29,20 @@ async function customer() {
   return { ...all, code };
 }
 
-/** Clicks the field, says yes in our window, and waits until it is closed. */
+/** Waits until our window is as its visitor finds it, who has told this browser the real address. */
+async function begun(popup) {
+  await popup.waitForSelector("#form:not([hidden])");
+  await popup.waitForFunction(() => document.activeElement.id === "headline");
+}
+
+/** Clicks the field, says yes in our window by the keyboard, and waits until it is closed. */
 async function fill({ context, page }, field) {
   const [popup] = await Promise.all([context.waitForEvent("page"), page.click(field)]);
-  await popup.waitForSelector("#form:not([hidden])");
-  await popup.waitForFunction(() => document.activeElement.id === "create");
+  await begun(popup);
   const heading = await popup.textContent("h1");
+  await popup.keyboard.press("Tab");
+  assert.equal(await popup.evaluate(() => document.activeElement.id), "target");
+  await popup.waitForSelector("#create:not([aria-disabled])");
   // The window may be closed before the key is up again.
   await Promise.all([popup.waitForEvent("close"), popup.keyboard.press("Enter").catch(() => {})]);
   return heading;
@@ -176,5 +184,37 @@ test("a window that somebody opens does nothing without a yes", async () => {
   await popup.waitForLoadState("networkidle");
   assert.equal(await popup.isVisible("#form"), true);
   assert.equal(created, 0);
+  await context.close();
+});
+
+test("what was typed or clicked for the page behind makes no alias", async () => {
+  const { page, context } = await customer();
+  await page.goto(await foreignSite(SHOP, {}));
+  let created = 0;
+  context.on("request", (request) => { created += request.method() === "POST" ? 1 : 0; });
+  await context.clock.install();
+  await context.clock.pauseAt(Date.now() + 60_000);
+  const [popup] = await Promise.all([
+    context.waitForEvent("page"),
+    page.evaluate((origin) => { open(`${origin}/fill#${encodeURIComponent(location.origin)}`); }, ORIGIN),
+  ]);
+  const early = async () => {
+    for (const field of ["headline", "target", "create"]) {
+      await popup.focus(`#${field}`);
+      for (const key of ["Enter", "Space"]) await popup.keyboard.press(key);
+    }
+    await popup.click("#create", { force: true });
+  };
+  await begun(popup);
+  await early();
+  await context.clock.runFor(1000);
+  // Once more in front.
+  await popup.evaluate(() => dispatchEvent(new Event("focus")));
+  await early();
+  await context.clock.resume();
+  await popup.fill("#target", TARGET);
+  await popup.click("#create");
+  await popup.waitForSelector("#result:not([hidden])");
+  assert.equal(created, 1);
   await context.close();
 });

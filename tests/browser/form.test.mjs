@@ -2,7 +2,7 @@
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { MARK, ORIGIN, TARGET, create, ready, visitor } from "./kit.mjs";
+import { MARK, NAMED, ORIGIN, TARGET, create, foreignSite, ready, visitor } from "./kit.mjs";
 
 const focused = (page) => page.evaluate(() => document.activeElement.id);
 
@@ -224,5 +224,49 @@ test("without a script the form gives an alias, and the address is in no URL", a
   assert.ok(!(await page.content()).includes(MARK));
   for (const url of urls) assert.ok(!url.includes(MARK), url);
   assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+/** Sends the form at `url` without a script; the status of the answer, and what was said of its origin. */
+async function submitted(page, url) {
+  await page.goto(url);
+  await page.fill("#target", TARGET);
+  const [request] = await Promise.all([page.waitForRequest((request) => request.method() === "POST"), page.click("#create")]);
+  const response = await request.response();
+  await page.waitForLoadState();
+  const { origin, "sec-fetch-site": site, host } = await request.allHeaders();
+  return { status: response.status(), origin, site, host };
+}
+
+test("over plain HTTP, by a name, the form without a script is taken from our own page", async () => {
+  const { page, context } = await visitor({ javaScriptEnabled: false });
+  const dotted = NAMED.replace("alias.test:", "alias.test.:");
+  for (const origin of [NAMED, dotted]) {
+    const { host } = new URL(origin);
+    assert.deepEqual(await submitted(page, `${origin}/de/`), { status: 201, origin, site: undefined, host });
+    assert.match(await page.locator("output").textContent(), /@alias\.test$/);
+  }
+  await context.close();
+});
+
+test("it is taken, too, when a proxy has made the page hide its origin", async () => {
+  const { page, context } = await visitor({ javaScriptEnabled: false });
+  await page.route((url) => url.origin === NAMED && url.pathname === "/", async (route) => {
+    const response = await route.fetch({ url: `${ORIGIN}/` });
+    await route.fulfill({ response, headers: { ...response.headers(), "referrer-policy": "no-referrer" } });
+  });
+  const { status, origin, site } = await submitted(page, `${NAMED}/`);
+  assert.deepEqual({ status, origin, site }, { status: 201, origin: "null", site: undefined });
+  await context.close();
+});
+
+test("another site's page cannot send it", async () => {
+  const { page, context } = await visitor({ javaScriptEnabled: false });
+  for (const to of [ORIGIN, NAMED]) {
+    const form = `<form method="post" action="${to}/aliases"><input name="target" id="target"><input name="days" value="1"><button id="create">`;
+    const { status } = await submitted(page, await foreignSite(form, {}));
+    assert.equal(status, 403, to);
+    assert.equal(await page.locator("h1").count(), 1);
+  }
   await context.close();
 });

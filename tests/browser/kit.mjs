@@ -17,8 +17,11 @@ export const ORIGIN = process.env.ORIGIN;
 export const MARK = "marked.person";
 export const TARGET = `${MARK}@mailbox.test`;
 
+/** The appliance once more, as another computer sees it: by a name, over plain HTTP. */
+export const NAMED = `http://named.alias.test:${new URL(ORIGIN).port}`;
+
 const QUIET = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--host-resolver-rules=MAP *.alias.test 127.0.0.1, MAP *.alias.test. 127.0.0.1", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 

@@ -75,7 +75,7 @@ const STATES = {
     await useBookmarklet(page);
     const [popup] = await Promise.all([context.waitForEvent("page"), page.click("#mail")]);
     await popup.setViewportSize({ width: 480, height: 720 });
-    await popup.waitForSelector("#form:not([hidden])");
+    await popup.waitForSelector("#create:not([aria-disabled])");
     await ready(popup);
     return popup;
   },

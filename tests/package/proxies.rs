@@ -63,10 +63,7 @@ fn behind_nginx_as_documented_clients_are_told_apart() {
 
 #[test]
 fn a_socket_in_a_directory_of_the_proxys_is_for_the_proxy_alone() {
-    let socket = block("proxy.md", "toml", "/run/tempalias-proxy");
-    let http = block("proxy.md", "toml", "/run/tempalias/http.sock");
-    let http: Vec<&str> =
-        http.lines().filter(|line| !line.starts_with("socket")).chain([socket.trim()]).collect();
+    let http = block("proxy.md", "toml", "/run/tempalias-proxy/http.sock");
     let site = block("proxy.md", "nginx", "proxy_pass")
         .replace("http://127.0.0.1:8080", "http://unix:/run/tempalias-proxy/http.sock");
     let (directory, drop_in) =
@@ -92,13 +89,14 @@ only_for_the_proxy() {{
     grep -q "Couldn't connect\|Failed to connect" said || fail "$(cat said)"
 }}
 only_for_the_proxy
+is "the socket" "$(stat -c '%A %U %G' /run/tempalias-proxy/http.sock)" "srw-rw---- tempalias www-data"
 systemctl reload tempalias
 only_for_the_proxy
 systemctl restart tempalias
 only_for_the_proxy
 "#
     );
-    behind(&http.join("\n"), &proxy);
+    behind(&http, &proxy);
 }
 
 #[test]

@@ -58,6 +58,24 @@ fn a_repeated_request_is_counted_once() {
 }
 
 #[test]
+fn a_wrong_guess_at_a_request_that_was_made_is_an_attempt() {
+    let site = limited(&[PROXY]);
+    let ask = |client: &str, days: u32| {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("X-Forwarded-For", client),
+            ("Idempotency-Key", "somebody-elses"),
+        ];
+        site.request("POST", "/aliases", &headers, Some(&json!({"target": TARGET, "days": days}).to_string()))
+    };
+    assert_eq!(ask("192.0.2.1", 1).status, 201);
+    let guesses: Vec<_> = (2..6).map(|days| ask("192.0.2.2", days).status).collect();
+    assert_eq!(guesses, [422, 422, 422, 429]);
+    assert_eq!(create_for(&site, "192.0.2.2").status, 429);
+    assert_eq!(ask("192.0.2.1", 1).status, 201);
+}
+
+#[test]
 fn an_ipv6_network_of_64_bits_is_one_client() {
     let site = limited(&[PROXY]);
     for n in 0..3 {
@@ -65,6 +83,17 @@ fn an_ipv6_network_of_64_bits_is_one_client() {
     }
     assert_eq!(create_for(&site, "2001:db8::ffff:1").status, 429);
     assert_eq!(create_for(&site, "2001:db8:0:1::1").status, 201);
+}
+
+/// RFC 9110 §5.6.1.2.
+#[test]
+fn empty_elements_of_a_proxys_list_are_ignored() {
+    let site = limited(&[PROXY]);
+    for list in ["192.0.2.1", "192.0.2.1,", "198.51.100.1,, 192.0.2.1, ,"] {
+        assert_eq!(create_for(&site, list).status, 201, "{list}");
+    }
+    assert_eq!(create_for(&site, ",192.0.2.1").status, 429);
+    assert_eq!(create_for(&site, "192.0.2.1,,192.0.2.2").status, 201, "another client");
 }
 
 #[test]

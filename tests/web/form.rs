@@ -264,18 +264,57 @@ fn a_form_from_another_site_is_refused() {
     });
     for (headers, status) in [
         (&[("Sec-Fetch-Site", "cross-site")][..], 403),
+        (&[("Sec-Fetch-Site", "cross-site"), ("Origin", "null")], 403),
         (&[("Sec-Fetch-Site", "same-site")], 403),
         (&[("Sec-Fetch-Site", "same-origin"), ("Origin", "https://else.example")], 201),
         (&[("Sec-Fetch-Site", "none")], 201),
         (&[("Origin", "https://else.example")], 403),
-        (&[("Origin", "null")], 403),
+        (&[("Origin", "chrome-extension://localhost")], 403),
+        (&[("Origin", "null"), ("Referer", "http://else.example/form?localhost")], 403),
+        (&[("Origin", "null"), ("Referer", "http://localhost/de/")], 201),
+        (&[("Referer", "http://else.example/")], 403),
         (&[("Origin", "http://localhost")], 201),
         (&[("Origin", "https://alias.example")], 201),
         (&[("Origin", "https://alias.example.else.example")], 403),
+        (&[("Origin", "https://alias.example@else.example")], 403),
         (&[], 201),
     ] {
         let page = site.submit(FORM, headers);
         assert_eq!(page.status, status, "{headers:?}");
+    }
+}
+
+/// Over plain HTTP browsers send no `Sec-Fetch-Site` but to localhost. Where a page's policy is
+/// `no-referrer`, they hide its origin from itself.
+#[test]
+fn our_own_form_is_taken_over_plain_http_whatever_the_host_looks_like() {
+    let site = Site::start();
+    for (host, origin, status) in [
+        ("alias.test", "null", 201),
+        ("alias.test:8080", "null", 201),
+        ("alias.test.", "null", 201),
+        ("alias.test.:8080", "null", 201),
+        ("192.0.2.1:8080", "null", 201),
+        ("alias.test", "http://alias.test", 201),
+        ("ALIAS.test", "http://alias.test", 201),
+        ("alias.test:8080", "http://alias.test:8080", 201),
+        ("alias.test.", "http://alias.test.", 201),
+        ("alias.test.:8080", "http://alias.test.:8080", 201),
+        ("[2001:db8::1]:8080", "http://[2001:db8::1]:8080", 201),
+        // Of proxies: without the port, with the usual one, without the dot.
+        ("alias.test", "http://alias.test:8080", 201),
+        ("alias.test:80", "http://alias.test", 201),
+        ("alias.test:443", "https://alias.test", 201),
+        ("alias.test", "http://alias.test.", 201),
+        // What belongs to somebody else.
+        ("alias.test:8080", "http://alias.test:8081", 403),
+        ("alias.test:8080", "http://alias.test", 403),
+        ("alias.test", "http://test", 403),
+        ("alias.test", "http://else.alias.test", 403),
+        ("192.0.2.1", "http://192.0.2.10", 403),
+    ] {
+        let page = site.submit(FORM, &[("Host", host), ("Origin", origin)]);
+        assert_eq!(page.status, status, "{host}, {origin}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! What holds for every request, and for connections as such.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -56,7 +56,7 @@ fn every_answer_carries_the_security_headers() {
         assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"));
         assert!(!policy.contains("unsafe"));
         for (name, value) in [
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("x-content-type-options", "nosniff"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
@@ -104,6 +104,45 @@ fn a_connection_serves_several_requests_also_when_they_are_pipelined() {
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     assert_eq!(all.matches("HTTP/1.1 200").count(), 3, "{all}");
+}
+
+#[test]
+fn who_closes_its_half_after_the_request_hears_the_answer() {
+    let site = Site::start();
+    let body = json!({"target": TARGET, "max-usage": 3}).to_string();
+    let length = body.len();
+    let post = format!(
+        "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    for (request, status) in [
+        (post.as_str(), 201),
+        ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        ("GET /about HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+    ] {
+        for _ in 0..10 {
+            let mut stream = site.connect();
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_answer(&mut stream).status, status, "{request}");
+        }
+    }
+}
+
+#[test]
+fn who_is_gone_has_no_place() {
+    let site = Site::configured(|config| config.http.max_connections_per_ip = 1);
+    let head =
+        "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
+    for begun in ["", "GET / HTTP/1.1\r\nHost: ", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", head] {
+        let start = Instant::now();
+        let mut stream = site.connect();
+        stream.write_all(begun.as_bytes()).unwrap();
+        drop(stream);
+        // The next one is let in when the place is free. Until then, having come from this host, it hears 503.
+        while site.get("/").status != 200 {
+            assert!(start.elapsed() < Duration::from_secs(5), "{begun:?} is waited for");
+        }
+    }
 }
 
 #[test]
