@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::relay::{Body, Outcome};
-use crate::throttle::Slot;
+use crate::throttle::Lease;
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -46,7 +46,7 @@ pub(super) struct Settlement<'a> {
     has_others: bool,
     body: Body,
     /// The connection's; given back after it.
-    _slot: Slot,
+    lease: Lease,
     /// Our header fields, until they have been sent.
     fields: Option<String>,
     /// The first octets of the text, until the fields have been sent.
@@ -63,13 +63,13 @@ impl<'a> Settlement<'a> {
         mx: &'a Mx,
         names: Vec<AliasName>,
         has_others: bool,
-        (body, slot): (Body, Slot),
+        (body, lease): (Body, Lease),
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, names, has_others, body, _slot: slot, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, names, has_others, body, lease, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
@@ -93,6 +93,7 @@ impl<'a> Settlement<'a> {
     ///
     /// To be awaited to its end whatever becomes of the client, which has said its last word.
     pub(super) async fn settle(mut self, id: &str, now: Timestamp) -> Verdict {
+        self.lease.keep();
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }

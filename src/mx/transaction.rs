@@ -5,6 +5,7 @@
 //! smarthost's connection without a dot, and has spent nothing.
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Mx;
 use super::command::Mail;
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::crash;
 use crate::dnsbl::Listing;
 use crate::relay::{Connection, Envelope, RelayError};
-use crate::throttle::{ClientNet, Slot, lesser_limit};
+use crate::throttle::{Claim, ClientNet, Lease, lesser_limit};
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
@@ -29,6 +30,7 @@ pub(super) struct Transaction<'a> {
     mail: Mail,
     recipients: Vec<Recipient>,
     upstream: Upstream,
+    preempted: CancellationToken,
 }
 
 /// The smarthost's part in it.
@@ -36,7 +38,7 @@ enum Upstream {
     /// Not needed yet.
     Closed,
     /// MAIL was said for `sender`. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, slot: Slot, sender: BounceOf, since: Instant },
+    Open { connection: Box<Connection>, lease: Lease, sender: BounceOf, since: Instant },
     /// The message cannot go anywhere any more, and one attempt is enough: what every further
     /// recipient hears.
     Failed(Verdict),
@@ -52,7 +54,14 @@ impl<'a> Transaction<'a> {
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
-        Ok(Transaction { mx, client, mail, recipients: Vec::new(), upstream: Upstream::Closed })
+        Ok(Transaction {
+            mx,
+            client,
+            mail,
+            recipients: Vec::new(),
+            upstream: Upstream::Closed,
+            preempted: CancellationToken::new(),
+        })
     }
 
     /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are a
@@ -74,9 +83,7 @@ impl<'a> Transaction<'a> {
 
     /// RCPT, the others' part: the DNS lists', then the smarthost's.
     pub(super) async fn offer(&mut self, recipient: Recipient, listing: &mut Listing) -> Result<(), Verdict> {
-        if !matches!(recipient, Recipient::Role { .. })
-            && let Some(list) = listing.listed_by().await
-        {
+        if let Some(list) = listing.listed_by().await {
             return Err(Verdict::new(reply::listed(list), "listed"));
         }
         let target = recipient.target().cloned();
@@ -98,6 +105,11 @@ impl<'a> Transaction<'a> {
             Upstream::Open { since, .. } => Some(since),
             _ => None,
         }
+    }
+
+    /// Cancelled when the connection to the smarthost is wanted for somebody else.
+    pub(super) fn preempted(&self) -> &CancellationToken {
+        &self.preempted
     }
 
     /// Whether MAIL has asked for SMTPUTF8.
@@ -132,7 +144,7 @@ impl<'a> Transaction<'a> {
         let names: Vec<_> = self.aliases().cloned().collect();
         let has_others = names.len() < self.recipients.len();
         let watch = HeaderWatch::new(&self.mx.hostname, self.sole_alias().as_deref());
-        let Upstream::Open { connection, slot, .. } = self.upstream else {
+        let Upstream::Open { connection, lease, .. } = self.upstream else {
             return Err(Verdict::no_smarthost());
         };
         let its_limit = connection.capabilities().max_size.unwrap_or(0);
@@ -140,7 +152,7 @@ impl<'a> Transaction<'a> {
         match connection.data().await {
             Ok(body) => {
                 crash::point("data");
-                Ok(Settlement::new(self.mx, names, has_others, (body, slot), fields, watch, max_size))
+                Ok(Settlement::new(self.mx, names, has_others, (body, lease), fields, watch, max_size))
             }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
@@ -174,13 +186,14 @@ impl<'a> Transaction<'a> {
 
     async fn opened(&self, first: &Recipient) -> Result<Upstream, Verdict> {
         let sender = sender_for(std::slice::from_ref(first));
-        let slot = self.mx.upstream_slot(self.client).await?;
+        let (client, alias, preempted) = (self.client, first.alias().cloned(), self.preempted.clone());
+        let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
         let connection = self.mx.smarthost.begin(&self.envelope(&sender, first)).await;
         let connection = connection
             .map_err(|cause| Verdict::upstream(&cause, "connect", |_| reply::SMARTHOST_UNAVAILABLE))?;
         crash::point("open");
         let (connection, since) = (Box::new(connection), Instant::now());
-        Ok(Upstream::Open { connection, slot, sender, since })
+        Ok(Upstream::Open { connection, lease, sender, since })
     }
 
     async fn rcpt(&mut self, target: &Mailbox) -> Result<(), Verdict> {
