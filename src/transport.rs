@@ -3,9 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsStream;
 
 /// What carries the octets.
@@ -17,6 +19,25 @@ pub enum Transport {
     /// Nothing: what is said is made up.
     #[cfg(any(test, fuzzing))]
     Script(crate::fuzzing::Script),
+}
+
+impl Transport {
+    /// Ends when the peer has ended its side of the connection. Reads nothing; behind octets that nobody
+    /// has read the end is looked for at every `interval`.
+    pub async fn hung_up(&self, interval: Duration) {
+        let tcp = match self {
+            Transport::Plain(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+            #[cfg(any(test, fuzzing))]
+            Transport::Script(_) => return std::future::pending().await,
+        };
+        while let Ok(1..) = tcp.peek(&mut [0]).await {
+            if tcp.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
+                return;
+            }
+            sleep(interval).await;
+        }
+    }
 }
 
 impl AsyncRead for Transport {

@@ -26,10 +26,10 @@ fn appliance(settings: &[(&str, &str)]) -> Appliance {
     Appliance::start_with(Smarthost::start().address(), settings)
 }
 
-/// The `n`th client's address.
+/// The `n`th client's address, in a /24 of its own.
 fn nth(n: u16) -> IpAddr {
     let [high, low] = n.to_be_bytes();
-    Ipv4Addr::new(127, 1, high, low).into()
+    Ipv4Addr::new(127, 1 + high, low, 1).into()
 }
 
 fn connect(n: u16, appliance: &Appliance) -> Client {
@@ -273,6 +273,42 @@ fn whoever_keeps_the_smarthost_waiting_makes_room_when_its_connections_are_scarc
     assert_eq!(hello(2, &appliance).deliver("postmaster@alias.test").code(), 250);
     idle.expect("421 4.4.2");
     idle.expect_close();
+}
+
+/// docs/smtp.md §2: who has hung up has no place in the queue, whatever it has sent before.
+#[test]
+fn clients_that_have_hung_up_do_not_wait_for_the_smarthost() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[("smarthost.max_connections", "1")]);
+    let mut holder = hello(1, &appliance);
+    holder.command("MAIL FROM:<sender@client.test>", "250");
+    holder.command("RCPT TO:<postmaster>", "250");
+    for (n, more) in (2..8).zip(["", "NOOP\r\n"].into_iter().cycle()) {
+        let mut gone = hello(n, &appliance);
+        gone.command("MAIL FROM:<sender@client.test>", "250");
+        gone.send(format!("RCPT TO:<postmaster>\r\n{more}"));
+    }
+    wait::until_equal("clients that have gone", 6, || appliance.logged("client-gone"));
+    holder.command("RSET", "250");
+    assert_eq!(hello(9, &appliance).deliver("postmaster@alias.test").code(), 250);
+    assert_eq!(smarthost.count(|record| record.heard("RCPT")), 2);
+}
+
+/// docs/smtp.md §2: a client that lingers after QUIT lingers without its connection to the smarthost.
+#[test]
+fn a_connection_to_the_smarthost_is_free_at_quit() {
+    let smarthost = Smarthost::start();
+    // No longer than a client may linger.
+    let settings = [("smarthost.max_connections", "1"), ("smarthost.connect_timeout", "\"1s\"")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let [mut holder, mut waiting] = [hello(1, &appliance), hello(2, &appliance)];
+    for session in [&mut holder, &mut waiting] {
+        session.command("MAIL FROM:<sender@client.test>", "250");
+    }
+    holder.command("RCPT TO:<postmaster>", "250");
+    waiting.send("RCPT TO:<postmaster>\r\n");
+    holder.command("QUIT", "221");
+    waiting.expect("250");
 }
 
 /// docs/smtp.md §2: texts that drip hold connections to the smarthost no longer than commands do.

@@ -95,7 +95,7 @@ pub struct Http {
     /// Connections at the same time. Default: 1,000. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections: usize,
-    /// Of these, of one client that is no trusted proxy: an IPv4 address, or an IPv6 /64.
+    /// Of these, of one client that is no trusted proxy: an IPv4 address, or an IPv6 /64 or /56.
     /// Default: 50. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections_per_ip: usize,
@@ -168,7 +168,7 @@ pub struct Smtp {
     /// Sessions at the same time. Default: 10,000. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections: usize,
-    /// Of these, of one client: an IPv4 address, or an IPv6 /64. Default: 50. 0: no limit.
+    /// Of these, of one client: an IPv4 address, or an IPv6 /64 or /56. Default: 50. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections_per_ip: usize,
     /// New sessions of one client in a minute. Default: 300. 0: no limit.

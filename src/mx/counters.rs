@@ -22,6 +22,9 @@ const RECIPIENT: &[&str] = &[
     "no-utf8",
     "too-busy",
     "too-busy-with-client",
+    "too-busy-with-alias",
+    "client-gone",
+    PREEMPTED,
     "smarthost-refused",
     "smarthost-failed",
     "ledger-failed",
@@ -49,10 +52,14 @@ const MESSAGE: &[&str] = &[
     "bounce-suspended-alias",
     "bounce-ignored",
     ABORTED,
+    PREEMPTED,
 ];
 
 /// A message that did not come to its end: the client was gone, too slow, or sent far too much.
 pub(super) const ABORTED: &str = "aborted";
+
+/// Its connection to the smarthost was wanted for somebody else.
+pub(super) const PREEMPTED: &str = "preempted";
 
 /// The MX's metrics.
 pub(super) struct Counters {
@@ -65,6 +72,7 @@ pub(super) struct Counters {
     pub(super) recipients_refused: Tally,
     pub(super) messages: Tally,
     pub(super) octets: IntCounter,
+    pub(super) preempted: IntCounter,
 }
 
 impl Default for Counters {
@@ -99,6 +107,10 @@ impl Default for Counters {
             octets: metrics.counter(
                 "tempalias_smtp_delivered_bytes_total",
                 "Octets of the delivered messages, as their clients have sent them.",
+            ),
+            preempted: metrics.counter(
+                "tempalias_smtp_preempted_total",
+                "Sessions that had to give up their connection to the smarthost, because others waited.",
             ),
             metrics,
         }

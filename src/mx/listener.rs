@@ -120,7 +120,9 @@ fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Verdict> {
     mx.connections
         .count(client)
         .map_err(|_| Verdict::new(reply::TOO_MANY_CONNECTIONS, "too-many-connections"))?;
-    mx.unknown_recipients.look(client).map_err(|_| Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))?;
+    if mx.guesses.bar(client) {
+        return Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"));
+    }
     mx.slots.take(client).map_err(|full| match full {
         Full::ForAll => Verdict::new(reply::TOO_MANY_SESSIONS, "full"),
         Full::ForClient => Verdict::new(reply::TOO_MANY_OF_YOURS, "full-for-client"),

@@ -2,9 +2,10 @@
 
 use rand::RngExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::conversation::Verb;
-use super::counters::ABORTED;
+use super::counters::{ABORTED, PREEMPTED};
 use super::dsn::Report;
 use super::reply;
 use super::session::{Next, Protocol, Session, network};
@@ -25,20 +26,25 @@ impl<'a> Session<'a> {
         if self.wire.has_spoken() {
             return self.interrupted("-", "-");
         }
-        let _ = self.wire.flush().await; // as at RCPT
         let transaction = self.transaction.take().expect("RCPT came before DATA");
+        let preempted = transaction.preempted().clone();
+        // As at RCPT; a client that does not read holds up nobody who waits for its place.
+        if preempted.run_until_cancelled(self.wire.flush()).await.is_none() {
+            return self.give_up(&DataError::Preempted);
+        }
         match transaction.bounce().cloned() {
             Some(whom) => self.take_bounce(whom).await,
-            None => self.forward(transaction).await,
+            None => self.forward(transaction, &preempted).await,
         }
     }
 
-    async fn forward(&mut self, transaction: Transaction<'a>) -> Next {
+    async fn forward(&mut self, transaction: Transaction<'a>, preempted: &CancellationToken) -> Next {
         let (id, name) = (message_id(), transaction.log_name());
         let fields = self.received(&id, transaction.alias_address().as_deref(), transaction.is_utf8());
-        let settlement = match transaction.data(fields).await {
-            Ok(settlement) => settlement,
-            Err(verdict) => {
+        let settlement = match preempted.run_until_cancelled(transaction.data(fields)).await {
+            None => return self.give_up(&DataError::Preempted),
+            Some(Ok(settlement)) => settlement,
+            Some(Err(verdict)) => {
                 self.conversation.reset();
                 return self.conclude(&id, &name, verdict);
             }
@@ -47,8 +53,11 @@ impl<'a> Session<'a> {
             return self.interrupted(&id, &name);
         }
         self.start_data();
-        match self.stream(settlement, &id).await {
+        match self.stream(settlement, preempted, &id).await {
             Ok(verdict) => {
+                if verdict.reply.code == 250 {
+                    self.mx.guesses.note_delivery(self.peer.into());
+                }
                 self.conversation.end_of_data();
                 self.conclude(&id, &name, verdict)
             }
@@ -64,9 +73,11 @@ impl<'a> Session<'a> {
 
     /// The message did not come to its end.
     fn give_up(&mut self, cause: &DataError) -> Next {
-        self.mx.counters.messages.count(ABORTED);
+        let is_preempted = matches!(cause, DataError::Preempted);
+        self.mx.counters.messages.count(if is_preempted { PREEMPTED } else { ABORTED });
         match cause {
             DataError::Slow => self.close_with(&reply::IDLE),
+            DataError::Preempted => self.give_way(),
             DataError::Endless => self.close_with(&reply::ENDLESS),
             DataError::Gone => Next::Close,
         }
@@ -82,18 +93,27 @@ impl<'a> Session<'a> {
 
     /// Streams the text through, and settles. After the first fault the connection to the
     /// smarthost is closed, and the text is read to its end all the same: only then may we answer.
-    async fn stream(&mut self, settlement: Settlement<'a>, id: &str) -> Result<Verdict, DataError> {
+    async fn stream(
+        &mut self,
+        settlement: Settlement<'a>,
+        preempted: &CancellationToken,
+        id: &str,
+    ) -> Result<Verdict, DataError> {
         let most = self.patience_in_octets();
         let mx = self.mx;
         let mut data = self.wire.data(|| mx.pace(), most);
         let mut so_far = Ok(settlement);
-        while let Some(piece) = data.next().await? {
-            if let Ok(settlement) = &mut so_far
-                && let Err(verdict) = settlement.write(piece).await
-            {
-                so_far = Err(verdict);
+        let text = async {
+            while let Some(piece) = data.next().await? {
+                if let Ok(settlement) = &mut so_far
+                    && let Err(verdict) = settlement.write(piece).await
+                {
+                    so_far = Err(verdict);
+                }
             }
-        }
+            Ok(())
+        };
+        preempted.run_until_cancelled(text).await.unwrap_or(Err(DataError::Preempted))?;
         if let Some(violation) = data.violation() {
             tracing::debug!(what = violation.as_str(), "the message is not made of lines");
             return Ok(Verdict::new(reply::BAD_TEXT, "bad-line"));

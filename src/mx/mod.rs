@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`listener`] | accept, count, hand over |
 //! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
-//! | [`pace`] | how fast a message must come |
+//! | [`pace`], [`guesses`] | how fast a message must come; how often a client may guess |
 //! | [`session`], [`message`] | one client, from the banner to the last word; DATA, from 354 to the answer |
 //! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
@@ -25,6 +25,7 @@ mod data;
 mod dsn;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod guesses;
 mod listener;
 mod message;
 mod pace;
@@ -52,9 +53,10 @@ use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::relay::Smarthost;
-use crate::throttle::{ClientNet, Full, Rate, Slot, Slots, lesser_limit};
+use crate::throttle::{Busy, Claim, FairQueue, Lease, Rate, Slots, lesser_limit};
 use crate::tls::Identity;
 use counters::Counters;
+use guesses::Guesses;
 use pace::Pace;
 use verdict::Verdict;
 
@@ -82,11 +84,11 @@ pub struct Mx {
     limits: Smtp,
     slots: Arc<Slots>,
     /// Connections to the smarthost, and how long to wait for one.
-    upstream: Arc<Slots>,
+    upstream: Arc<FairQueue>,
     most_upstream: usize,
     upstream_patience: Duration,
     connections: Arc<Rate>,
-    unknown_recipients: Arc<Rate>,
+    guesses: Guesses,
     lists: Lists,
     ledger: Ledger,
     /// Uses that are still to be given back; the orderly stop waits for them.
@@ -110,11 +112,11 @@ impl Mx {
             domains: config.domains.clone(),
             postmaster: config.postmaster.clone(),
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
-            upstream: Slots::new(most_upstream, most_upstream.div_ceil(SHARES)),
+            upstream: FairQueue::new(most_upstream, most_upstream.div_ceil(SHARES), limits.stress_timeout),
             most_upstream,
             upstream_patience: config.smarthost.connect_timeout,
             connections: Arc::new(Rate::new(limits.connections_per_minute, MINUTE)),
-            unknown_recipients: Arc::new(Rate::new(limits.unknown_recipients_per_hour, 60 * MINUTE)),
+            guesses: Guesses::new(limits.unknown_recipients_per_hour),
             lists: Lists::new(&limits.rbls, &config.dns),
             limits,
             ledger,
@@ -132,19 +134,14 @@ impl Mx {
         let (old, new) = (&self.limits, &fresh.limits);
         let keeps_slots = (old.max_connections, old.max_connections_per_ip)
             == (new.max_connections, new.max_connections_per_ip);
+        let keeps_upstream =
+            (self.most_upstream, old.stress_timeout) == (fresh.most_upstream, new.stress_timeout);
         let keeps_connections = old.connections_per_minute == new.connections_per_minute;
-        let keeps_unknown = old.unknown_recipients_per_hour == new.unknown_recipients_per_hour;
         Mx {
             slots: if keeps_slots { self.slots.clone() } else { fresh.slots },
-            upstream: match self.most_upstream == fresh.most_upstream {
-                true => self.upstream.clone(),
-                false => fresh.upstream,
-            },
+            upstream: if keeps_upstream { self.upstream.clone() } else { fresh.upstream },
             connections: if keeps_connections { self.connections.clone() } else { fresh.connections },
-            unknown_recipients: match keeps_unknown {
-                true => self.unknown_recipients.clone(),
-                false => fresh.unknown_recipients,
-            },
+            guesses: self.guesses.renewed(new.unknown_recipients_per_hour),
             lists: self.lists.renewed(&config.smtp.rbls, &config.dns),
             refunds: self.refunds.clone(),
             counters: self.counters.clone(),
@@ -170,7 +167,7 @@ impl Mx {
     /// Forgets the clients that have not come for so long that there is nothing to know of them.
     pub fn forget_clients(&self) {
         self.connections.forget();
-        self.unknown_recipients.forget();
+        self.guesses.forget();
     }
 
     /// Our domain that `name` means: any case, with or without a trailing dot, in ASCII or not.
@@ -189,13 +186,14 @@ impl Mx {
         idle.min((FRUITLESS_WAITS * idle).saturating_sub(fruitless))
     }
 
-    /// A place for a connection to the smarthost. Whoever finds none waits for it a while: the others
+    /// A place for a connection to the smarthost. Who finds none waits for it a while: the others
     /// mostly need theirs for less than a second.
-    async fn upstream_slot(&self, client: ClientNet) -> Result<Slot, Verdict> {
-        let slot = self.upstream.wait(client, self.upstream_patience).await;
-        slot.map_err(|full| match full {
-            Full::ForAll => Verdict::new(reply::TOO_BUSY, "too-busy"),
-            Full::ForClient => Verdict::new(reply::TOO_BUSY, "too-busy-with-client"),
+    async fn upstream_lease(&self, claim: Claim) -> Result<Lease, Verdict> {
+        let lease = self.upstream.wait(claim, self.upstream_patience).await;
+        lease.map_err(|busy| match busy {
+            Busy::ForAll => Verdict::new(reply::TOO_BUSY, "too-busy"),
+            Busy::ForClient => Verdict::new(reply::TOO_BUSY, "too-busy-with-client"),
+            Busy::ForAlias => Verdict::new(reply::TOO_BUSY, "too-busy-with-alias"),
         })
     }
 

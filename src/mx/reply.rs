@@ -58,6 +58,7 @@ pub(super) const BOUNCE_TAKEN: Reply = Reply::new(250, "2.0.0", "taken");
 
 // Ours to close.
 pub(super) const SHUTTING_DOWN: Reply = Reply::new(421, "4.3.2", "shutting down, try again");
+pub(super) const PREEMPTED: Reply = Reply::new(421, "4.3.2", "too busy, others are waiting, try later");
 pub(super) const IDLE: Reply = Reply::new(421, "4.4.2", "too slow");
 pub(super) const ENDLESS: Reply = Reply::new(421, "4.3.4", "no end of this message");
 pub(super) const TOO_MANY_SESSIONS: Reply = Reply::new(421, "4.7.0", "too many sessions, try later");

@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use super::verdict::Verdict;
 use super::wire::{LineError, Wire};
 use crate::dnsbl::Listing;
-use crate::throttle::{ClientNet, is_reached};
+use crate::throttle::is_reached;
 use crate::tls::Identity;
 use crate::transport::Transport;
 
@@ -47,6 +47,8 @@ pub(super) struct Session<'a> {
     pub(super) mx: &'a Mx,
     pub(super) wire: Wire<Transport>,
     pub(super) peer: IpAddr,
+    /// Others of its network have guessed at aliases too often: it is told nothing of them.
+    pub(super) is_told_nothing: bool,
     /// What the DNS lists say of the client; asked for since it has come.
     pub(super) listing: Listing,
     pub(super) conversation: Conversation,
@@ -84,6 +86,7 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
         mx: &mx,
         wire: Wire::new(stream, mx.limits.idle_timeout),
         peer,
+        is_told_nothing: mx.guesses.are_over(peer.into()),
         listing: mx.lists.ask(peer),
         conversation: Conversation::new(peer),
         hello: None,
@@ -109,12 +112,15 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
             Err(cause) => return tracing::debug!(%cause, client = network(peer), "no TLS"),
         };
     }
+    // First, so that nobody waits for its connection to the smarthost while the client reads our last words.
+    session.reset();
     session.wire.close().await;
 }
 
 impl<'a> Session<'a> {
     /// The session after STARTTLS: all that was said in clear text is forgotten (RFC 3207 §4.2).
     async fn encrypted(mut self, identity: &Identity) -> io::Result<Self> {
+        self.reset();
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity.acceptor()).await?;
         let conversation = Conversation::new(self.peer);
@@ -134,6 +140,7 @@ impl<'a> Session<'a> {
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
+                () = preempted(self.transaction.as_ref()) => return self.give_way(),
                 line = self.wire.line(patience) => line,
                 () = self.mx.envelope_is_over(waiting) => return self.close_with(&reply::IDLE),
             };
@@ -206,6 +213,13 @@ impl<'a> Session<'a> {
     pub(super) fn close_with(&mut self, reply: &Reply) -> Next {
         self.wire.reply(reply);
         Next::Close
+    }
+
+    /// Ends a transaction whose connection to the smarthost is wanted for somebody else.
+    pub(super) fn give_way(&mut self) -> Next {
+        self.mx.counters.preempted.inc();
+        tracing::info!(client = network(self.peer), "it gives way to others who wait for the smarthost");
+        self.close_with(&reply::PREEMPTED)
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<Reply, Reply> {
@@ -283,12 +297,24 @@ impl<'a> Session<'a> {
                 self.vain_recipients += 1;
                 Ok(())
             }
+            Ok(Some(recipient)) if self.is_told_nothing && recipient.alias().is_some() => {
+                Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))
+            }
             Ok(Some(recipient)) => {
                 // What was answered so far must not wait for lists or the smarthost. A client that is gone
                 // is noticed when it is to be read from.
                 let _ = self.wire.flush().await;
                 let alias = recipient.alias().cloned();
-                let offered = transaction.offer(recipient, &mut self.listing).await;
+                let preempted = transaction.preempted().clone();
+                let offered = tokio::select! {
+                    offered = transaction.offer(recipient, &mut self.listing) => offered,
+                    () = preempted.cancelled() => {
+                        self.mx.counters.preempted.inc();
+                        Err(Verdict::new(reply::PREEMPTED, "preempted"))
+                    }
+                    // It takes no place in the queue, and no work of the smarthost's. Nobody hears the reply.
+                    () = self.wire.hung_up() => Err(Verdict::new(reply::IDLE, "client-gone")),
+                };
                 offered.map_err(|verdict| verdict.about(alias.as_ref()))
             }
             Err(verdict) => Err(verdict),
@@ -313,8 +339,8 @@ impl<'a> Session<'a> {
     /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
     /// and so is every other of this client's at its next guess.
     fn count_unknown(&self, verdict: Verdict) -> Verdict {
-        let client = ClientNet::from(self.peer);
-        if verdict.reply == reply::NO_ALIAS && self.mx.unknown_recipients.count(client).is_err() {
+        let is_one_too_many = || self.mx.guesses.is_one_too_many(self.peer.into());
+        if verdict.reply == reply::NO_ALIAS && (self.is_told_nothing || is_one_too_many()) {
             return Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting");
         }
         verdict
@@ -328,6 +354,14 @@ impl<'a> Session<'a> {
     fn reset(&mut self) {
         self.transaction = None;
         self.conversation.reset();
+    }
+}
+
+/// Ends when `transaction` is to give way.
+async fn preempted(transaction: Option<&Transaction<'_>>) {
+    match transaction {
+        Some(transaction) => transaction.preempted().cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

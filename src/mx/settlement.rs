@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::relay::{Body, Outcome};
-use crate::throttle::Slot;
+use crate::throttle::Lease;
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -45,7 +45,7 @@ pub(super) struct Settlement<'a> {
     alias: Option<AliasName>,
     body: Body,
     /// The connection's; given back after it.
-    _slot: Slot,
+    lease: Lease,
     /// Our header fields, until they have been sent.
     fields: Option<String>,
     /// The first octets of the text, until the fields have been sent.
@@ -61,13 +61,13 @@ impl<'a> Settlement<'a> {
     pub(super) fn new(
         mx: &'a Mx,
         alias: Option<AliasName>,
-        (body, slot): (Body, Slot),
+        (body, lease): (Body, Lease),
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, alias, body, _slot: slot, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, alias, body, lease, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
@@ -91,6 +91,7 @@ impl<'a> Settlement<'a> {
     ///
     /// To be awaited to its end whatever becomes of the client, which has said its last word.
     pub(super) async fn settle(mut self, id: &str, now: Timestamp) -> Verdict {
+        self.lease.keep();
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }

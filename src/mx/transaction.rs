@@ -10,6 +10,7 @@
 //! dot, and has spent nothing.
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Mx;
 use super::command::Mail;
@@ -25,7 +26,7 @@ use crate::clock;
 use crate::crash;
 use crate::dnsbl::Listing;
 use crate::relay::{Connection, Envelope, RelayError};
-use crate::throttle::{ClientNet, Slot, lesser_limit};
+use crate::throttle::{Claim, ClientNet, Lease, lesser_limit};
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
@@ -34,6 +35,7 @@ pub(super) struct Transaction<'a> {
     mail: Mail,
     recipient: Option<Recipient>,
     upstream: Upstream,
+    preempted: CancellationToken,
 }
 
 /// The smarthost's part in it.
@@ -41,7 +43,7 @@ enum Upstream {
     /// Not needed yet, or it has refused everybody so far.
     Closed,
     /// It has taken the recipient. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, slot: Slot, since: Instant },
+    Open { connection: Box<Connection>, lease: Lease, since: Instant },
     /// The message cannot go anywhere any more, and one attempt is enough: what every further
     /// recipient hears.
     Failed(Verdict),
@@ -57,7 +59,8 @@ impl<'a> Transaction<'a> {
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
-        Ok(Transaction { mx, client, mail, recipient: None, upstream: Upstream::Closed })
+        let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
+        Ok(Transaction { mx, client, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are the
@@ -73,9 +76,7 @@ impl<'a> Transaction<'a> {
 
     /// RCPT, the others' part: the DNS lists', then the smarthost's.
     pub(super) async fn offer(&mut self, recipient: Recipient, listing: &mut Listing) -> Result<(), Verdict> {
-        if !matches!(recipient, Recipient::Role { .. })
-            && let Some(list) = listing.listed_by().await
-        {
+        if let Some(list) = listing.listed_by().await {
             return Err(Verdict::new(reply::listed(list), "listed"));
         }
         if let Some(target) = recipient.target() {
@@ -93,6 +94,11 @@ impl<'a> Transaction<'a> {
             Upstream::Open { since, .. } => Some(since),
             _ => None,
         }
+    }
+
+    /// Cancelled when the connection to the smarthost is wanted for somebody else.
+    pub(super) fn preempted(&self) -> &CancellationToken {
+        &self.preempted
     }
 
     /// Whether MAIL has asked for SMTPUTF8.
@@ -125,7 +131,7 @@ impl<'a> Transaction<'a> {
     pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Verdict> {
         let alias = self.alias().cloned();
         let watch = HeaderWatch::new(&self.mx.hostname, self.alias_address().as_deref());
-        let Upstream::Open { connection, slot, .. } = self.upstream else {
+        let Upstream::Open { connection, lease, .. } = self.upstream else {
             return Err(Verdict::no_smarthost());
         };
         let its_limit = connection.capabilities().max_size.unwrap_or(0);
@@ -133,7 +139,7 @@ impl<'a> Transaction<'a> {
         match connection.data().await {
             Ok(body) => {
                 crash::point("data");
-                Ok(Settlement::new(self.mx, alias, (body, slot), fields, watch, max_size))
+                Ok(Settlement::new(self.mx, alias, (body, lease), fields, watch, max_size))
             }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
@@ -151,7 +157,8 @@ impl<'a> Transaction<'a> {
         if let Upstream::Failed(verdict) = &self.upstream {
             return Err(verdict.clone());
         }
-        let slot = self.mx.upstream_slot(self.client).await?;
+        let (client, alias, preempted) = (self.client, recipient.alias().cloned(), self.preempted.clone());
+        let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
         let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
         let connection = begun.map_err(|cause| {
             let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
@@ -163,7 +170,7 @@ impl<'a> Transaction<'a> {
             }
             verdict
         })?;
-        self.upstream = Upstream::Open { connection: Box::new(connection), slot, since: Instant::now() };
+        self.upstream = Upstream::Open { connection: Box::new(connection), lease, since: Instant::now() };
         Ok(())
     }
 

@@ -79,6 +79,8 @@ pub(super) enum LineError {
 pub(super) enum DataError {
     /// Too slow.
     Slow,
+    /// The connection to the smarthost is wanted for somebody else.
+    Preempted,
     /// No end of it.
     Endless,
     /// The client has gone.
@@ -197,6 +199,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 }
 
 impl Wire<Transport> {
+    /// Ends when the client has hung up. What it has sent before that stays where it is.
+    pub(super) async fn hung_up(&self) {
+        self.stream.hung_up(LOOK_AGAIN).await;
+    }
+
     /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
     /// be taken for something said under TLS (CVE-2011-0411).
     ///

@@ -1,36 +1,31 @@
 //! How much one client may ask of us: so much at a time ([`Slots`]), so much in a span of time
-//! ([`Rate`]).
+//! ([`Rate`]), and of what is scarce a fair share ([`FairQueue`]).
 //!
-//! A client is a [`ClientNet`], because in IPv6 everybody has a whole /64 of addresses. All of it
-//! is in memory, bounded whatever comes from outside, and forgotten when the program ends.
+//! A client is a [`ClientNet`]; the wider network that it is part of is counted, too, with a larger
+//! allowance. All of it is in memory, bounded whatever comes from outside, and forgotten when the
+//! program ends.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`client`] | who counts as one client, and what it is part of |
+//! | [`slots`], [`shares`] | so much at a time; how much each network has at the moment |
+//! | [`queue`] | what can be waited for: who is next, and who has to give back |
+//! | [`rate`], [`known`] | so much in a span of time; who has done something good |
+//! | [`recent`] | what is known of the networks that were seen last, in bounded memory |
 
+mod client;
+mod known;
+mod queue;
 mod rate;
+mod recent;
+mod shares;
 mod slots;
 
+pub use client::ClientNet;
+pub use known::Known;
+pub use queue::{Busy, Claim, FairQueue, Lease};
 pub use rate::Rate;
 pub use slots::{Full, Slot, Slots};
-
-use std::net::IpAddr;
-
-/// One client: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177: nobody gets less).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientNet(Net);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Net {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl From<IpAddr> for ClientNet {
-    /// An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 client.
-    fn from(address: IpAddr) -> Self {
-        ClientNet(match address.to_canonical() {
-            IpAddr::V4(v4) => Net::V4(v4.octets()),
-            IpAddr::V6(v6) => Net::V6(*v6.octets().first_chunk().expect("16 octets hold 8")),
-        })
-    }
-}
 
 /// Whether `count` has come up to a `limit`, of which 0 stands for none.
 pub fn is_reached(limit: usize, count: usize) -> bool {
@@ -47,22 +42,17 @@ pub fn lesser_limit(one: u64, other: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     pub(super) fn client(address: &str) -> ClientNet {
         address.parse::<IpAddr>().unwrap().into()
     }
 
+    /// A client, in a /24 of its own.
     pub(super) fn nth(n: u32) -> ClientNet {
-        IpAddr::from(n.to_be_bytes()).into()
-    }
-
-    #[test]
-    fn a_client_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
-        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
-        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:ffff:ffff:ffff"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
-        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        IpAddr::from((n << 8).to_be_bytes()).into()
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! So many events of each client in a span of time.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,22 +11,34 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
-use super::ClientNet;
+use super::client::{ClientNet, Prefix};
+use super::recent::Recent;
 
-/// Clients of a [`Rate`] in one generation; there are two. A table for so many takes 1.6 MiB.
-const GENERATION: usize = 50_000;
+/// Clients of a [`Rate`] in one generation; there are two. A table for so many takes 1.6 MB.
+const CLIENTS: usize = 50_000;
 
-/// So many events of each client in a span of time.
+/// The same of wider networks of one size. A table for so many takes 0.4 MB.
+const WIDE_NETWORKS: usize = 12_500;
+
+/// So many events of each client, and so many times as many of each wider network, in a span of time.
 ///
 /// Who has been quiet may have them all at once; then they come back one by one, evenly over the
 /// span (the generic cell rate algorithm, in [`governor`]).
+///
+/// Who is forgotten for want of room starts afresh like a stranger. That is no way around a limit: for a
+/// client it takes 50,000 others since its last try, and for a wider network 12,500 of its size; who
+/// commands so many has the full measure of each anyway. An event that is refused makes no room for
+/// itself, so the addresses of one network cannot push out those of others.
 pub struct Rate<C: Clock = MonotonicClock> {
-    /// None: no limit.
-    limiter: Option<Limiter<C>>,
+    clients: Limiter<C>,
+    v4_wide: Limiter<C>,
+    v6_customers: Limiter<C>,
+    v6_wide: Limiter<C>,
     start: C::Instant,
 }
 
-type Limiter<C> = RateLimiter<Question, Recent, C, NoOpMiddleware<<C as Clock>::Instant>>;
+/// None: no limit.
+type Limiter<C> = Option<RateLimiter<Question, Table, C, NoOpMiddleware<<C as Clock>::Instant>>>;
 
 impl Rate {
     /// `most` events in `span`; 0 stands for no limit.
@@ -42,21 +53,33 @@ impl Rate {
     }
 }
 
-impl<C: Clock> Rate<C> {
+impl<C: Clock + Clone> Rate<C> {
     /// [`Rate::new`], with another clock.
     pub fn with_clock(most: u32, span: Duration, clock: C) -> Self {
-        let quota = NonZeroU32::new(most)
-            .and_then(|most| Some(Quota::with_period(span / most.get())?.allow_burst(most)));
-        let start = clock.now();
-        Rate { limiter: quota.map(|quota| RateLimiter::new(quota, Recent::new(span), clock)), start }
+        let limiter = |example: Prefix, generation| {
+            let most = NonZeroU32::new(most.saturating_mul(example.factor()))?;
+            let quota = Quota::with_period(span / most.get())?.allow_burst(most);
+            Some(RateLimiter::new(quota, Table::new(generation, span), clock.clone()))
+        };
+        Rate {
+            clients: limiter(Prefix::V4([0; 4]), CLIENTS),
+            v4_wide: limiter(Prefix::V4Wide([0; 3]), WIDE_NETWORKS),
+            v6_customers: limiter(Prefix::V6Customer([0; 7]), WIDE_NETWORKS),
+            v6_wide: limiter(Prefix::V6Wide([0; 6]), WIDE_NETWORKS),
+            start: clock.now(),
+        }
     }
 
-    /// Counts an event of `client`'s.
+    /// Counts an event of `client`'s, which is one of its wider networks', too.
     ///
     /// # Errors
     /// It was one too many, and is not counted; how long until the next may come.
     pub fn count(&self, client: ClientNet) -> Result<(), Duration> {
-        self.ask(client, true)
+        // The wider ones are asked before, so that what one network refuses does not count for another.
+        for wider in client.prefixes().skip(1) {
+            self.ask(wider, false)?;
+        }
+        client.prefixes().try_for_each(|prefix| self.ask(prefix, true))
     }
 
     /// What [`Rate::count`] would say, without an event.
@@ -64,131 +87,97 @@ impl<C: Clock> Rate<C> {
     /// # Errors
     /// As there.
     pub fn look(&self, client: ClientNet) -> Result<(), Duration> {
-        self.ask(client, false)
+        let waits = client.prefixes().filter_map(|prefix| self.ask(prefix, false).err());
+        waits.max().map_or(Ok(()), Err)
     }
 
-    /// Forgets the clients of whom there is nothing to know: all their events have come back.
+    /// The same, as if the client's wider networks had no limit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look_alone(&self, client: ClientNet) -> Result<(), Duration> {
+        self.ask(client.own(), false)
+    }
+
+    /// Forgets the networks of which there is nothing to know: all their events have come back.
     pub fn forget(&self) {
-        if let Some(limiter) = &self.limiter {
+        let Rate { clients, v4_wide, v6_customers, v6_wide, .. } = self;
+        for limiter in [clients, v4_wide, v6_customers, v6_wide].into_iter().flatten() {
             limiter.retain_recent();
         }
     }
 
-    fn ask(&self, client: ClientNet, is_event: bool) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
+    fn ask(&self, prefix: Prefix, is_event: bool) -> Result<(), Duration> {
+        let Some(limiter) = self.limiter(prefix) else { return Ok(()) };
         let at = limiter.clock().now().duration_since(self.start).into();
-        let question = Question { client, is_event, at };
+        let question = Question { prefix, is_event, at };
         limiter.check_key(&question).map_err(|until| until.wait_time_from(limiter.clock().now()))
+    }
+
+    fn limiter(&self, prefix: Prefix) -> &Limiter<C> {
+        match prefix {
+            Prefix::V4(_) | Prefix::V6(_) => &self.clients,
+            Prefix::V4Wide(_) => &self.v4_wide,
+            Prefix::V6Customer(_) => &self.v6_customers,
+            Prefix::V6Wide(_) => &self.v6_wide,
+        }
     }
 }
 
-/// What a [`Rate`] asks its table: about whom, when (since the start), and whether the answer is to
-/// be kept. Only events are; a look leaves everything as it is.
+/// What a [`Rate`] asks a table: about whom, when (since the start), and whether the answer is to be
+/// kept. Only events are; a look leaves everything as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Question {
-    client: ClientNet,
+    prefix: Prefix,
     is_event: bool,
     at: Duration,
 }
 
-/// The clients that were seen last, in two generations.
-///
-/// When the young generation is full, or as old as the span of the rate, it becomes the old one, and
-/// the old one is forgotten. Nobody is known for longer than two spans after the last try: after one
-/// all events have come back, and there is nothing to know.
-///
-/// When it is full for want of room, between 50,000 and 100,000 clients are known, those that were
-/// asked about last. Whoever is forgotten starts afresh like a stranger. That is no way around a
-/// limit: it takes 50,000 other clients since one's last try, and who commands so many networks has
-/// the full measure of each anyway.
-struct Recent {
-    span: Duration,
-    generations: Mutex<Generations>,
-}
+/// The events of the networks that were seen last. After one span without a try all of a network's
+/// events have come back, and there is nothing to know of it.
+struct Table(Mutex<Recent<Nanos>>);
 
-#[derive(Default)]
-struct Generations {
-    young: HashMap<ClientNet, Nanos>,
-    old: HashMap<ClientNet, Nanos>,
-    /// When the young one began.
-    since: Duration,
-}
-
-impl Recent {
-    fn new(span: Duration) -> Self {
-        Recent { span, generations: Mutex::default() }
+impl Table {
+    fn new(generation: usize, span: Duration) -> Self {
+        Table(Mutex::new(Recent::new(generation, span)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Nanos>> {
         // A table is whole whatever happened to the thread that held it.
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Generations {
-    fn find(&self, client: ClientNet) -> Option<Nanos> {
-        self.young.get(&client).or_else(|| self.old.get(&client)).copied()
-    }
-
-    fn keep(&mut self, client: ClientNet, state: Nanos, now: Duration) {
-        if self.young.len() >= GENERATION && !self.young.contains_key(&client) {
-            self.turn(now);
-        }
-        self.young.insert(client, state);
-    }
-
-    /// Forgets whoever was not seen for two spans, and for one at the least.
-    fn age(&mut self, span: Duration, now: Duration) {
-        let age = now.saturating_sub(self.since);
-        if age >= span {
-            self.turn(now);
-        }
-        if age >= span + span {
-            self.turn(now);
-        }
-    }
-
-    fn turn(&mut self, now: Duration) {
-        self.old = std::mem::take(&mut self.young);
-        self.since = now;
-    }
-}
-
-impl StateStore for Recent {
+impl StateStore for Table {
     type Key = Question;
 
     fn measure_and_replace<T, F, E>(&self, question: &Question, measure: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut generations = self.lock();
-        generations.age(self.span, question.at);
-        let before = generations.find(question.client);
+        let mut recent = self.lock();
+        recent.age(question.at);
+        let before = recent.find(question.prefix);
         let (answer, after) = match measure(before) {
             Ok((answer, after)) if question.is_event => (Ok(answer), Some(after)),
             Ok((answer, _)) => (Ok(answer), before),
             Err(refusal) => (Err(refusal), before),
         };
-        // Also when nothing changes: whoever is asked about is young again.
+        // Also when nothing changes: who is asked about is young again.
         if let Some(state) = after {
-            generations.keep(question.client, state, question.at);
+            recent.keep(question.prefix, state, question.at);
         }
         answer
     }
 }
 
-impl ShrinkableKeyedStateStore<Question> for Recent {
+impl ShrinkableKeyedStateStore<Question> for Table {
     fn retain_recent(&self, drop_below: Nanos) {
-        let Generations { young, old, .. } = &mut *self.lock();
-        for table in [young, old] {
-            table.retain(|_, state| *state >= drop_below);
-            table.shrink_to_fit();
-        }
+        self.lock().retain(|state| *state >= drop_below);
     }
 
     fn len(&self) -> usize {
-        let generations = self.lock();
-        generations.young.len() + generations.old.len()
+        self.lock().len()
     }
 
     fn is_empty(&self) -> bool {
@@ -200,7 +189,7 @@ impl ShrinkableKeyedStateStore<Question> for Recent {
 mod tests {
     use governor::clock::FakeRelativeClock;
 
-    use super::super::tests::nth;
+    use super::super::tests::{client, nth};
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -256,12 +245,48 @@ mod tests {
                 assert_eq!(rate.count(busy).is_ok(), n == 0, "a client that goes on trying was forgotten");
             }
         }
-        let generations = rate.limiter.unwrap().into_state_store().generations.into_inner().unwrap();
-        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION);
-        assert!((950_000..1_000_000).all(|n| generations.find(nth(n)).is_some()));
-        let room = |table: &HashMap<ClientNet, Nanos>| table.capacity() * size_of::<(ClientNet, Nanos)>();
-        let octets = room(&generations.young) + room(&generations.old);
-        assert!(octets < 4 << 20, "the tables take {octets} octets");
+        let [clients, wide] = [rate.clients, rate.v4_wide]
+            .map(|limiter| limiter.unwrap().into_state_store().0.into_inner().unwrap());
+        assert!(clients.len() <= 2 * CLIENTS && wide.len() <= 2 * WIDE_NETWORKS);
+        assert!((950_000..1_000_000).all(|n| clients.find(nth(n).own()).is_some()));
+        // There may be as many IPv6 networks, of two sizes.
+        let octets = clients.octets() + 3 * wide.octets();
+        assert!(octets < 6 << 20, "the tables take {octets} octets");
+    }
+
+    /// docs/smtp.md §2: what one customer gets, whatever it has of IPv6; and a whole IPv4 /24.
+    #[test]
+    fn a_56_has_the_events_of_one_client_a_48_of_two_and_an_ipv4_24_of_eight() {
+        let rate = || Rate::with_clock(300, 60 * MINUTE, FakeRelativeClock::default());
+        let all = |rate: &Rate<_>, addresses: &mut dyn Iterator<Item = String>| {
+            addresses.map(|address| passing(rate, client(&address))).sum::<usize>()
+        };
+        assert_eq!(all(&rate(), &mut ["2001:db8::1".to_owned()].into_iter()), 300);
+        assert_eq!(all(&rate(), &mut (0..16).map(|n| format!("2001:db8:0:{n:x}::1"))), 300);
+        assert_eq!(all(&rate(), &mut (0..16).map(|n| format!("2001:db8:0:{n:x}00::1"))), 600);
+        assert_eq!(all(&rate(), &mut (0..16).map(|n| format!("192.0.2.{n}"))), 2400);
+    }
+
+    #[test]
+    fn what_a_client_has_too_much_does_not_count_for_its_neighbours() {
+        let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
+        assert_eq!(passing(&rate, client("192.0.2.1")), 3);
+        assert_eq!(passing(&rate, client("192.0.2.2")), 3);
+        assert!(rate.look(client("192.0.2.3")).is_ok());
+        assert_eq!(passing(&rate, client("2001:db8:0:100::1")), 3);
+        assert_eq!(passing(&rate, client("2001:db8:0:200::1")), 3);
+        assert_eq!(passing(&rate, client("2001:db8:0:300::1")), 0, "the /48 has had what it may");
+        assert!(rate.look_alone(client("2001:db8:0:300::1")).is_ok());
+    }
+
+    /// A network that has had its measure makes no entries, so it cannot push out what is known.
+    #[test]
+    fn clients_of_a_network_without_a_measure_left_take_no_room() {
+        let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
+        for n in 0..16 {
+            passing(&rate, client(&format!("2001:db8:0:{n:x}00::1")));
+        }
+        assert_eq!(rate.clients.unwrap().len(), 2);
     }
 
     /// Of three clients, those still in the tables when a fourth comes after `pause`.
@@ -274,8 +299,8 @@ mod tests {
         }
         clock.advance(pause);
         rate.count(nth(3)).unwrap();
-        let generations = rate.limiter.unwrap().into_state_store().generations.into_inner().unwrap();
-        (0..3).filter(|n| generations.find(nth(*n)).is_some()).count()
+        let recent = rate.clients.unwrap().into_state_store().0.into_inner().unwrap();
+        (0..3).filter(|n| recent.find(nth(*n).own()).is_some()).count()
     }
 
     #[test]
@@ -289,7 +314,7 @@ mod tests {
     fn whoever_has_his_full_measure_again_is_forgotten_without_a_question() {
         let clock = FakeRelativeClock::default();
         let rate = Rate::with_clock(2, MINUTE, clock.clone());
-        let known = || rate.limiter.as_ref().map(RateLimiter::len);
+        let known = || rate.clients.as_ref().map(RateLimiter::len);
         rate.count(nth(1)).unwrap();
         clock.advance(MINUTE + MINUTE / 2);
         assert_eq!(passing(&rate, nth(2)), 2);

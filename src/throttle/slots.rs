@@ -1,37 +1,22 @@
 //! So much of each client at a time.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use super::client::ClientNet;
+use super::is_reached;
+use super::shares::Shares;
 
-use super::{ClientNet, is_reached};
-
-/// Of fewer slots, more than 80 % are all of them.
-const FEW: usize = 5;
-
-/// A number of places, of which no client may take too many.
+/// A number of places, of which no client, and none of its wider networks, may take too many.
 pub struct Slots {
     most: usize,
     most_per_client: usize,
     taken: Mutex<Taken>,
 }
 
-/// Clients without a slot are not in the table, so it is never longer than there are slots.
 #[derive(Default)]
 struct Taken {
     all: usize,
-    by_client: HashMap<ClientNet, usize>,
-    /// In the order of their coming.
-    waiting: VecDeque<Waiting>,
-}
-
-struct Waiting {
-    client: ClientNet,
-    /// Closed when it has given up.
-    place: oneshot::Sender<Slot>,
+    shares: Shares,
 }
 
 /// A place that was taken; given back when it is dropped.
@@ -45,7 +30,7 @@ pub struct Slot {
 pub enum Full {
     /// All are taken.
     ForAll,
-    /// This client has all it may have.
+    /// This client, or one of its wider networks, has all it may have.
     ForClient,
 }
 
@@ -60,70 +45,21 @@ impl Slots {
     /// # Errors
     /// When there is none left.
     pub fn take(self: &Arc<Self>, client: ClientNet) -> Result<Slot, Full> {
-        self.take_from(&mut self.taken(), client)
-    }
-
-    /// Takes one for `client`, or the first that comes free for it within `patience`. Who has waited
-    /// longest is the first to get one.
-    ///
-    /// # Errors
-    /// When none came free.
-    pub async fn wait(self: &Arc<Self>, client: ClientNet, patience: Duration) -> Result<Slot, Full> {
-        let (full, slot) = {
-            let mut taken = self.taken();
-            let full = match self.take_from(&mut taken, client) {
-                Ok(slot) => return Ok(slot),
-                Err(full) => full,
-            };
-            let (place, slot) = oneshot::channel();
-            taken.waiting.retain(|waiting| !waiting.place.is_closed());
-            taken.waiting.push_back(Waiting { client, place });
-            (full, slot)
-        };
-        match timeout(patience, slot).await {
-            Ok(Ok(slot)) => Ok(slot),
-            _ => Err(full),
+        let mut taken = self.taken();
+        if is_reached(self.most, taken.all) {
+            return Err(Full::ForAll);
         }
+        if !taken.shares.has_room(client, self.most_per_client) {
+            return Err(Full::ForClient);
+        }
+        taken.all += 1;
+        taken.shares.add(client);
+        Ok(Slot { slots: self.clone(), client })
     }
 
     /// Whether more than 80 % are taken: time to be short with everybody.
     pub fn are_scarce(&self) -> bool {
-        self.most > 0 && self.taken().all * 5 > self.most * 4
-    }
-
-    /// The same for slots that can be waited for. Of fewer than five there is no share in between:
-    /// that all are taken harms nobody until somebody waits.
-    pub fn are_wanted(&self) -> bool {
-        let is_waited_for = || self.taken().waiting.iter().any(|waiting| !waiting.place.is_closed());
-        self.are_scarce() && (self.most >= FEW || is_waited_for())
-    }
-
-    fn take_from(self: &Arc<Self>, taken: &mut Taken, client: ClientNet) -> Result<Slot, Full> {
-        self.room(taken, client)?;
-        taken.all += 1;
-        *taken.by_client.entry(client).or_default() += 1;
-        Ok(Slot { slots: self.clone(), client })
-    }
-
-    fn room(&self, taken: &Taken, client: ClientNet) -> Result<(), Full> {
-        if is_reached(self.most, taken.all) {
-            return Err(Full::ForAll);
-        }
-        let of_client = taken.by_client.get(&client).copied().unwrap_or(0);
-        if is_reached(self.most_per_client, of_client) {
-            return Err(Full::ForClient);
-        }
-        Ok(())
-    }
-
-    /// The first of those who wait that there is room for, with its slot.
-    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
-        let mut taken = self.taken();
-        taken.waiting.retain(|waiting| !waiting.place.is_closed());
-        let first = taken.waiting.iter().position(|one| self.room(&taken, one.client).is_ok())?;
-        let Waiting { client, place } = taken.waiting.remove(first)?;
-        let slot = self.take_from(&mut taken, client).ok()?;
-        Some((place, slot))
+        is_scarce(self.most, self.taken().all)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -134,29 +70,21 @@ impl Slots {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        {
-            let mut taken = self.slots.taken();
-            taken.all -= 1;
-            if let Some(of_client) = taken.by_client.get_mut(&self.client) {
-                *of_client -= 1;
-                if *of_client == 0 {
-                    taken.by_client.remove(&self.client);
-                }
-            }
-        }
-        if let Some((place, slot)) = self.slots.next() {
-            // Whoever gave up in this moment drops it, and the next one has it.
-            let _ = place.send(slot);
-        }
+        let mut taken = self.slots.taken();
+        taken.all -= 1;
+        taken.shares.remove(self.client);
     }
+}
+
+/// Whether more than 80 % of `most` (0: no limit) are taken.
+pub(super) fn is_scarce(most: usize, taken: usize) -> bool {
+    most > 0 && taken * 5 > most * 4
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{client, nth};
     use super::*;
-
-    const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
     fn slots_end_for_one_client_and_for_all_and_come_back() {
@@ -169,8 +97,29 @@ mod tests {
         assert_eq!(slots.take(other).err(), Some(Full::ForAll));
         drop(first);
         let _first = slots.take(one).unwrap();
-        drop(third);
-        assert!(!slots.taken().by_client.contains_key(&other), "a client without slots stays in the table");
+        drop((_first, _second, third));
+        assert!(slots.taken().shares.is_empty(), "clients without slots stay in the table");
+    }
+
+    /// Slots that the networks of `addresses` get, each as many as there are, of 50 for a client.
+    fn taken_by(addresses: impl Iterator<Item = String>) -> usize {
+        let slots = Slots::new(0, 50);
+        let greedy = addresses.flat_map(|address| vec![client(&address); 60]);
+        greedy.filter_map(|client| slots.take(client).ok()).collect::<Vec<_>>().len()
+    }
+
+    /// docs/smtp.md §2: a customer has as many as one client, or as two.
+    #[test]
+    fn an_ipv6_56_has_the_slots_of_one_client_and_a_48_those_of_two() {
+        assert_eq!(taken_by(["2001:db8::1".to_owned()].into_iter()), 50);
+        assert_eq!(taken_by((0..256).map(|n| format!("2001:db8:0:{n:x}::1"))), 50);
+        assert_eq!(taken_by((0..256).map(|n| format!("2001:db8:0:{n:x}00::1"))), 100);
+    }
+
+    #[test]
+    fn an_ipv4_24_has_the_slots_of_eight_clients() {
+        assert_eq!(taken_by((0..8).map(|n| format!("192.0.2.{n}"))), 400);
+        assert_eq!(taken_by((0..256).map(|n| format!("192.0.2.{n}"))), 400);
     }
 
     #[test]
@@ -189,60 +138,6 @@ mod tests {
         assert!(slots.are_scarce());
         taken.pop();
         assert!(!slots.are_scarce());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_fewer_than_five_slots_that_can_be_waited_for_none_is_scarce_until_somebody_waits() {
-        for most in 1..=5 {
-            let slots = Slots::new(most, 0);
-            let taken: Vec<_> = (0..most).map(|_| slots.take(nth(1)).unwrap()).collect();
-            assert_eq!(slots.are_wanted(), most == 5, "{most}");
-            let waiting = tokio::spawn({
-                let slots = slots.clone();
-                async move { slots.wait(nth(2), MINUTE).await.map(drop) }
-            });
-            tokio::task::yield_now().await;
-            assert!(slots.are_wanted(), "{most}");
-            assert_eq!(waiting.await.unwrap(), Err(Full::ForAll));
-            assert_eq!(slots.are_wanted(), most == 5, "{most}: it has given up");
-            drop(taken);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_longest_has_the_next_slot_unless_its_client_has_its_share() {
-        let slots = Slots::new(3, 2);
-        let [first, second] = [(); 2].map(|()| slots.take(nth(1)).unwrap());
-        let third = slots.take(nth(2)).unwrap();
-        let wait = |n| {
-            let slots = slots.clone();
-            tokio::spawn(async move { slots.wait(nth(n), MINUTE).await })
-        };
-        let (greedy, patient, last) = (wait(1), wait(3), wait(4));
-        tokio::task::yield_now().await;
-        drop(third);
-        let patient = patient.await.unwrap().unwrap();
-        drop(first);
-        let greedy = greedy.await.unwrap().unwrap();
-        assert!(!last.is_finished());
-        drop(second);
-        let last = last.await.unwrap().unwrap();
-        assert_eq!(slots.taken().all, 3);
-        drop((patient, greedy, last));
-        let taken = slots.taken();
-        assert_eq!((taken.all, taken.by_client.len()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_gives_up_waiting_takes_no_slot_with_it() {
-        let slots = Slots::new(2, 1);
-        let taken = slots.take(nth(1)).unwrap();
-        assert_eq!(slots.wait(nth(1), MINUTE).await.err(), Some(Full::ForClient));
-        let other = slots.take(nth(2)).unwrap();
-        assert_eq!(slots.wait(nth(3), MINUTE).await.err(), Some(Full::ForAll));
-        drop((taken, other));
-        assert_eq!(slots.taken().all, 0);
-        assert!(slots.taken().waiting.is_empty());
     }
 
     #[test]

@@ -1,0 +1,143 @@
+//! How often a client may guess at aliases, and what it hears then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::throttle::{ClientNet, Known, Rate};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// That a client has delivered a message is remembered for so long, and for twice as long at the most.
+const DELIVERED_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Recipients that nobody is, of each client. Clones are the same.
+///
+/// A client with too many is turned away, and a session that begins when one of its wider networks has had
+/// too many is told nothing about aliases. But a host that sends for many people has some who guess, and
+/// some whose aliases are over. So of a client that has delivered a message only the sessions that guess
+/// are ended, until it has guessed as often once more: who guesses can deliver a message, too.
+#[derive(Clone)]
+pub(super) struct Guesses {
+    per_hour: u32,
+    allowed: Arc<Rate>,
+    /// Those beyond.
+    excess: Arc<Rate>,
+    delivered: Arc<Known>,
+}
+
+impl Guesses {
+    /// `per_hour` for each client; 0 stands for no limit.
+    pub(super) fn new(per_hour: u32) -> Self {
+        let rate = || Arc::new(Rate::new(per_hour, HOUR));
+        let delivered = Arc::new(Known::new(DELIVERED_SPAN));
+        Guesses { per_hour, allowed: rate(), excess: rate(), delivered }
+    }
+
+    /// The same with another limit, if it is one.
+    pub(super) fn renewed(&self, per_hour: u32) -> Self {
+        if per_hour == self.per_hour {
+            return self.clone();
+        }
+        Guesses { delivered: self.delivered.clone(), ..Guesses::new(per_hour) }
+    }
+
+    /// Counts a recipient that nobody is. Whether that is one too many: then the session is to end.
+    pub(super) fn is_one_too_many(&self, client: ClientNet) -> bool {
+        let is_excess = self.allowed.count(client).is_err();
+        if is_excess && self.delivered.has(client) {
+            let _ = self.excess.count(client); // there is no more to know than that
+        }
+        is_excess
+    }
+
+    /// Whether nothing is to be said to `client` about aliases, good or not.
+    pub(super) fn are_over(&self, client: ClientNet) -> bool {
+        let may_go_on = || self.delivered.has(client) && self.excess.look(client).is_ok();
+        self.allowed.look(client).is_err() && !may_go_on()
+    }
+
+    /// Whether `client` is to be turned away at the greeting: that, and it has guessed itself.
+    pub(super) fn bar(&self, client: ClientNet) -> bool {
+        self.allowed.look_alone(client).is_err() && self.are_over(client)
+    }
+
+    /// Remembers that `client` has delivered a message.
+    pub(super) fn note_delivery(&self, client: ClientNet) {
+        self.delivered.note(client);
+    }
+
+    /// Forgets the clients of whom there is nothing to know.
+    pub(super) fn forget(&self) {
+        self.allowed.forget();
+        self.excess.forget();
+        self.delivered.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn client(address: &str) -> ClientNet {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
+    /// How often `client` can guess until nothing is said to it any more, and how often that ends its session.
+    fn guesses(of: &Guesses, client: ClientNet) -> (usize, usize) {
+        let (mut answered, mut ended) = (0, 0);
+        while !of.are_over(client) {
+            *(if of.is_one_too_many(client) { &mut ended } else { &mut answered }) += 1;
+        }
+        (answered, ended)
+    }
+
+    /// docs/smtp.md §2: harvesting.
+    #[test]
+    fn who_has_delivered_a_message_is_let_in_until_it_has_guessed_twice_as_often() {
+        let limit = Guesses::new(300);
+        let [stranger, sender] = [client("192.0.2.1"), client("198.51.100.1")];
+        limit.note_delivery(sender);
+        assert_eq!(guesses(&limit, stranger), (300, 0));
+        assert_eq!(guesses(&limit, sender), (300, 300));
+        assert!(limit.bar(stranger) && limit.bar(sender));
+    }
+
+    /// docs/design.md: what an IPv6 customer gains by having many networks.
+    #[test]
+    fn a_56_may_guess_300_times_an_hour_a_48_600_times_and_an_ipv4_24_2400_times() {
+        let all = |addresses: &mut dyn Iterator<Item = String>| {
+            let limit = Guesses::new(300);
+            addresses.map(|address| guesses(&limit, client(&address)).0).sum::<usize>()
+        };
+        assert_eq!(all(&mut (0..256).map(|n| format!("2001:db8:0:{n:x}::1"))), 300);
+        assert_eq!(all(&mut (0..=0xffff).map(|n| format!("2001:db8:0:{n:x}::1"))), 600);
+        assert_eq!(all(&mut (0..256).map(|n| format!("192.0.2.{n}"))), 2400);
+    }
+
+    #[test]
+    fn who_has_not_guessed_itself_is_greeted_and_told_nothing() {
+        let limit = Guesses::new(300);
+        let neighbour = client("2001:db8:0:2::1");
+        assert_eq!(guesses(&limit, client("2001:db8:0:1::1")), (300, 0));
+        assert!(!limit.bar(neighbour) && limit.are_over(neighbour));
+        limit.note_delivery(neighbour);
+        assert!(!limit.are_over(neighbour));
+    }
+
+    #[test]
+    fn a_neighbour_that_has_delivered_is_no_recommendation_and_one_that_guesses_no_fault() {
+        let limit = Guesses::new(300);
+        limit.note_delivery(client("192.0.2.1"));
+        assert_eq!(guesses(&limit, client("192.0.2.2")), (300, 0));
+        assert!(!limit.are_over(client("192.0.2.1")) && !limit.are_over(client("192.0.2.3")));
+    }
+
+    #[test]
+    fn another_limit_does_not_forget_who_has_delivered() {
+        let limit = Guesses::new(300);
+        limit.note_delivery(client("192.0.2.1"));
+        assert_eq!(guesses(&limit.renewed(5), client("192.0.2.1")), (5, 5));
+    }
+}

@@ -1,0 +1,535 @@
+//! A queue for something scarce, fair by client.
+//!
+//! What comes free goes to the client that holds the fewest, and of those to the one that has waited
+//! longest. That alone would leave who comes late at the mercy of those who hold on to what they have.
+//! So a lease that is older than the *grace* is *preempted* for a waiter whose client holds at least two
+//! fewer (max-min fairness): of `most` leases and fewer clients than that, whoever holds none has one
+//! after the grace at the latest, whatever the others do. A client's last lease is never preempted.
+//!
+//! Clients are compared where they first differ: two of one wider network by what each of them holds,
+//! and all others by what their wider networks hold.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::client::ClientNet;
+use super::is_reached;
+use super::shares::Shares;
+use super::slots::is_scarce;
+use crate::alias::AliasName;
+
+/// Of fewer leases, more than 80 % are all of them.
+const FEW: usize = 5;
+
+/// So many claims of one client may wait, and in a wider network as many times that as it may have.
+/// Postfix delivers 20 messages to a destination at a time (`default_destination_concurrency_limit`): by
+/// default 10 have a lease then, and 10 wait.
+const WAITING_OF_CLIENT: usize = 10;
+
+/// So many claims for one alias may wait, whoever sends to it.
+const WAITING_FOR_ALIAS: usize = 20;
+
+/// Who waits looks so often whether a lease has become old enough to be preempted.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A number of leases, each held by one client.
+pub struct FairQueue {
+    most: usize,
+    most_per_client: usize,
+    grace: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The number of the last claim.
+    last: u64,
+    /// By number, so the oldest come first.
+    held: BTreeMap<u64, Holder>,
+    /// What each client holds; a lease that was preempted is its heir's.
+    shares: Shares,
+    /// In the order of their coming, and so of their numbers.
+    waiting: VecDeque<Waiter>,
+}
+
+struct Holder {
+    claim: Claim,
+    since: Instant,
+    /// It ends soon without our help, and must not be interrupted.
+    is_final: bool,
+    /// For whom it was preempted.
+    heir: Option<Waiter>,
+}
+
+struct Waiter {
+    number: u64,
+    claim: Claim,
+    /// Closed when it has given up.
+    grant: oneshot::Sender<Lease>,
+}
+
+/// What a lease is wanted for.
+#[derive(Clone)]
+pub struct Claim {
+    /// Who wants it.
+    pub client: ClientNet,
+    /// Whom the message is for; none: the postmaster.
+    pub alias: Option<AliasName>,
+    /// Cancelled when the lease is to be given back at once.
+    pub preempted: CancellationToken,
+}
+
+/// A lease that was granted; given back when it is dropped.
+pub struct Lease {
+    queue: Arc<FairQueue>,
+    number: u64,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// All are held.
+    ForAll,
+    /// This client, or a wider network of its, holds all it may, or has as many waiting as it may.
+    ForClient,
+    /// As many wait for this alias as may.
+    ForAlias,
+}
+
+impl FairQueue {
+    /// `most` leases in all, `most_per_client` for each client; 0 stands for no limit. One that is older
+    /// than `grace` may be preempted.
+    pub fn new(most: usize, most_per_client: usize, grace: Duration) -> Arc<Self> {
+        Arc::new(FairQueue { most, most_per_client, grace, state: Mutex::default() })
+    }
+
+    /// A lease for `claim`, or the first that it can have within `patience`. When this future is dropped
+    /// the claim is, too.
+    ///
+    /// # Errors
+    /// When it had none within `patience`; at once when too many of its kind wait.
+    pub async fn wait(self: &Arc<Self>, claim: Claim, patience: Duration) -> Result<Lease, Busy> {
+        let end = Instant::now() + patience;
+        let (busy, number, mut granted) = {
+            let mut state = self.state();
+            let busy = match self.room(&state, claim.client) {
+                Ok(()) => return Ok(self.grant(&mut state, claim)),
+                Err(busy) => busy,
+            };
+            state.waiting.retain(|waiter| !waiter.grant.is_closed());
+            state.may_wait(&claim)?;
+            let (grant, granted) = oneshot::channel();
+            let number = state.next_number();
+            state.waiting.push_back(Waiter { number, claim, grant });
+            (busy, number, granted)
+        };
+        loop {
+            self.state().preempt_for(number, self);
+            let look_again = end.min(Instant::now() + LOOK_AGAIN);
+            match timeout_at(look_again, &mut granted).await {
+                Ok(granted) => return granted.map_err(|_| busy),
+                Err(_) if look_again == end => return Err(busy),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether more than 80 % are held: time to be short with those who hold one. Of fewer than five
+    /// there is no share in between: that all are held harms nobody until somebody waits.
+    pub fn are_wanted(&self) -> bool {
+        let state = self.state();
+        let is_waited_for = || state.waiting.iter().any(|waiter| !waiter.grant.is_closed());
+        is_scarce(self.most, state.held.len()) && (self.most >= FEW || is_waited_for())
+    }
+
+    fn room(&self, state: &State, client: ClientNet) -> Result<(), Busy> {
+        if is_reached(self.most, state.held.len()) {
+            return Err(Busy::ForAll);
+        }
+        if state.shares.has_room(client, self.most_per_client) { Ok(()) } else { Err(Busy::ForClient) }
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, claim: Claim) -> Lease {
+        state.shares.add(claim.client);
+        self.hold(state, claim)
+    }
+
+    /// A lease that is in the claimant's share already.
+    fn hold(self: &Arc<Self>, state: &mut State, claim: Claim) -> Lease {
+        let number = state.next_number();
+        state.held.insert(number, Holder { claim, since: Instant::now(), is_final: false, heir: None });
+        Lease { queue: self.clone(), number }
+    }
+
+    /// Ends the lease with this number. Who has it next, if anybody.
+    fn release(self: &Arc<Self>, number: u64) -> Option<(oneshot::Sender<Lease>, Lease)> {
+        let mut state = self.state();
+        let Holder { claim, heir, .. } = state.held.remove(&number)?;
+        if let Some(Waiter { claim, grant, .. }) = heir {
+            return Some((grant, self.hold(&mut state, claim)));
+        }
+        state.shares.remove(claim.client);
+        state.waiting.retain(|waiter| !waiter.grant.is_closed());
+        let have_room = state
+            .waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, waiter)| self.room(&state, waiter.claim.client).is_ok());
+        // Of equal ones the first.
+        let (next, _) = have_room.min_by_key(|(_, waiter)| state.holdings(waiter.claim.client))?;
+        let Waiter { claim, grant, .. } = state.waiting.remove(next)?;
+        Some((grant, self.grant(&mut state, claim)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The figures are whole whatever happened to the thread that held them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// What `client` holds, its widest network first.
+    fn holdings(&self, client: ClientNet) -> [usize; 3] {
+        client.levels().map(|prefix| self.shares.of(prefix))
+    }
+
+    /// Whether there is a place in the queue.
+    fn may_wait(&self, claim: &Claim) -> Result<(), Busy> {
+        let count = |is_meant: &dyn Fn(&Claim) -> bool| {
+            self.waiting.iter().filter(|waiter| is_meant(&waiter.claim)).count()
+        };
+        for prefix in claim.client.prefixes() {
+            let waiting = count(&|other| other.client.prefixes().any(|other| other == prefix));
+            if waiting >= prefix.allowance(WAITING_OF_CLIENT) {
+                return Err(Busy::ForClient);
+            }
+        }
+        if count(&|other| other.alias == claim.alias) >= WAITING_FOR_ALIAS {
+            return Err(Busy::ForAlias);
+        }
+        Ok(())
+    }
+
+    /// Preempts a lease for the waiter with this number, if there is one that it may have.
+    fn preempt_for(&mut self, number: u64, queue: &FairQueue) {
+        let Ok(at) = self.waiting.binary_search_by_key(&number, |waiter| waiter.number) else { return };
+        let client = self.waiting[at].claim.client;
+        let Some(victim) = self.victim_for(client, queue) else { return };
+        let (Some(heir), Some(holder)) = (self.waiting.remove(at), self.held.get_mut(&victim)) else {
+            return;
+        };
+        self.shares.remove(holder.claim.client);
+        self.shares.add(client);
+        holder.heir = Some(heir);
+        holder.claim.preempted.cancel();
+    }
+
+    /// The lease that `client` may have: of the client that holds most, the oldest.
+    fn victim_for(&self, client: ClientNet, queue: &FairQueue) -> Option<u64> {
+        let now = Instant::now();
+        let is_ripe = |holder: &Holder| {
+            holder.heir.is_none() && !holder.is_final && now.duration_since(holder.since) >= queue.grace
+        };
+        let ripe = self.held.iter().filter(|(_, holder)| is_ripe(holder));
+        let surplus = ripe.filter_map(|(number, holder)| {
+            let other = holder.claim.client;
+            let (theirs, ours) = other.first_difference(client)?;
+            let surplus = self.shares.of(theirs).checked_sub(self.shares.of(ours))?;
+            let mut gaining = client.prefixes().filter(|ours| other.prefixes().all(|theirs| theirs != *ours));
+            let fits = gaining.all(|ours| self.shares.has_room_in(ours, queue.most_per_client));
+            (surplus >= 2 && fits).then(|| (surplus, self.holdings(other), Reverse(*number)))
+        });
+        surplus.max().map(|(_, _, Reverse(number))| number)
+    }
+}
+
+impl Lease {
+    /// From here on it is not preempted: what it is held for ends soon, and must not be interrupted.
+    pub fn keep(&self) {
+        if let Some(holder) = self.queue.state().held.get_mut(&self.number) {
+            holder.is_final = true;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some((grant, lease)) = self.queue.release(self.number) {
+            // Who gave up in this moment drops it, and the next one has it.
+            let _ = grant.send(lease);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{JoinHandle, yield_now};
+    use tokio::time::{advance, sleep};
+
+    use super::super::tests::{client, nth};
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn claim(client: ClientNet) -> Claim {
+        Claim { client, alias: None, preempted: CancellationToken::new() }
+    }
+
+    /// A claim for the `n`th alias.
+    fn for_alias(client: ClientNet, n: usize) -> Claim {
+        Claim { alias: Some(format!("{:0>6}", n % 1000).parse().unwrap()), ..claim(client) }
+    }
+
+    async fn take(queue: &Arc<FairQueue>, client: ClientNet) -> Lease {
+        queue.wait(claim(client), Duration::ZERO).await.unwrap()
+    }
+
+    fn wait(queue: &Arc<FairQueue>, claim: Claim) -> JoinHandle<Result<Lease, Busy>> {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.wait(claim, MINUTE).await })
+    }
+
+    /// A client that holds as many leases as it can, for as long as it can, and always wants more.
+    fn hog(queue: &Arc<FairQueue>, client: ClientNet) {
+        for n in 0..12 {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                loop {
+                    let claim = for_alias(client, n);
+                    let preempted = claim.preempted.clone();
+                    match queue.wait(claim, MINUTE / 2).await {
+                        Ok(lease) => {
+                            preempted.cancelled().await;
+                            drop(lease);
+                        }
+                        Err(_) => sleep(Duration::from_secs(1)).await,
+                    }
+                }
+            });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_end_for_one_client_and_for_all_and_come_back() {
+        let queue = FairQueue::new(3, 2, GRACE);
+        let [first, _second] = [take(&queue, nth(1)).await, take(&queue, nth(1)).await];
+        assert_eq!(queue.wait(claim(nth(1)), MINUTE).await.err(), Some(Busy::ForClient));
+        let third = take(&queue, nth(2)).await;
+        assert_eq!(queue.wait(claim(nth(2)), Duration::ZERO).await.err(), Some(Busy::ForAll));
+        drop(third);
+        drop(first);
+        let _first = take(&queue, nth(1)).await;
+        assert_eq!(queue.state().held.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_fewer_than_five_leases_none_is_wanted_until_somebody_waits() {
+        for most in 1..=5 {
+            let queue = FairQueue::new(most, 0, GRACE);
+            let mut held = Vec::new();
+            for _ in 0..most {
+                held.push(take(&queue, nth(1)).await);
+            }
+            assert_eq!(queue.are_wanted(), most == 5, "{most}");
+            let waiting = wait(&queue, claim(nth(1)));
+            yield_now().await;
+            assert!(queue.are_wanted(), "{most}");
+            assert_eq!(waiting.await.unwrap().err(), Some(Busy::ForAll));
+            assert_eq!(queue.are_wanted(), most == 5, "{most}: it has given up");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_lease_is_for_the_client_that_holds_fewest_and_then_for_who_waits_longest() {
+        let queue = FairQueue::new(3, 2, MINUTE);
+        let held = [take(&queue, nth(1)).await, take(&queue, nth(1)).await, take(&queue, nth(2)).await];
+        let mut waiting = Vec::new();
+        for n in [1, 2, 3, 4, 2] {
+            waiting.push(wait(&queue, claim(nth(n))));
+            yield_now().await;
+        }
+        let mut order = Vec::new();
+        let mut held: VecDeque<_> = held.into();
+        while let Some(lease) = held.pop_front() {
+            drop(lease);
+            sleep(Duration::from_millis(1)).await;
+            while let Some(at) = waiting.iter().position(JoinHandle::is_finished) {
+                let lease = waiting.remove(at).await.unwrap().unwrap();
+                order.push(queue.state().held[&lease.number].claim.client);
+                held.push_back(lease);
+            }
+        }
+        // At first 1 still holds one; when all hold none, it is the order of their coming.
+        assert_eq!(order, [nth(3), nth(1), nth(2), nth(4), nth(2)]);
+        let state = queue.state();
+        assert!(state.held.is_empty() && state.shares.is_empty() && state.waiting.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_takes_no_lease_with_it() {
+        let queue = FairQueue::new(2, 1, GRACE);
+        let one = take(&queue, nth(1)).await;
+        assert_eq!(queue.wait(claim(nth(1)), MINUTE).await.err(), Some(Busy::ForClient));
+        let other = take(&queue, nth(2)).await;
+        assert_eq!(queue.wait(claim(nth(3)), MINUTE).await.err(), Some(Busy::ForAll));
+        let gone = wait(&queue, claim(nth(3)));
+        yield_now().await;
+        gone.abort();
+        let _ = gone.await;
+        drop((one, other));
+        assert!(queue.state().held.is_empty() && queue.state().waiting.is_empty());
+    }
+
+    /// docs/smtp.md §2: what one client, a wider network and one alias may have waiting.
+    #[tokio::test(start_paused = true)]
+    async fn ten_of_a_client_eighty_of_a_24_and_twenty_for_an_alias_wait_and_the_next_hears_so_at_once() {
+        let queue = FairQueue::new(1, 0, MINUTE);
+        let _held = take(&queue, nth(0)).await;
+        let start = Instant::now();
+        let refused = |claims: Vec<Claim>| {
+            let queue = queue.clone();
+            async move {
+                let waiting: Vec<_> = claims.into_iter().map(|claim| wait(&queue, claim)).collect();
+                yield_now().await;
+                yield_now().await;
+                let mut refused = Vec::new();
+                for waiter in waiting {
+                    if waiter.is_finished() {
+                        refused.push(waiter.await.unwrap().err().unwrap());
+                    } else {
+                        waiter.abort();
+                    }
+                }
+                refused
+            }
+        };
+        let of_client = (0..11).map(|n| for_alias(nth(1), n)).collect();
+        assert_eq!(refused(of_client).await, [Busy::ForClient]);
+        let of_24 = (0..85).map(|n| for_alias(client(&format!("10.0.0.{n}")), n)).collect();
+        assert_eq!(refused(of_24).await, [Busy::ForClient; 5]);
+        let of_alias = (0..22).map(|n| for_alias(nth(n), 7)).collect();
+        assert_eq!(refused(of_alias).await, [Busy::ForAlias; 2]);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_preempted_after_the_grace_for_who_holds_two_fewer() {
+        let queue = FairQueue::new(3, 0, GRACE);
+        let claims: Vec<_> = (0..3).map(|_| claim(nth(1))).collect();
+        let mut leases = VecDeque::new();
+        for claim in &claims {
+            leases.push_back(queue.wait(claim.clone(), Duration::ZERO).await.unwrap());
+            advance(Duration::from_secs(1)).await;
+        }
+        let (start, waiting) = (Instant::now(), wait(&queue, claim(nth(2))));
+        claims[0].preempted.cancelled().await;
+        let waited = start.elapsed();
+        assert!((GRACE - Duration::from_secs(3)..GRACE).contains(&waited), "{waited:?}");
+        assert!(!waiting.is_finished(), "it has not been given back yet");
+        drop(leases.pop_front());
+        let second = waiting.await.unwrap().unwrap();
+        // Two against one: it is nobody's turn to take.
+        let other = wait(&queue, claim(nth(2)));
+        sleep(MINUTE / 2).await;
+        assert!(!other.is_finished() && !claims[1].preempted.is_cancelled());
+        drop(second);
+        assert!(other.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_not_be_interrupted_is_not_preempted() {
+        let queue = FairQueue::new(2, 0, GRACE);
+        let claims = [claim(nth(1)), claim(nth(1))];
+        let first = queue.wait(claims[0].clone(), Duration::ZERO).await.unwrap();
+        let _second = queue.wait(claims[1].clone(), Duration::ZERO).await.unwrap();
+        first.keep();
+        let _waiting = wait(&queue, claim(nth(2)));
+        claims[1].preempted.cancelled().await;
+        assert!(!claims[0].preempted.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_heir_that_has_gone_leaves_its_lease_to_the_next() {
+        let queue = FairQueue::new(2, 0, GRACE);
+        let claims = [claim(nth(1)), claim(nth(1))];
+        let first = queue.wait(claims[0].clone(), Duration::ZERO).await.unwrap();
+        let _second = queue.wait(claims[1].clone(), Duration::ZERO).await.unwrap();
+        let gone = wait(&queue, claim(nth(2)));
+        claims[0].preempted.cancelled().await;
+        let next = wait(&queue, claim(nth(3)));
+        yield_now().await;
+        gone.abort();
+        let _ = gone.await;
+        drop(first);
+        assert!(next.await.unwrap().is_ok());
+        assert_eq!(queue.state().holdings(nth(2)), [0, 0, 0]);
+    }
+
+    /// A stranger's neighbour pays for it no more than everybody else.
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_of_those_who_hold_most_has_a_lease_too() {
+        let queue = FairQueue::new(40, 10, GRACE);
+        (1..=4).for_each(|n| hog(&queue, client(&format!("192.0.2.{n}"))));
+        sleep(MINUTE).await;
+        assert!(queue.wait(claim(client("192.0.2.9")), GRACE).await.is_ok());
+    }
+
+    /// The attack that this is made for: those who hold on to all there is, and those who deliver.
+    async fn honest_share(
+        hogs: impl IntoIterator<Item = ClientNet>,
+        honest: impl Fn(u32) -> ClientNet,
+    ) -> usize {
+        let queue = FairQueue::new(40, 10, GRACE);
+        hogs.into_iter().for_each(|client| hog(&queue, client));
+        sleep(MINUTE).await;
+        let honest = (0..50).map(|n| {
+            let (queue, client) = (queue.clone(), honest(n));
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(500) * n).await;
+                let lease = queue.wait(for_alias(client, 999), MINUTE / 2).await;
+                sleep(Duration::from_millis(500)).await;
+                lease.is_ok()
+            })
+        });
+        let mut delivered = 0;
+        for one in honest.collect::<Vec<_>>() {
+            delivered += usize::from(one.await.unwrap());
+        }
+        delivered
+    }
+
+    /// docs/smtp.md §2: why 40.
+    #[tokio::test(start_paused = true)]
+    async fn up_to_39_clients_that_hold_on_to_all_leases_keep_nobody_out() {
+        for hogs in [4, 39] {
+            let delivered = honest_share((0..hogs).map(nth), |n| nth(1000 + n)).await;
+            assert_eq!(delivered, 50, "beside {hogs}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_clients_of_one_network_are_no_more_than_one() {
+        let neighbours = (0..16).map(|n| client(&format!("192.0.2.{n}")));
+        assert_eq!(honest_share(neighbours, |n| nth(1000 + n)).await, 50);
+        let customer = (0..16).map(|n| client(&format!("2001:db8:0:{n:x}00::1")));
+        assert_eq!(honest_share(customer, |n| nth(1000 + n)).await, 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_providers_senders_in_one_network_are_not_kept_out() {
+        let provider = |n| client(&format!("198.51.100.{}", n % 20));
+        assert_eq!(honest_share((0..4).map(nth), provider).await, 50);
+    }
+}

@@ -1,0 +1,76 @@
+//! What is known of the networks that were seen last, in bounded memory.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::client::Prefix;
+
+/// What is known of networks, in two generations.
+///
+/// When the young generation is full, or as old as the span, it becomes the old one, and the old one is
+/// forgotten. So nobody is known for longer than two spans after the last event, and everybody for one,
+/// unless there is no room: then as many as fit into one generation are known, those that were seen
+/// last, and at most twice as many.
+///
+/// Times are since whatever the owner counts from.
+pub(super) struct Recent<V> {
+    span: Duration,
+    generation: usize,
+    young: HashMap<Prefix, V>,
+    old: HashMap<Prefix, V>,
+    /// When the young one began.
+    since: Duration,
+}
+
+impl<V: Copy> Recent<V> {
+    /// Two generations of so many networks each.
+    pub(super) fn new(generation: usize, span: Duration) -> Self {
+        let (young, old) = (HashMap::new(), HashMap::new());
+        Recent { span, generation, young, old, since: Duration::ZERO }
+    }
+
+    pub(super) fn find(&self, prefix: Prefix) -> Option<V> {
+        self.young.get(&prefix).or_else(|| self.old.get(&prefix)).copied()
+    }
+
+    pub(super) fn keep(&mut self, prefix: Prefix, value: V, now: Duration) {
+        if self.young.len() >= self.generation && !self.young.contains_key(&prefix) {
+            self.turn(now);
+        }
+        self.young.insert(prefix, value);
+    }
+
+    /// Forgets who was not seen for two spans, and nobody who was seen within one.
+    pub(super) fn age(&mut self, now: Duration) {
+        let age = now.saturating_sub(self.since);
+        if age >= self.span {
+            self.turn(now);
+        }
+        if age >= self.span + self.span {
+            self.turn(now);
+        }
+    }
+
+    /// Forgets all but those of whom `is_wanted` is true.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&V) -> bool) {
+        for table in [&mut self.young, &mut self.old] {
+            table.retain(|_, value| is_wanted(value));
+            table.shrink_to_fit();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Octets that the tables take.
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        (self.young.capacity() + self.old.capacity()) * size_of::<(Prefix, V)>()
+    }
+
+    fn turn(&mut self, now: Duration) {
+        self.old = std::mem::take(&mut self.young);
+        self.since = now;
+    }
+}
