@@ -3,7 +3,7 @@
 //! What comes free goes to the client that holds the fewest, and of those to the one that has waited
 //! longest. That alone would leave who comes late at the mercy of those who hold on to what they have.
 //! So a lease that is older than the *grace* is *preempted* for a waiter whose client holds at least two
-//! fewer (max-min fairness): of `most` leases and fewer clients than that, whoever holds none has one
+//! fewer (max-min fairness): of `most` leases and fewer clients than that, a client that holds none has one
 //! after the grace at the latest, whatever the others do. A client's last lease is never preempted.
 //!
 //! Clients are compared where they first differ: two of one wider network by what each of them holds,
@@ -32,7 +32,7 @@ const FEW: usize = 5;
 /// default 10 have a lease then, and 10 wait.
 const WAITING_OF_CLIENT: usize = 10;
 
-/// So many claims for one alias may wait, whoever sends to it.
+/// So many claims for one alias may wait, of all clients together.
 const WAITING_FOR_ALIAS: usize = 20;
 
 /// Who waits looks so often whether a lease has become old enough to be preempted.
@@ -302,7 +302,7 @@ mod tests {
     }
 
     /// A client that holds as many leases as it can, for as long as it can, and always wants more.
-    fn hog(queue: &Arc<FairQueue>, client: ClientNet) {
+    fn be_greedy(queue: &Arc<FairQueue>, client: ClientNet) {
         for n in 0..12 {
             let queue = queue.clone();
             tokio::spawn(async move {
@@ -481,18 +481,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_of_those_who_hold_most_has_a_lease_too() {
         let queue = FairQueue::new(40, 10, GRACE);
-        (1..=4).for_each(|n| hog(&queue, client(&format!("192.0.2.{n}"))));
+        (1..=4).for_each(|n| be_greedy(&queue, client(&format!("192.0.2.{n}"))));
         sleep(MINUTE).await;
         assert!(queue.wait(claim(client("192.0.2.9")), GRACE).await.is_ok());
     }
 
     /// The attack that this is made for: those who hold on to all there is, and those who deliver.
     async fn honest_share(
-        hogs: impl IntoIterator<Item = ClientNet>,
+        greedy: impl IntoIterator<Item = ClientNet>,
         honest: impl Fn(u32) -> ClientNet,
     ) -> usize {
         let queue = FairQueue::new(40, 10, GRACE);
-        hogs.into_iter().for_each(|client| hog(&queue, client));
+        greedy.into_iter().for_each(|client| be_greedy(&queue, client));
         sleep(MINUTE).await;
         let honest = (0..50).map(|n| {
             let (queue, client) = (queue.clone(), honest(n));
@@ -513,9 +513,9 @@ mod tests {
     /// docs/smtp.md §2: why 40.
     #[tokio::test(start_paused = true)]
     async fn up_to_39_clients_that_hold_on_to_all_leases_keep_nobody_out() {
-        for hogs in [4, 39] {
-            let delivered = honest_share((0..hogs).map(nth), |n| nth(1000 + n)).await;
-            assert_eq!(delivered, 50, "beside {hogs}");
+        for greedy in [4, 39] {
+            let delivered = honest_share((0..greedy).map(nth), |n| nth(1000 + n)).await;
+            assert_eq!(delivered, 50, "beside {greedy}");
         }
     }
 
