@@ -13,6 +13,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use tempalias::alias::Limits;
@@ -181,7 +182,7 @@ fn report() -> String {
 #[test]
 fn deliveries_and_refusals_give_nothing_away() {
     let mut scene = Scene::new(Smarthost::start(), &[("smtp.max_size", "\"10 KiB\"")]);
-    let shop = scene.alias(3);
+    let shop = scene.alias(2);
     let reply = scene.delivers(&[&shop.email], "250 2.0.0");
     let id = reply.text.rsplit(' ').next().expect("a reply has words").to_owned();
     let news = scene.alias(10);
@@ -267,6 +268,67 @@ fn deliveries_and_refusals_give_nothing_away() {
     {
         assert!(log.iter().any(|line| line.contains(reason)), "{reason} is not in {log:#?}");
     }
+}
+
+/// Once the smarthost has taken an alias that was made for a guessed mailbox, nothing that it does tells
+/// anything of a second alias: the answer is the same for one of the same mailbox, of one at the same host,
+/// and of any other.
+#[test]
+fn the_answer_about_one_alias_tells_nothing_of_the_mailbox_of_another() {
+    let scene = Scene::new(Smarthost::start(), &[]);
+    let alias = |target: &str| scene.appliance.alias(target, 100).email;
+    let guess = alias(TARGET);
+    let victims = [TARGET, "neighbour@mailbox.test", "somebody@elsewhere.example"].map(alias);
+    let silences = [Behaviour::Drop, Behaviour::Answer(450), Behaviour::LastWord(421), Behaviour::Silent];
+    for afterwards in [Behaviour::Accept].into_iter().chain(silences) {
+        let answers = victims.clone().map(|victim| {
+            scene.smarthost.set(Stage::Rcpt, Behaviour::Accept);
+            let mut client = Client::hello(scene.appliance.smtp);
+            client.command("MAIL FROM:<sender@client.test>", "250");
+            client.command(&format!("RCPT TO:<{guess}>"), "250");
+            scene.smarthost.set(Stage::Rcpt, afterwards);
+            let asked = scene.smarthost.count(|record| record.commands.len());
+            client.send(format!("RCPT TO:<{victim}>\r\n"));
+            let answer = client.reply().text;
+            assert_eq!(
+                scene.smarthost.count(|record| record.commands.len()),
+                asked,
+                "the smarthost was asked"
+            );
+            if afterwards == Behaviour::Drop {
+                scene.smarthost.hang_up();
+            }
+            client.send(format!("RCPT TO:<{victim}>\r\n"));
+            [answer, client.reply().text]
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{afterwards:?}: {answers:?}");
+        assert!(answers[0].iter().all(|answer| answer.starts_with("452 4.5.3")), "{answers:?}");
+    }
+}
+
+/// The one test here that measures time: that of an answer is what must not tell. A smarthost that has to
+/// look for a host takes a tenth of a second, and for one that it knows next to nothing.
+#[test]
+fn a_stranger_cannot_tell_by_the_time_what_the_smarthost_has_looked_up_before() {
+    const STEP: Duration = Duration::from_millis(250);
+    let scene = Scene::new(Smarthost::start(), &[]);
+    let alias = |target: &str| scene.appliance.alias(target, 100).email;
+    let [known, sought] = [TARGET, "somebody@elsewhere.example"].map(alias);
+    scene.smarthost.set_for("elsewhere", Stage::Rcpt, Behaviour::AcceptAfter(Duration::from_millis(100)));
+    let asks = |alias: &str| {
+        let mut client = Client::hello(scene.appliance.smtp);
+        client.command("MAIL FROM:<sender@client.test>", "250");
+        let start = Instant::now();
+        client.command(&format!("RCPT TO:<{alias}>"), "250");
+        start.elapsed()
+    };
+    let times = [&known, &sought].map(|alias| asks(alias));
+    assert!(times.iter().all(|time| *time >= STEP), "{times:?}");
+    // Who has delivered to it is known, and waits no longer than the smarthost does.
+    assert_eq!(Client::hello(scene.appliance.smtp).deliver(&known).code(), 250);
+    let fastest = (0..20).map(|_| asks(&known)).min().expect("it was measured");
+    assert!(fastest < STEP, "{fastest:?}");
+    assert!(asks(&sought) >= STEP);
 }
 
 #[test]

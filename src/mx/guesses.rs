@@ -22,7 +22,7 @@ pub(super) struct Guesses {
     allowed: Arc<Rate>,
     /// Those beyond.
     excess: Arc<Rate>,
-    delivered: Arc<Known>,
+    delivered: Arc<Known<ClientNet>>,
 }
 
 impl Guesses {
@@ -44,7 +44,7 @@ impl Guesses {
     /// Counts a recipient that nobody is. Whether that is one too many: then the session is to end.
     pub(super) fn is_one_too_many(&self, client: ClientNet) -> bool {
         let is_excess = self.allowed.count(client).is_err();
-        if is_excess && self.delivered.has(client) {
+        if is_excess && self.delivered.has(&client) {
             let _ = self.excess.count(client); // there is no more to know than that
         }
         is_excess
@@ -52,7 +52,7 @@ impl Guesses {
 
     /// Whether nothing is to be said to `client` about aliases, good or not.
     pub(super) fn are_over(&self, client: ClientNet) -> bool {
-        let may_go_on = || self.delivered.has(client) && self.excess.look(client).is_ok();
+        let may_go_on = || self.delivered.has(&client) && self.excess.look(client).is_ok();
         self.allowed.look(client).is_err() && !may_go_on()
     }
 

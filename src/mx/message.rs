@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
     }
 
     async fn forward(&mut self, transaction: Transaction<'a>, preempted: &CancellationToken) -> Next {
-        let (id, name) = (message_id(), transaction.log_name());
+        let (id, name, alias) = (message_id(), transaction.log_name(), transaction.alias().cloned());
         let fields = self.received(&id, transaction.alias_address().as_deref(), transaction.is_utf8());
         let settlement = match preempted.run_until_cancelled(transaction.data(fields)).await {
             None => return self.give_up(&DataError::Preempted),
@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
         match self.stream(settlement, preempted, &id).await {
             Ok(verdict) => {
                 if verdict.reply.code == 250 {
-                    self.mx.guesses.note_delivery(self.peer.into());
+                    self.mx.note_delivery(self.peer.into(), alias.as_ref());
                 }
                 self.conversation.end_of_data();
                 self.conclude(&id, &name, verdict)

@@ -7,6 +7,7 @@
 //! | [`listener`] | accept, count, hand over |
 //! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
 //! | [`pace`], [`guesses`] | how fast a message must come; how often a client may guess |
+//! | [`first_contact`] | what a stranger must not learn by the time |
 //! | [`session`], [`message`] | one client, from the banner to the last word; DATA, from 354 to the answer |
 //! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
@@ -23,6 +24,7 @@ mod conversation;
 mod counters;
 mod data;
 mod dsn;
+mod first_contact;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guesses;
@@ -53,9 +55,10 @@ use crate::dnsbl::Lists;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::relay::Smarthost;
-use crate::throttle::{Busy, Claim, FairQueue, Lease, Rate, Slots, lesser_limit};
+use crate::throttle::{Busy, Claim, ClientNet, FairQueue, Lease, Rate, Slots, lesser_limit};
 use crate::tls::Identity;
 use counters::Counters;
+use first_contact::FirstContact;
 use guesses::Guesses;
 use pace::Pace;
 use verdict::Verdict;
@@ -89,6 +92,7 @@ pub struct Mx {
     upstream_patience: Duration,
     connections: Arc<Rate>,
     guesses: Guesses,
+    first_contact: Arc<FirstContact>,
     lists: Lists,
     ledger: Ledger,
     /// Uses that are still to be given back; the orderly stop waits for them.
@@ -117,6 +121,7 @@ impl Mx {
             upstream_patience: config.smarthost.connect_timeout,
             connections: Arc::new(Rate::new(limits.connections_per_minute, MINUTE)),
             guesses: Guesses::new(limits.unknown_recipients_per_hour),
+            first_contact: Arc::default(),
             lists: Lists::new(&limits.rbls, &config.dns),
             limits,
             ledger,
@@ -142,6 +147,7 @@ impl Mx {
             upstream: if keeps_upstream { self.upstream.clone() } else { fresh.upstream },
             connections: if keeps_connections { self.connections.clone() } else { fresh.connections },
             guesses: self.guesses.renewed(new.unknown_recipients_per_hour),
+            first_contact: self.first_contact.clone(),
             lists: self.lists.renewed(&config.smtp.rbls, &config.dns),
             refunds: self.refunds.clone(),
             counters: self.counters.clone(),
@@ -168,6 +174,7 @@ impl Mx {
     pub fn forget_clients(&self) {
         self.connections.forget();
         self.guesses.forget();
+        self.first_contact.forget();
     }
 
     /// Our domain that `name` means: any case, with or without a trailing dot, in ASCII or not.
@@ -184,6 +191,12 @@ impl Mx {
         let Smtp { idle_timeout, stress_timeout, .. } = self.limits;
         let idle = if self.slots.are_scarce() { stress_timeout.min(idle_timeout) } else { idle_timeout };
         idle.min((FRUITLESS_WAITS * idle).saturating_sub(fruitless))
+    }
+
+    /// Remembers that `client` has delivered a message to `alias`, or to the postmaster.
+    fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
+        self.guesses.note_delivery(client);
+        self.first_contact.note_delivery(client, alias);
     }
 
     /// A place for a connection to the smarthost. Who finds none waits for it a while: the others

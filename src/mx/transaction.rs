@@ -148,7 +148,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn alias(&self) -> Option<&AliasName> {
+    /// The alias, when the recipient is one.
+    pub(super) fn alias(&self) -> Option<&AliasName> {
         self.recipient.as_ref().and_then(Recipient::alias)
     }
 
@@ -159,7 +160,9 @@ impl<'a> Transaction<'a> {
         }
         let (client, alias, preempted) = (self.client, recipient.alias().cloned(), self.preempted.clone());
         let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
+        let asked = Instant::now();
         let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
+        self.mx.first_contact.even_out(client, recipient.alias(), asked).await;
         let connection = begun.map_err(|cause| {
             let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
                 400..500 | 552 => reply::RECIPIENT_LATER,

@@ -1,35 +1,35 @@
-//! Which clients have done something good.
+//! Who has done something good.
 
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::ClientNet;
 use super::recent::Recent;
 
-/// Clients in one generation; there are two. A table for so many takes 0.6 MB.
+/// How many are in one generation; there are two. A table for so many clients takes 0.6 MB.
 const GENERATION: usize = 50_000;
 
-/// Clients that are remembered for a span of time after the last event, and for two at the most.
-pub struct Known {
+/// Clients, or others, that are remembered for a span of time after the last event, and for two at the most.
+pub struct Known<K> {
     start: Instant,
-    recent: Mutex<Recent<()>>,
+    recent: Mutex<Recent<K, ()>>,
 }
 
-impl Known {
+impl<K: Eq + Hash> Known<K> {
     /// Nobody is known yet.
     pub fn new(span: Duration) -> Self {
         Known { start: Instant::now(), recent: Mutex::new(Recent::new(GENERATION, span)) }
     }
 
-    /// Remembers `client`.
-    pub fn note(&self, client: ClientNet) {
+    /// Remembers `who`.
+    pub fn note(&self, who: K) {
         let now = self.start.elapsed();
-        self.recent().keep(client.own(), (), now);
+        self.recent().keep(who, (), now);
     }
 
-    /// Whether `client` is remembered.
-    pub fn has(&self, client: ClientNet) -> bool {
-        self.recent().find(client.own()).is_some()
+    /// Whether `who` is remembered.
+    pub fn has(&self, who: &K) -> bool {
+        self.recent().find(who).is_some()
     }
 
     /// Forgets those who have not been noted for so long that their time is over.
@@ -38,7 +38,7 @@ impl Known {
         self.recent().age(now);
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent<()>> {
+    fn recent(&self) -> MutexGuard<'_, Recent<K, ()>> {
         // A table is whole whatever happened to the thread that held it.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,7 +54,7 @@ mod tests {
         let known = Known::new(Duration::from_secs(3600));
         known.note(client("192.0.2.1"));
         known.forget();
-        assert!(known.has(client("192.0.2.1")) && !known.has(client("192.0.2.2")));
+        assert!(known.has(&client("192.0.2.1")) && !known.has(&client("192.0.2.2")));
     }
 
     #[test]
@@ -62,14 +62,14 @@ mod tests {
         let known = Known::new(Duration::ZERO);
         known.note(client("192.0.2.1"));
         known.forget();
-        assert!(!known.has(client("192.0.2.1")));
+        assert!(!known.has(&client("192.0.2.1")));
     }
 
     #[test]
     fn of_a_million_clients_the_last_are_remembered_and_the_table_stays_short() {
         let known = Known::new(Duration::from_secs(3600));
         (0..1_000_000).for_each(|n| known.note(nth(n)));
-        assert!((950_000..1_000_000).all(|n| known.has(nth(n))));
+        assert!((950_000..1_000_000).all(|n| known.has(&nth(n))));
         let recent = known.recent();
         assert!(recent.len() <= 2 * GENERATION);
         assert!(recent.octets() < 2 << 20, "the tables take {} octets", recent.octets());

@@ -135,14 +135,14 @@ struct Question {
 
 /// The events of the networks that were seen last. After one span without a try all of a network's
 /// events have come back, and there is nothing to know of it.
-struct Table(Mutex<Recent<Nanos>>);
+struct Table(Mutex<Recent<Prefix, Nanos>>);
 
 impl Table {
     fn new(generation: usize, span: Duration) -> Self {
         Table(Mutex::new(Recent::new(generation, span)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recent<Nanos>> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Prefix, Nanos>> {
         // A table is whole whatever happened to the thread that held it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,7 +157,7 @@ impl StateStore for Table {
     {
         let mut recent = self.lock();
         recent.age(question.at);
-        let before = recent.find(question.prefix);
+        let before = recent.find(&question.prefix);
         let (answer, after) = match measure(before) {
             Ok((answer, after)) if question.is_event => (Ok(answer), Some(after)),
             Ok((answer, _)) => (Ok(answer), before),
@@ -248,7 +248,7 @@ mod tests {
         let [clients, wide] = [rate.clients, rate.v4_wide]
             .map(|limiter| limiter.unwrap().into_state_store().0.into_inner().unwrap());
         assert!(clients.len() <= 2 * CLIENTS && wide.len() <= 2 * WIDE_NETWORKS);
-        assert!((950_000..1_000_000).all(|n| clients.find(nth(n).own()).is_some()));
+        assert!((950_000..1_000_000).all(|n| clients.find(&nth(n).own()).is_some()));
         // There may be as many IPv6 networks, of two sizes.
         let octets = clients.octets() + 3 * wide.octets();
         assert!(octets < 6 << 20, "the tables take {octets} octets");
@@ -300,7 +300,7 @@ mod tests {
         clock.advance(pause);
         rate.count(nth(3)).unwrap();
         let recent = rate.clients.unwrap().into_state_store().0.into_inner().unwrap();
-        (0..3).filter(|n| recent.find(nth(*n).own()).is_some()).count()
+        (0..3).filter(|n| recent.find(&nth(*n).own()).is_some()).count()
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! What is known of the networks that were seen last, in bounded memory.
+//! What is known of those that were seen last, in bounded memory.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
-use super::client::Prefix;
-
-/// What is known of networks, in two generations.
+/// What is known of networks or others, in two generations.
 ///
 /// When the young generation is full, or as old as the span, it becomes the old one, and the old one is
 /// forgotten. So nobody is known for longer than two spans after the last event, and everybody for one,
@@ -13,31 +12,31 @@ use super::client::Prefix;
 /// last, and at most twice as many.
 ///
 /// Times are since whatever the owner counts from.
-pub(super) struct Recent<V> {
+pub(super) struct Recent<K, V> {
     span: Duration,
     generation: usize,
-    young: HashMap<Prefix, V>,
-    old: HashMap<Prefix, V>,
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
     /// When the young one began.
     since: Duration,
 }
 
-impl<V: Copy> Recent<V> {
-    /// Two generations of so many networks each.
+impl<K: Eq + Hash, V: Copy> Recent<K, V> {
+    /// Two generations of so many each.
     pub(super) fn new(generation: usize, span: Duration) -> Self {
         let (young, old) = (HashMap::new(), HashMap::new());
         Recent { span, generation, young, old, since: Duration::ZERO }
     }
 
-    pub(super) fn find(&self, prefix: Prefix) -> Option<V> {
-        self.young.get(&prefix).or_else(|| self.old.get(&prefix)).copied()
+    pub(super) fn find(&self, key: &K) -> Option<V> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
     }
 
-    pub(super) fn keep(&mut self, prefix: Prefix, value: V, now: Duration) {
-        if self.young.len() >= self.generation && !self.young.contains_key(&prefix) {
+    pub(super) fn keep(&mut self, key: K, value: V, now: Duration) {
+        if self.young.len() >= self.generation && !self.young.contains_key(&key) {
             self.turn(now);
         }
-        self.young.insert(prefix, value);
+        self.young.insert(key, value);
     }
 
     /// Forgets who was not seen for two spans, and nobody who was seen within one.
@@ -66,7 +65,7 @@ impl<V: Copy> Recent<V> {
     /// Octets that the tables take.
     #[cfg(test)]
     pub(super) fn octets(&self) -> usize {
-        (self.young.capacity() + self.old.capacity()) * size_of::<(Prefix, V)>()
+        (self.young.capacity() + self.old.capacity()) * size_of::<(K, V)>()
     }
 
     fn turn(&mut self, now: Duration) {

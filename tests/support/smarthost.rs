@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
@@ -46,6 +47,8 @@ pub enum Stage {
 pub enum Behaviour {
     /// What a smarthost should do.
     Accept,
+    /// The same, after so long.
+    AcceptAfter(Duration),
     /// Answers with this code, on two lines, and goes on.
     Answer(u16),
     /// Answers with this code and closes the connection, with what has come and was not read.
@@ -372,6 +375,10 @@ impl Session {
     fn behave(&mut self, behaviour: Behaviour, reply: &str) -> Result<bool, Over> {
         match behaviour {
             Behaviour::Accept => return self.say(reply).map(|()| true),
+            Behaviour::AcceptAfter(time) => {
+                thread::sleep(time);
+                return self.say(reply).map(|()| true);
+            }
             Behaviour::Answer(code) => self.say(&format!("{code}-refused\r\n{code}"))?,
             Behaviour::LastWord(code) => {
                 self.say(&code.to_string())?;

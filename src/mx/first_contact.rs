@@ -1,0 +1,109 @@
+//! First contact: a client that writes to an alias for the first time cannot tell by the time of the
+//! answer how well the smarthost knows the mailbox behind it.
+//!
+//! Smarthosts look recipients up, and remember what they have found: a mailbox at a host that was asked
+//! for a moment ago is answered sooner. Anybody may make an alias for a mailbox at a host that they guess,
+//! write to it, and then measure how long RCPT takes for an alias of somebody else. So the answer to it
+//! comes at whole steps of time, until the client has delivered a message to the alias; from then on it has
+//! something to lose by each measurement, a use of the alias that its holder sees, and is not delayed.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::alias::AliasName;
+use crate::throttle::{ClientNet, Known};
+
+/// An answer comes at a multiple of this after the smarthost was asked: more than a look-up in the DNS
+/// takes that is not in a cache, and nothing to a mail server that waits for it.
+const STEP: Duration = Duration::from_millis(250);
+
+/// That a client has delivered to an alias is remembered for so long, and for twice as long at the most.
+const SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Who has delivered a message to which alias.
+pub(super) struct FirstContact {
+    delivered: Known<u64>,
+    /// Keeps nobody's network, and no alias, in memory.
+    hasher: RandomState,
+}
+
+impl Default for FirstContact {
+    fn default() -> Self {
+        FirstContact { delivered: Known::new(SPAN), hasher: RandomState::new() }
+    }
+}
+
+impl FirstContact {
+    /// Remembers that `client` has delivered to `alias`, or to the postmaster.
+    pub(super) fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
+        self.delivered.note(self.key(client, alias));
+    }
+
+    /// Ends at a whole step of time after `asked`, if it is the first contact of `client` with `alias`.
+    pub(super) async fn even_out(&self, client: ClientNet, alias: Option<&AliasName>, asked: Instant) {
+        if !self.delivered.has(&self.key(client, alias)) {
+            sleep_until(asked + next_step(asked.elapsed())).await;
+        }
+    }
+
+    /// Forgets the deliveries of long ago.
+    pub(super) fn forget(&self) {
+        self.delivered.forget();
+    }
+
+    fn key(&self, client: ClientNet, alias: Option<&AliasName>) -> u64 {
+        self.hasher.hash_one((client, alias))
+    }
+}
+
+/// The step that `taken` falls into, up to its end.
+fn next_step(taken: Duration) -> Duration {
+    let steps = taken.as_nanos() / STEP.as_nanos() + 1;
+    STEP * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn client(address: &str) -> ClientNet {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
+    /// How long `client` waits for the answer about `alias` when the smarthost takes `millis`.
+    async fn waits(contact: &FirstContact, client: ClientNet, alias: &str, millis: u64) -> u128 {
+        let asked = Instant::now();
+        sleep(Duration::from_millis(millis)).await;
+        contact.even_out(client, Some(&alias.parse().unwrap()), asked).await;
+        asked.elapsed().as_millis()
+    }
+
+    /// docs/smtp.md §3: what the smarthost has in a cache, and what it has not.
+    #[tokio::test(start_paused = true)]
+    async fn what_the_smarthost_knows_and_what_it_looks_up_takes_the_same_time() {
+        let (contact, stranger) = (FirstContact::default(), client("192.0.2.1"));
+        for millis in [0, 1, 20, 249] {
+            assert_eq!(waits(&contact, stranger, "k7m2q1", millis).await, 250, "{millis}");
+        }
+        for millis in [250, 499] {
+            assert_eq!(waits(&contact, stranger, "k7m2q1", millis).await, 500, "{millis}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_delayed_until_it_has_delivered_to_that_alias() {
+        let (contact, shop) = (FirstContact::default(), client("192.0.2.1"));
+        contact.note_delivery(shop, Some(&"k7m2q1".parse().unwrap()));
+        assert_eq!(waits(&contact, shop, "k7m2q1", 2).await, 2);
+        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 250);
+        assert_eq!(waits(&contact, client("192.0.2.2"), "k7m2q1", 2).await, 250);
+        contact.note_delivery(shop, None);
+        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 250);
+    }
+}
