@@ -115,7 +115,8 @@ mod tests {
         // Of a length are as many as may be, unless two names collided before.
         assert_eq!(handed_out[..3], [0, 0, 0]);
         assert!(handed_out[3] <= 3 && handed_out[4] <= 104 && handed_out[5] <= 3355);
-        assert!(handed_out[6] > 6000);
+        // Of 6,500 names of 6 characters two collide in one run of fifty; then the rest have 7.
+        assert!(handed_out[6] + handed_out[7] > 6000, "{handed_out:?}");
     }
 
     #[test]
