@@ -1,8 +1,9 @@
-//! Bounce addresses: the opaque envelope sender of everything we forward.
+//! Bounce addresses, and what a bounce says.
 //!
-//! `b.<name>.<HMAC>@domain`, or `b.0.<HMAC>` for the postmaster's mail. With it SPF
-//! passes at the target, and a bounce comes to us instead of showing the hidden mailbox to the
-//! sender. Stateless: the HMAC-SHA-256 over name and domain, cut to 80 bits, says that we made it.
+//! The opaque envelope sender of a message to an alias is `b.<name>.<id>.<HMAC>@domain`, that of the
+//! postmaster's mail `b.0.<HMAC>`. With it SPF passes at the target, and a bounce comes to us
+//! instead of showing the hidden mailbox to the sender. The HMAC-SHA-256 over name, id and domain,
+//! cut to 80 bits, says that we made it; whether the message may still bounce the ledger knows.
 
 use std::fmt;
 
@@ -10,26 +11,37 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE};
 
-use crate::address::Domain;
+use crate::address::{Domain, Mailbox};
 use crate::alias::AliasName;
+use crate::message_id::MessageId;
 
 /// Octets of the HMAC that are kept: 80 bits, 16 characters.
 const TAG_LEN: usize = 10;
 
-/// Stands for "no alias in particular". `0` alone is never an alias: names have 4 characters or more.
+/// Stands for "no alias". `0` alone is never an alias: names have 4 characters or more.
 const NOBODY: &str = "0";
 
 /// The secret that bounce addresses are signed with; lives in the ledger.
 #[derive(Clone)]
 pub struct BounceKey(hmac::Key);
 
-/// Whom a bounce is about.
+/// What a bounce is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BounceOf {
-    /// The target of this alias.
-    Alias(AliasName),
+    /// A message to the target of this alias.
+    Message(AliasName, MessageId),
     /// The postmaster's mail.
     Nobody,
+}
+
+/// What a report says of a message that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The mailbox is at fault and no message would arrive: it does not exist, is disabled, or its
+    /// host cannot be found. What this message alone has caused is not meant.
+    pub is_of_mailbox: bool,
+    /// Who did not get the message, when the report is about nobody else.
+    pub recipient: Option<Mailbox>,
 }
 
 impl BounceKey {
@@ -38,23 +50,25 @@ impl BounceKey {
         BounceKey(hmac::Key::new(HMAC_SHA256, secret))
     }
 
-    /// The envelope sender for a message to `whom` at `domain`.
-    pub fn address(&self, whom: &BounceOf, domain: &Domain) -> String {
-        let subject = whom.subject();
-        let tag = BASE32_NOPAD.encode(&self.tag(subject, domain)).to_ascii_lowercase();
+    /// The envelope sender, at `domain`, of what `of` names. With the longest name its local part has
+    /// 62 octets; RFC 5321 §4.5.3.1.1 allows 64.
+    pub fn address(&self, of: &BounceOf, domain: &Domain) -> String {
+        let subject = of.subject();
+        let tag = BASE32_NOPAD.encode(&self.tag(&subject, domain)).to_ascii_lowercase();
         format!("b.{subject}.{tag}@{domain}")
     }
 
-    /// Whom the bounce address `local@domain` is about, if we made it; any case.
+    /// What the bounce address `local@domain` is about, if we made it; any case.
     pub fn verify(&self, local: &str, domain: &Domain) -> Option<BounceOf> {
         let local = local.to_ascii_lowercase();
-        let (subject, tag) = local.strip_prefix("b.")?.split_once('.')?;
+        let (subject, tag) = local.strip_prefix("b.")?.rsplit_once('.')?;
         let tag = BASE32_NOPAD_NOCASE.decode(tag.as_bytes()).ok()?;
         verify_slices_are_equal(&tag, &self.tag(subject, domain)).ok()?;
-        match subject {
-            NOBODY => Some(BounceOf::Nobody),
-            name => name.parse().ok().map(BounceOf::Alias),
+        if subject == NOBODY {
+            return Some(BounceOf::Nobody);
         }
+        let (name, id) = subject.split_once('.')?;
+        Some(BounceOf::Message(name.parse().ok()?, id.parse().ok()?))
     }
 
     fn tag(&self, subject: &str, domain: &Domain) -> [u8; TAG_LEN] {
@@ -66,10 +80,10 @@ impl BounceKey {
 }
 
 impl BounceOf {
-    fn subject(&self) -> &str {
+    fn subject(&self) -> String {
         match self {
-            BounceOf::Alias(name) => name.as_str(),
-            BounceOf::Nobody => NOBODY,
+            BounceOf::Message(name, id) => format!("{name}.{id}"),
+            BounceOf::Nobody => NOBODY.to_owned(),
         }
     }
 }
@@ -92,8 +106,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn alias() -> BounceOf {
-        BounceOf::Alias("k7m2q1".parse().unwrap())
+    fn message() -> BounceOf {
+        BounceOf::Message("k7m2q1".parse().unwrap(), "01234567890123ab".parse().unwrap())
     }
 
     fn local(address: &str) -> &str {
@@ -103,26 +117,34 @@ mod tests {
     #[test]
     fn what_we_signed_we_recognise_in_any_case() {
         let domain = domain("example.com");
-        for whom in [alias(), BounceOf::Nobody] {
-            let address = key().address(&whom, &domain);
-            assert_eq!(key().verify(local(&address), &domain), Some(whom.clone()));
-            assert_eq!(key().verify(&local(&address).to_uppercase(), &domain), Some(whom));
+        for of in [message(), BounceOf::Nobody] {
+            let address = key().address(&of, &domain);
+            assert_eq!(key().verify(local(&address), &domain), Some(of.clone()));
+            assert_eq!(key().verify(&local(&address).to_uppercase(), &domain), Some(of));
         }
     }
 
     #[test]
-    fn it_shows_name_and_domain_of_the_alias_and_fits_a_local_part() {
-        let address = key().address(&alias(), &domain("example.com"));
-        assert!(address.starts_with("b.k7m2q1.") && address.ends_with("@example.com"), "{address}");
-        assert!(local(&address).len() <= 64);
+    fn it_shows_name_message_and_domain_and_fits_a_local_part() {
+        let address = key().address(&message(), &domain("example.com"));
+        assert!(address.starts_with("b.k7m2q1.01234567890123ab."), "{address}");
+        assert!(address.ends_with("@example.com"), "{address}");
+        let longest = BounceOf::Message("z".repeat(26).parse().unwrap(), "vvvvvvvvvvvvvvvv".parse().unwrap());
+        assert_eq!(local(&key().address(&longest, &domain("example.com"))).len(), 62);
     }
 
     #[test]
     fn a_foreign_or_altered_one_is_refused() {
-        let ours = key().address(&alias(), &domain("example.com"));
+        let ours = key().address(&message(), &domain("example.com"));
         assert_eq!(key().verify(local(&ours), &domain("example.net")), None);
         assert_eq!(BounceKey::new(&[8; 32]).verify(local(&ours), &domain("example.com")), None);
-        assert_eq!(key().verify(&local(&ours).replace("k7m2q1", "k7m2q2"), &domain("example.com")), None);
+        for (part, other) in
+            [("k7m2q1", "k7m2q2"), ("123ab", "123ac"), ("q1.01", "q101"), ("k7m2q1.", "k7.m2q1.")]
+        {
+            let altered = local(&ours).replace(part, other);
+            assert_ne!(altered, local(&ours));
+            assert_eq!(key().verify(&altered, &domain("example.com")), None, "{altered}");
+        }
         for forged in
             ["b.", "b.k7m2q1", "b.k7m2q1.", "b.k7m2q1.aaaaaaaaaaaaaaaa", "b..x", "k7m2q1", "B.0.", "b.0.é"]
         {

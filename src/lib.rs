@@ -23,7 +23,7 @@
 //! | [`metrics`] | what is counted, for Prometheus |
 //! | [`crash`] | crashes to order, for tests; not in a release |
 //! | [`fuzzing`] | what `fuzz/` and the tests feed with octets from nowhere; not in a release |
-//! | [`alias`], [`address`], [`bounce`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
+//! | [`alias`], [`address`], [`bounce`], [`message_id`], [`clock`] | plain data and pure functions; no I/O but the clock and random numbers |
 
 // `eprintln!` panics when nobody can read it any more.
 #![warn(clippy::print_stderr)]
@@ -41,6 +41,7 @@ pub mod dnsbl;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;
+pub mod message_id;
 pub mod metrics;
 pub mod mx;
 pub mod relay;

@@ -108,6 +108,46 @@ fn a_line_without_an_end_is_cut_off_and_takes_no_memory() {
     assert!(grown < 2 * 1024, "it took {grown} KiB more");
 }
 
+/// docs/smtp.md §2: a report, and a text that is refused in the end, need no connection to the
+/// smarthost, so every session may have one.
+#[test]
+fn texts_that_nobody_gets_need_little_memory() {
+    const SESSIONS: usize = 200;
+    /// In KiB for each session.
+    const LITTLE: u64 = 24;
+    let smarthost = Smarthost::start();
+    let settings = [("smtp.max_connections_per_ip", "0"), ("smtp.connections_per_minute", "0")];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let alias = appliance.alias("target@mailbox.test", 1000);
+    assert_eq!(hello(1, &appliance).deliver(&alias.email).code(), 250);
+    let bounce = smarthost.record().messages[0].sender.clone();
+    let line = format!("{}\r\n", "x".repeat(76));
+    for (sender, recipient, header, answer) in [
+        ("", bounce, "X-Field: y\r\n".repeat(10), "250 2.0.0"),
+        ("sender@client.test", alias.email.clone(), "Received: x\r\n".repeat(51), "554 5.4.6"),
+    ] {
+        let before = appliance.peak_memory();
+        let mut sessions: Vec<_> = (0..SESSIONS)
+            .map(|_| {
+                let mut client = hello(1, &appliance);
+                client.command(&format!("MAIL FROM:<{sender}>"), "250");
+                client.command(&format!("RCPT TO:<{recipient}>"), "250");
+                client.command("DATA", "354");
+                client.send(&header);
+                client.send(line.repeat(2000));
+                client
+            })
+            .collect();
+        // All are in the middle of their text before the first comes to its end.
+        for client in &mut sessions {
+            client.send(".\r\n");
+            client.expect(answer);
+        }
+        let grown = appliance.peak_memory() - before;
+        assert!(grown < LITTLE * SESSIONS as u64, "it took {grown} KiB more for {recipient}");
+    }
+}
+
 /// docs/smtp.md §2 §3: who speaks before the greeting does not listen, so it is not listened to.
 #[test]
 fn whoever_speaks_before_the_greeting_is_sent_away() {

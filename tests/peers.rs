@@ -352,10 +352,54 @@ fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
     is_seen_by_its_holder(5, "suspended");
     let refused = Client::hello(appliance.smtp).deliver(&alias.email);
     assert!(refused.text.starts_with("550 5.1.1"), "{refused:?}");
-    assert_eq!((appliance.uses_left(&alias), mailbox_host.accepted()), (88, 3));
+    assert_eq!((appliance.uses_left(&alias), mailbox_host.accepted()), (97, 3));
     // Nobody but us has had a notice.
     assert!(mailbox_host.record().messages.iter().all(|message| !message.sender.is_empty()));
     postfix.mailbox(0);
+}
+
+/// docs/smtp.md §3: what a stranger's message has caused costs the alias nothing. The smarthost takes it,
+/// and the mailbox's host does not: for its text, or because it needs what that host lacks.
+#[test]
+fn messages_that_the_next_host_refuses_cost_no_use_and_suspend_nobody() {
+    if !postfix_may_run() {
+        return;
+    }
+    let mailbox_host = Smarthost::start();
+    let (appliance, postfix) = before_postfix(|appliance| {
+        let (mx, beyond) = (next_hop(appliance.smtp), next_hop(mailbox_host.address()));
+        format!("relayhost = {mx}\ntransport_maps = inline:{{{{target@mailbox.test = smtp:{beyond}}}}}\n")
+    });
+    let alias = appliance.alias("target@mailbox.test", 2);
+    let deliver = |mail: &str, subject: &str| {
+        let mut stranger = Client::hello(appliance.smtp);
+        stranger.command(mail, "250");
+        stranger.command(&format!("RCPT TO:<{}>", alias.email), "250");
+        stranger.command("DATA", "354");
+        stranger.send(format!("Subject: {subject}\r\n\r\nhello\r\n.\r\n"));
+        stranger.expect("250");
+        wait::until_equal("the queue", Vec::<String>::new(), || postfix.queue());
+    };
+    // After this it is known what the smarthost can do.
+    deliver("MAIL FROM:<sender@client.test>", "hello");
+    assert_eq!(appliance.uses_left(&alias), 1);
+    for (answer, mail, subject) in [
+        (Behaviour::Accept, "MAIL FROM:<stranger@client.test> SMTPUTF8", "f\u{fc}r dich"),
+        (Behaviour::Answer(550), "MAIL FROM:<stranger@client.test>", "GTUBE"),
+        (Behaviour::Answer(552), "MAIL FROM:<stranger@client.test>", "large"),
+    ] {
+        mailbox_host.set(Stage::Dot, answer);
+        for _ in 0..6 {
+            deliver(mail, subject);
+            assert_eq!(appliance.uses_left(&alias), 1, "{subject}");
+        }
+    }
+    let seen = appliance.look_at(&alias).1;
+    assert_eq!((seen["bounces"].as_u64(), seen["state"].as_str()), (Some(0), Some("active")), "{seen}");
+    assert_eq!(mailbox_host.accepted(), 1);
+    mailbox_host.set(Stage::Dot, Behaviour::Accept);
+    deliver("MAIL FROM:<sender@client.test>", "hello");
+    assert_eq!((appliance.uses_left(&alias), mailbox_host.accepted()), (0, 2));
 }
 
 /// What a lenient server takes for the end of a message (smtpd of Debian 12's Postfix, as it comes).

@@ -165,6 +165,32 @@ fn a_text_before_the_354_is_counted() {
     wait::until_equal("lines in the log", 1, || appliance.logged("out-of-turn"));
 }
 
+/// docs/smtp.md §3: a report about the postmaster's mail is held against nobody, but counted.
+#[test]
+fn a_bounce_of_the_postmasters_mail_is_counted() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[LISTEN]);
+    let mut client = Client::hello(appliance.smtp);
+    client.command("MAIL FROM:<sender@client.test>", "250");
+    client.command("RCPT TO:<postmaster>", "250");
+    client.command("DATA", "354");
+    client.send("Subject: hello\r\n\r\nhello\r\n.\r\n");
+    client.expect("250");
+    let sender = smarthost.record().messages[0].sender.clone();
+    assert!(sender.starts_with("b.0."), "{sender}");
+    client.command("MAIL FROM:<>", "250");
+    client.command(&format!("RCPT TO:<{sender}>"), "250");
+    client.command("DATA", "354");
+    client.send(
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\
+         Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; relay.test\r\n\r\n\
+         Final-Recipient: rfc822; one@mailbox.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n.\r\n",
+    );
+    client.expect("250");
+    let name = "tempalias_smtp_messages_total{outcome=\"bounce-ignored\"}";
+    assert_eq!(series(&exposition(&appliance))[name], 1.0);
+}
+
 #[test]
 fn who_is_turned_away_is_counted_by_reason() {
     let settings = [LISTEN, ("smtp.max_connections_per_ip", "1")];

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tempalias::alias::{AliasName, Limits};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{FILE_NAME, Ledger, NewAlias};
+use tempalias::message_id::MessageId;
 use tokio::runtime::Runtime;
 
 use crate::appliance::Appliance;
@@ -152,7 +153,7 @@ impl<'a> Shop<'a> {
     /// Spends a second, by 20 at once.
     fn spends(&self) -> f64 {
         self.rate(20, |ledger, name| async move {
-            ledger.spend(vec![name], at(BEGIN)).await.expect("the ledger can be written");
+            ledger.spend(name, id(), at(BEGIN)).await.expect("the ledger can be written");
         })
     }
 
@@ -206,7 +207,7 @@ impl<'a> Shop<'a> {
                     let mut delays = Vec::new();
                     while !over.load(Ordering::Relaxed) {
                         let begin = Instant::now();
-                        ledger.spend(vec![any(aliases)], at(BEGIN)).await.expect("the ledger can be written");
+                        ledger.spend(any(aliases), id(), at(BEGIN)).await.expect("the ledger can be written");
                         delays.push(begin.elapsed());
                     }
                     delays
@@ -227,6 +228,12 @@ impl<'a> Shop<'a> {
 /// One of the aliases.
 fn any(aliases: i64) -> AliasName {
     name(rand::random_range(0..aliases)).parse().expect("this is a name")
+}
+
+/// A message in the time of the bench: their ids are in its order.
+fn id() -> MessageId {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    MessageId::new(at(BEGIN) + START.elapsed())
 }
 
 fn at(second: i64) -> Timestamp {

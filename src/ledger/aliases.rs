@@ -191,19 +191,6 @@ pub(super) fn revoke(connection: &Connection, name: &AliasName) -> Result<bool, 
     Ok(connection.prepare_cached("DELETE FROM aliases WHERE name = ?1")?.execute([name.as_str()])? == 1)
 }
 
-/// Bounces are in a row as long as nearly every use since the row began has bounced. One may be
-/// missing, for the bounce of the latest message may still be on its way; two missing are a
-/// delivery, and the row begins anew with this bounce.
-pub(super) const BOUNCED: &str = "
-    UPDATE aliases SET
-        bounces   = iif(used - row_start <= bounces + 2, bounces + 1, 1),
-        row_start = iif(used - row_start <= bounces + 2, row_start, used - 1)
-    WHERE name = ?1 RETURNING bounces";
-
-pub(super) fn bounced(connection: &Connection, name: &AliasName) -> Result<Option<u32>, LedgerError> {
-    Ok(connection.prepare_cached(BOUNCED)?.query_row([name.as_str()], |row| row.get(0)).optional()?)
-}
-
 /// Column `what` of alias `name` holds what nobody wrote there.
 pub(super) fn damaged(name: &str, what: &'static str) -> LedgerError {
     LedgerError::Damaged { name: name.chars().take(2).chain(['…']).collect(), what }

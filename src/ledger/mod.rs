@@ -2,7 +2,7 @@
 //!
 //! One **writer thread** owns the write connection and commits in groups ([`writer`]); readers
 //! come from a pool and see the last commit (WAL). Every promise about a use is kept here: a
-//! spend is one conditional `UPDATE` per alias in one transaction, durable before it is answered.
+//! spend is one conditional `UPDATE`, durable before it is answered.
 //!
 //! Time is an argument everywhere, so that tests need no sleeping. Its unit is the second;
 //! fractions are cut off.
@@ -16,6 +16,7 @@
 //! | [`names`], [`targets`] | its name, never used again; its target, never left behind |
 //! | [`repeats`] | requests that may come twice and give one alias |
 //! | [`uses`] | spend and refund |
+//! | [`bounces`] | what a message that came back changes |
 //! | [`purge`] | the end of what is over |
 //! | [`transfer`] | all of it, to be moved to another ledger |
 //! | [`lock`] | one server for a data directory |
@@ -29,6 +30,7 @@
 mod aliases;
 mod aside;
 mod backup;
+mod bounces;
 mod checkpointer;
 mod counters;
 mod error;
@@ -48,6 +50,7 @@ mod writer;
 
 pub use aliases::{AmendOutcome, Amendment, Issued, NewAlias};
 pub use backup::{BackupError, Phase, back_up, part_of};
+pub use bounces::Bounced;
 pub use error::{LedgerError, OpenError};
 pub use lock::DataDirLock;
 pub use peek::{Peek, peek};
@@ -65,8 +68,9 @@ use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 
 use crate::alias::{Alias, AliasName, Caps, ManageKey};
-use crate::bounce::BounceKey;
+use crate::bounce::{BounceKey, Failure};
 use crate::clock::Timestamp;
+use crate::message_id::MessageId;
 use crate::metrics::{Metrics, seconds};
 use checkpointer::Checkpointer;
 use counters::Counters;
@@ -195,22 +199,29 @@ impl Ledger {
         self.writer.run(move |connection| transfer::import(connection, &moved)).await
     }
 
-    /// Takes one use of every alias in `names` (twice the same counts once), all or nothing;
-    /// durable when this returns. Who stops waiting may have spent the uses all the same.
-    pub async fn spend(&self, names: Vec<AliasName>, now: Timestamp) -> Result<SpendOutcome, LedgerError> {
-        let outcome = self.writer.run(move |connection| uses::spend(connection, names, now)).await?;
-        if let SpendOutcome::Spent(names) = &outcome {
-            self.counters.spent.inc_by(names.len() as u64);
+    /// Takes one use of `name` for `message`; durable when this returns. Who stops waiting may have
+    /// spent the use all the same.
+    ///
+    /// # Errors
+    /// When it could not be written, or a use was spent on `message` before. Nothing was taken.
+    pub async fn spend(
+        &self,
+        name: AliasName,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Result<SpendOutcome, LedgerError> {
+        let outcome = self.writer.run(move |connection| uses::spend(connection, &name, message, now)).await?;
+        if outcome == SpendOutcome::Spent {
+            self.counters.spent.inc();
         }
         Ok(outcome)
     }
 
-    /// Gives back one use of every alias in `names`: the smarthost has refused the message. At
-    /// most once for each [`Ledger::spend`], with the same names.
-    pub async fn refund(&self, names: Vec<AliasName>) -> Result<(), LedgerError> {
-        let count = names.len() as u64;
-        self.writer.run(move |connection| uses::refund(connection, names)).await?;
-        self.counters.refunded.inc_by(count);
+    /// Gives back the use of `name` that was spent on `message`: the smarthost has refused it. At
+    /// most once, however often it is called, and not when the message has bounced meanwhile.
+    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<(), LedgerError> {
+        let is_refunded = self.writer.run(move |connection| uses::refund(connection, &name, message)).await?;
+        self.counters.refunded.inc_by(is_refunded.into());
         Ok(())
     }
 
@@ -233,10 +244,19 @@ impl Ledger {
         Ok(existed)
     }
 
-    /// Notes that a message to the alias's target came back; the number of bounces in a row,
-    /// or `None` when the alias does not exist.
-    pub async fn bounced(&self, name: AliasName) -> Result<Option<u32>, LedgerError> {
-        self.writer.run(move |connection| aliases::bounced(connection, &name)).await
+    /// Notes that `message` to the target of `name` came back with `failure`. Good once for each
+    /// [`Ledger::spend`] that was not refunded, and for a week.
+    pub async fn bounced(
+        &self,
+        name: AliasName,
+        message: MessageId,
+        failure: Failure,
+        now: Timestamp,
+    ) -> Result<Bounced, LedgerError> {
+        let work = move |connection: &_| bounces::bounced(connection, &name, message, &failure, now);
+        let bounced = self.writer.run(work).await?;
+        self.counters.refunded.inc_by(bounced.is_refunded.into());
+        Ok(bounced)
     }
 
     /// Deletes every alias that is over, with all its data but its name, so that nothing of it,
@@ -282,6 +302,7 @@ impl Ledger {
             purged += portion;
         }
         while self.writer.run(move |connection| purge::repeats(connection, now)).await? > 0 {}
+        while self.writer.run(move |connection| purge::deliveries(connection, now)).await? > 0 {}
         self.writer.run(move |connection| purge::note(connection, now)).await?;
         self.writer.checkpoint().await?;
         Ok(purged)

@@ -253,7 +253,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::ledger::{aliases, purge, uses};
+    use crate::ledger::{aliases, bounces, purge, uses};
 
     fn opened() -> (TempDir, Opened) {
         let dir = TempDir::new().unwrap();
@@ -330,9 +330,13 @@ mod tests {
             &select(aliases::NEXT_PAGE),
             uses::SPEND,
             uses::REFUND,
+            uses::UNDELIVER,
+            bounces::BOUNCE,
+            bounces::COUNT,
             purge::EXPIRED,
             purge::USED_UP,
             purge::REPEATS,
+            purge::DELIVERIES,
             crate::ledger::targets::FREE,
         ] {
             let plan = plan(&opened.write, statement);

@@ -5,8 +5,10 @@ use std::ops::AddAssign;
 use rusqlite::Connection;
 
 use super::LedgerError;
+use super::bounces::AWAITED_FOR;
 use super::repeats::KNOWN_FOR;
 use crate::clock::Timestamp;
+use crate::message_id::MessageId;
 
 /// A used-up alias stays for an hour (in seconds): its last message may still be in flight and
 /// be refused, which gives the use back. The time-outs towards the smarthost add up to less.
@@ -26,6 +28,10 @@ pub(super) const USED_UP: &str = "
 pub(super) const REPEATS: &str = "
     DELETE FROM repeats WHERE id IN
     (SELECT id FROM repeats WHERE made <= ?1 LIMIT ?2)";
+
+pub(super) const DELIVERIES: &str = "
+    DELETE FROM deliveries WHERE message IN
+    (SELECT message FROM deliveries WHERE message < ?1 LIMIT ?2)";
 
 /// How many aliases a purge deleted, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,4 +81,11 @@ pub(super) fn latest(connection: &Connection) -> Result<Option<Timestamp>, Ledge
 pub(super) fn repeats(connection: &Connection, now: Timestamp) -> Result<usize, LedgerError> {
     let until = now.as_second().saturating_sub(KNOWN_FOR);
     Ok(connection.prepare_cached(REPEATS)?.execute((until, PORTION))?)
+}
+
+/// Forgets a portion of the deliveries of which no bounce is awaited any more; how many.
+pub(super) fn deliveries(connection: &Connection, now: Timestamp) -> Result<usize, LedgerError> {
+    let until = now.as_second().saturating_sub(AWAITED_FOR) + 1;
+    let until = Timestamp::from_second(until).unwrap_or(Timestamp::MIN);
+    Ok(connection.prepare_cached(DELIVERIES)?.execute((MessageId::earliest_at(until), PORTION))?)
 }

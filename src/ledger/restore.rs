@@ -198,6 +198,8 @@ fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<
     new.pragma_update(None, "journal_mode", "MEMORY").map_err(&sqlite)?;
     new.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
     open::migrate(part, &mut new)?;
+    // A bounce that has come since the backup must not be good for a second time.
+    new.execute("DELETE FROM deliveries", []).map_err(&sqlite)?;
     let carried_over = old.map(|old| merge(&mut new, old, revoked)).transpose().map_err(&sqlite)?;
     if carried_over.as_ref().is_none_or(|since| !since.is_all) {
         names::lengthen(&new).map_err(&sqlite)?;
@@ -236,6 +238,10 @@ const LENGTH: &str =
 const LATEST: &str = "
     UPDATE main.state SET latest = nullif(max(ifnull(latest, 0), (SELECT ifnull(max(latest), 0) FROM old.state)), 0)";
 
+/// Which bounces have come only the replaced ledger knows.
+const DELIVERIES: &str = "
+    INSERT INTO main.deliveries SELECT message, spent FROM old.deliveries";
+
 /// Takes over into `new` what the ledger at `old` knows better. That one may be of an older schema:
 /// only what has been there from the first is taken for granted.
 fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result<CarriedOver> {
@@ -253,6 +259,9 @@ fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result
     names::recount(&transaction, 0)?;
     if transaction.column_exists(Some("old"), "state", "latest")? {
         transaction.execute(LATEST, [])?;
+    }
+    if transaction.table_exists(Some("old"), "deliveries")? {
+        transaction.execute(DELIVERIES, [])?;
     }
     transaction.commit()?;
     new.execute("DETACH DATABASE old", [])?;

@@ -15,8 +15,8 @@ pub struct Record {
     pub key: KeyHash,
     /// When its last use was spent.
     pub last_spent: Option<Timestamp>,
-    /// Uses spent before its latest row of bounces.
-    pub row_start: u32,
+    /// Uses spent before its latest row of bounces, less those that its bounces gave back.
+    pub row_start: i64,
 }
 
 /// What moves.

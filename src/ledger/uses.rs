@@ -1,10 +1,14 @@
 //! Uses: spent on a message that is about to be delivered, given back when it is refused.
+//!
+//! With each use that is spent its message becomes a *delivery*, which may be undone once: by the
+//! refund when the smarthost refuses, or by a bounce ([`super::bounces`]).
 
 use rusqlite::Connection;
 
 use super::LedgerError;
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::clock::Timestamp;
+use crate::message_id::MessageId;
 
 /// The heart of the program: a use is taken only from an alias that has one and may forward now.
 /// `Alias::state` says the same in Rust.
@@ -18,61 +22,44 @@ pub(super) const SPEND: &str = "
 
 pub(super) const REFUND: &str = "UPDATE aliases SET used = used - 1 WHERE name = ?1 AND used > 0";
 
-/// What became of a spend. The aliases are in the order of their names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+const DELIVER: &str = "INSERT INTO deliveries (message, spent) VALUES (?1, ?2)";
+
+pub(super) const UNDELIVER: &str = "DELETE FROM deliveries WHERE message = ?1";
+
+/// What became of a spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpendOutcome {
-    /// One use of each of these was taken.
-    Spent(Vec<AliasName>),
-    /// These aliases had none left, or were over; nothing was taken from any.
-    Exhausted(Vec<AliasName>),
+    /// One use was taken.
+    Spent,
+    /// The alias had none left, or is over; nothing was taken.
+    Exhausted,
 }
 
-/// One use of each of `names`, or of none.
+/// Takes one use of `name` for `message`.
 pub(super) fn spend(
     connection: &Connection,
-    names: Vec<AliasName>,
+    name: &AliasName,
+    message: MessageId,
     now: Timestamp,
 ) -> Result<SpendOutcome, LedgerError> {
-    let names = each_once(names);
-    if let [name] = names.as_slice() {
-        return match take(connection, name, now)? {
-            true => Ok(SpendOutcome::Spent(names)),
-            false => Ok(SpendOutcome::Exhausted(names)),
-        };
-    }
-    // In a savepoint of its own, since not to find a use everywhere is an answer and no error.
-    connection.prepare_cached("SAVEPOINT spend")?.execute([])?;
-    let mut exhausted = Vec::new();
-    for name in &names {
-        if !take(connection, name, now)? {
-            exhausted.push(name.clone());
-        }
-    }
-    if exhausted.is_empty() {
-        connection.prepare_cached("RELEASE spend")?.execute([])?;
-        Ok(SpendOutcome::Spent(names))
-    } else {
-        connection.execute_batch("ROLLBACK TO spend; RELEASE spend")?;
-        Ok(SpendOutcome::Exhausted(exhausted))
-    }
-}
-
-/// Takes a use, if there is one.
-fn take(connection: &Connection, name: &AliasName, now: Timestamp) -> rusqlite::Result<bool> {
     let parameters = (name.as_str(), now.as_second(), SUSPENDED_AFTER_BOUNCES);
-    Ok(connection.prepare_cached(SPEND)?.execute(parameters)? == 1)
-}
-
-pub(super) fn refund(connection: &Connection, names: Vec<AliasName>) -> Result<(), LedgerError> {
-    let mut statement = connection.prepare_cached(REFUND)?;
-    for name in each_once(names) {
-        statement.execute([name.as_str()])?;
+    if connection.prepare_cached(SPEND)?.execute(parameters)? == 0 {
+        return Ok(SpendOutcome::Exhausted);
     }
-    Ok(())
+    connection.prepare_cached(DELIVER)?.execute((message.as_octets(), now.as_second()))?;
+    Ok(SpendOutcome::Spent)
 }
 
-fn each_once(mut names: Vec<AliasName>) -> Vec<AliasName> {
-    names.sort_unstable();
-    names.dedup();
-    names
+/// Gives back the use of `name` that `message` has taken; false when that has been done before, or
+/// the message has bounced.
+pub(super) fn refund(
+    connection: &Connection,
+    name: &AliasName,
+    message: MessageId,
+) -> Result<bool, LedgerError> {
+    if connection.prepare_cached(UNDELIVER)?.execute([message.as_octets()])? == 0 {
+        return Ok(false);
+    }
+    connection.prepare_cached(REFUND)?.execute([name.as_str()])?;
+    Ok(true)
 }

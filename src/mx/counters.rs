@@ -50,7 +50,9 @@ const MESSAGE: &[&str] = &[
     "no-utf8",
     "bounce",
     "bounce-suspended-alias",
+    "bounce-refunded",
     "bounce-ignored",
+    "not-a-bounce",
     ABORTED,
     PREEMPTED,
 ];

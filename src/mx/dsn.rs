@@ -1,107 +1,320 @@
-//! Bounces that come back: is this report one of failure?
+//! Delivery status notifications: which recipients have not got the message, and why.
 //!
-//! The envelope sender of what we forward also attracts delay notices and vacation replies. Only
-//! the `message/delivery-status` part of a `multipart/report` counts, and in it only
-//! `Action: failed` (RFC 3464 §2.3.3; RFC 6533 for messages in UTF-8); what a report quotes of the message itself proves nothing.
+//! RFC 3464 for the fields, RFC 3463 for the codes. Fields may have comments, be folded and have
+//! white space before the colon (RFC 3464 §2.1.1, RFC 5322 §4.5.8).
 
-use mail_parser::{MessageParser, MessagePart, MimeHeaders};
+use std::str::FromStr;
 
-/// As much of a report as is kept: the status comes before the returned message.
-const KEPT: usize = 64 * 1024;
+use crate::address::Mailbox;
+use crate::bounce::Failure;
 
-/// Gathers a report as it streams by.
+/// A field, unfolded; its name in lower case.
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+/// A status code (RFC 3463 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Code {
+    class: u16,
+    subject: u16,
+    detail: u16,
+}
+
+/// What is said of one recipient.
 #[derive(Default)]
-pub(super) struct Report {
-    kept: Vec<u8>,
+struct Recipient {
+    address: Option<String>,
+    action: Option<String>,
+    status: Option<String>,
+    diagnostic: Option<String>,
 }
 
-impl Report {
-    /// Looks at the next piece.
-    pub(super) fn see(&mut self, piece: &[u8]) {
-        let room = KEPT - self.kept.len();
-        self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
-    }
-
-    /// Whether some delivery has failed for good.
-    pub(super) fn is_failure(&self) -> bool {
-        let Some(report) = MessageParser::default().parse(&self.kept) else { return false };
-        if !report.is_content_type("multipart", "report") {
-            return false;
-        }
-        let is_status = |part: &&MessagePart<'_>| {
-            ["delivery-status", "global-delivery-status"]
-                .iter()
-                .any(|sub| part.is_content_type("message", sub))
-        };
-        let status = report.parts.iter().find(is_status);
-        status.is_some_and(|part| has_failed(part.contents()))
-    }
-}
-
-/// Whether one of the fields of a delivery status says so.
-fn has_failed(status: &[u8]) -> bool {
-    status.split(|octet| *octet == b'\n').any(|line| {
-        let line = line.to_ascii_lowercase();
-        line.strip_prefix(b"action:").is_some_and(|action| action.trim_ascii() == b"failed")
+/// What has failed by the text of a delivery status, when something has; `is_whole`: this is all of
+/// it; `is_at_rcpt`: the next host has refused the recipient, before there was a text.
+pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<Failure> {
+    let recipients = recipients(status);
+    let failed: Vec<_> = recipients.iter().filter(|recipient| recipient.has_failed()).collect();
+    let first = failed.first()?;
+    let addresses: Vec<_> = recipients.iter().map(|recipient| recipient.mailbox()).collect();
+    let is_at_rcpt = is_at_rcpt && recipients.len() == 1;
+    let is_about_one =
+        is_whole && failed.len() == recipients.len() && addresses.iter().all(|one| *one == addresses[0]);
+    Some(Failure {
+        is_of_mailbox: failed.iter().any(|recipient| recipient.is_gone(is_at_rcpt)),
+        recipient: if is_about_one { first.mailbox() } else { None },
     })
+}
+
+/// The fields of a header section or of one group of a status, without what is none.
+pub(super) fn fields(text: &str) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with([' ', '\t']) {
+            if let Some(last) = fields.last_mut() {
+                last.value.push_str(line);
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            fields.push(Field { name: name.trim_end().to_ascii_lowercase(), value: value.to_owned() });
+        }
+    }
+    fields
+}
+
+/// A field's value without comments (RFC 5322 §3.2.2) and the white space around it.
+pub(super) fn plain(value: &str) -> String {
+    let (mut plain, mut depth, mut is_quoted, mut is_escaped) = (String::new(), 0u32, false, false);
+    for c in value.chars() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted || depth > 0 => is_escaped = true,
+            '"' if depth == 0 => is_quoted = !is_quoted,
+            '(' if !is_quoted => depth += 1,
+            ')' if depth > 0 => {
+                depth -= 1;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            plain.push(c);
+        }
+    }
+    plain.trim().to_owned()
+}
+
+/// A mailbox, perhaps in angle brackets.
+pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
+    let text = text.trim();
+    text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).parse().ok()
+}
+
+/// The recipients of a delivery status. Each has a group of fields behind a blank line; where that is
+/// missing, a field that comes again is the next one's.
+fn recipients(status: &str) -> Vec<Recipient> {
+    let mut recipients = Vec::new();
+    for group in groups(status) {
+        let mut recipient = Recipient::default();
+        for Field { name, value } in fields(&group) {
+            let Some(place) = recipient.place(&name) else { continue };
+            if place.is_none() {
+                *place = Some(value);
+                continue;
+            }
+            recipients.push(std::mem::take(&mut recipient));
+            if let Some(place) = recipient.place(&name) {
+                *place = Some(value);
+            }
+        }
+        recipients.push(recipient);
+    }
+    recipients.retain(|recipient| recipient.action.is_some() || recipient.address.is_some());
+    recipients
+}
+
+/// What lies between blank lines.
+fn groups(text: &str) -> Vec<String> {
+    let mut groups = vec![String::new()];
+    for line in text.lines() {
+        match groups.last_mut() {
+            Some(group) if !line.is_empty() => {
+                group.push_str(line);
+                group.push('\n');
+            }
+            _ => groups.push(String::new()),
+        }
+    }
+    groups
+}
+
+impl Recipient {
+    /// Where the field `name` is kept. `Original-Recipient` is not: it names the target also when a
+    /// forwarder behind it reports of one of several copies.
+    fn place(&mut self, name: &str) -> Option<&mut Option<String>> {
+        match name {
+            "final-recipient" => Some(&mut self.address),
+            "action" => Some(&mut self.action),
+            "status" => Some(&mut self.status),
+            "diagnostic-code" => Some(&mut self.diagnostic),
+            _ => None,
+        }
+    }
+
+    /// RFC 3464 §2.3.3: given up for good. Any other action may be followed by this one.
+    fn has_failed(&self) -> bool {
+        self.action.as_deref().is_some_and(|action| plain(action).eq_ignore_ascii_case("failed"))
+    }
+
+    /// Behind the type of the address (RFC 3464 §2.3.2).
+    fn mailbox(&self) -> Option<Mailbox> {
+        let value = plain(self.address.as_deref()?);
+        mailbox(value.split_once(';').map_or(value.as_str(), |(_, address)| address))
+    }
+
+    /// Whether the mailbox is at fault, by the status; where that says no more than its class, as
+    /// Exim's `5.0.0` does, by the next host's own words.
+    fn is_gone(&self, is_at_rcpt: bool) -> bool {
+        let status = self.status.as_deref().map(plain);
+        let status = status.and_then(|status| status.split_whitespace().next()?.parse().ok());
+        match (status, &self.diagnostic) {
+            (Some(code @ Code { subject: 1.., .. }), _) => code.is_of_mailbox(),
+            (_, Some(words)) => is_of_mailbox(words, is_at_rcpt),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the `words` of a host that refuses say that the mailbox is at fault: by the first code of
+/// RFC 3463; without one, when it refuses the recipient, by a reply that means no mailbox (550, 551
+/// and 553, RFC 5321 §4.2.3).
+pub(super) fn is_of_mailbox(words: &str, is_at_rcpt: bool) -> bool {
+    let mut parts = words.split(|c: char| c.is_whitespace() || c == '-');
+    match parts.clone().find_map(|part| part.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()) {
+        Some(code) => Code::is_of_mailbox(code),
+        None => is_at_rcpt && parts.any(|part| ["550", "551", "553"].contains(&part)),
+    }
+}
+
+impl Code {
+    /// Whether it says for good that the mailbox is no more, whatever the message: the sender of a
+    /// message, who may wish the alias ill, has no influence on it.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | 5.1.0–4, 6, 10 | no such mailbox or domain, moved, null MX (RFC 3463 §3.2, RFC 7505 §4.2); 7 and 8 are about the sender, 5 and 9 no failures |
+    /// | 5.2.1 | disabled; 2, 3 and 4 are full, too long, a list |
+    /// | 5.4.1 | Exchange Online's word for a recipient that it does not know; by RFC 3463 §3.5 a host that does not answer |
+    /// | 5.4.4 | its host is not to be found in the DNS |
+    ///
+    /// The others of 5.4 are about time and about loops, which the fields of a message can feign
+    /// (5.4.6). 5.3, 5.5, 5.6 and 5.7 are about the message, the hosts and their policies.
+    fn is_of_mailbox(self) -> bool {
+        let Code { class, subject, detail } = self;
+        class == 5 && matches!((subject, detail), (1, 0..=4 | 6 | 10) | (2, 1) | (4, 1 | 4))
+    }
+}
+
+/// RFC 3463 §2: a digit, and twice up to three of them.
+impl FromStr for Code {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = |text: &str| match text.len() {
+            1..=3 if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| ()),
+            _ => Err(()),
+        };
+        let mut parts = text.split('.');
+        let mut next = || number(parts.next().unwrap_or_default());
+        let code = Code { class: next()?, subject: next()?, detail: next()? };
+        match (code.class, parts.next()) {
+            (2 | 4 | 5, None) => Ok(code),
+            _ => Err(()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn is_failure(message: &str) -> bool {
-        let mut report = Report::default();
-        message.as_bytes().chunks(5).for_each(|piece| report.see(piece));
-        report.is_failure()
+    const TARGET: &str = "a@b.example";
+
+    /// A status with these fields for its recipient.
+    fn of(fields: &str) -> Option<Failure> {
+        failure(&format!("Reporting-MTA: dns; relay.example\r\n\r\n{fields}\r\n"), true, false)
     }
 
-    /// As Postfix writes them.
-    fn report(action: &str, returned: &str) -> String {
-        format!(
-            "From: MAILER-DAEMON@relay.example (Mail Delivery System)\r\n\
-             Subject: Undelivered Mail Returned to Sender\r\nMIME-Version: 1.0\r\n\
-             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"abc/relay.example\"\r\n\r\n\
-             --abc/relay.example\r\nContent-Type: text/plain\r\n\r\nI'm sorry.\r\n\r\n\
-             --abc/relay.example\r\nContent-Description: Delivery report\r\n\
-             Content-Type: message/delivery-status\r\n\r\n\
-             Reporting-MTA: dns; relay.example\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\n\
-             Action: {action}\r\nStatus: 5.1.1\r\n\r\n\
-             --abc/relay.example\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n{returned}\r\n\
-             --abc/relay.example--\r\n"
-        )
+    fn failed(status: &str, diagnostic: &str) -> Failure {
+        of(&format!(
+            "Final-Recipient: rfc822; {TARGET}\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {diagnostic}"
+        ))
+        .unwrap()
+    }
+
+    fn target() -> Option<Mailbox> {
+        Some(TARGET.parse().unwrap())
     }
 
     #[test]
-    fn a_failed_delivery_is_one() {
-        assert!(is_failure(&report("failed", "hello")));
-        assert!(is_failure(&report("FAILED", "hello")));
+    fn only_a_mailbox_that_is_gone_for_good_is_at_fault() {
+        for status in
+            ["5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1", "5.4.1", "5.4.4"]
+        {
+            assert_eq!(failed(status, ""), Failure { is_of_mailbox: true, recipient: target() }, "{status}");
+        }
+        for status in [
+            "5.0.0", "5.1.5", "5.1.7", "5.1.8", "5.1.9", "5.2.0", "5.2.2", "5.2.3", "5.2.4", "5.3.0",
+            "5.3.4", "5.4.0", "5.4.2", "5.4.3", "5.4.5", "5.4.6", "5.4.7", "5.5.0", "5.6.0", "5.6.7",
+            "5.7.1", "5.7.26", "4.1.1", "4.2.1", "4.4.1", "4.4.7", "2.1.5", "", "5", "5.1", "5.1.1.1",
+            "5.1.1111", "failed",
+        ] {
+            assert_eq!(failed(status, ""), Failure { is_of_mailbox: false, recipient: target() }, "{status}");
+        }
     }
 
     #[test]
-    fn a_failed_delivery_of_a_message_in_utf8_is_one() {
-        let report = report("failed", "hello");
-        assert!(is_failure(&report.replace("message/delivery-status", "message/global-delivery-status")));
+    fn a_status_that_says_nothing_is_read_from_the_next_hosts_own_words() {
+        assert!(failed("5.0.0", "550 5.1.1 <a@b.example>: unknown").is_of_mailbox);
+        assert!(failed("5.0.0", "550-5.1.1 unknown").is_of_mailbox);
+        assert!(failed("", "550 5.2.1 disabled").is_of_mailbox);
+        assert!(!failed("5.0.0", "550 unknown").is_of_mailbox);
+        assert!(!failed("5.0.0", "550 5.7.1 see 5.1.1").is_of_mailbox);
+        assert!(!failed("5.7.1", "550 5.1.1 no").is_of_mailbox, "a status that says something decides");
+        assert!(!failed("5.0.0", "host [5.1.1.9] said no").is_of_mailbox, "an address is no code");
     }
 
     #[test]
-    fn a_delay_is_none_whatever_the_returned_message_says() {
-        assert!(!is_failure(&report("delayed", "hello")));
-        assert!(!is_failure(&report("delayed", "Action: failed\r\n")));
+    fn comments_folding_and_space_before_the_colon_do_not_matter() {
+        for fields in [
+            "Final-Recipient: rfc822; a@b.example\r\nAction: failed (the mailbox (a) is gone)\r\nStatus: 5.1.1 (no such \\) mailbox)",
+            "FINAL-RECIPIENT : RFC822;<a@b.example>\r\naction\t:\r\n failed\r\nSTATUS :\r\n\t5.1.1",
+            "Final-Recipient:\r\n rfc822\r\n ;\r\n a@b.example (Ann)\r\nAction:(well)failed\r\nStatus:5.1.1",
+            "Action: Failed\r\nX-Note: a\r\n b: c\r\nStatus: 5.1.1\r\nFinal-Recipient: rfc822;a@B.Example",
+            "Final-Recipient: utf-8; a@b.example\r\nAction: failed\r\nStatus: 5.1.1",
+        ] {
+            assert_eq!(of(fields), Some(Failure { is_of_mailbox: true, recipient: target() }), "{fields}");
+        }
     }
 
     #[test]
-    fn a_vacation_reply_is_none_whatever_it_quotes() {
-        assert!(!is_failure("Subject: away\r\n\r\n> hello\r\nAction: failed\r\n"));
-        assert!(!is_failure("Content-Type: message/delivery-status\r\n\r\nAction: failed\r\n"));
-        assert!(!is_failure(""));
+    fn what_has_not_failed_is_no_failure() {
+        for action in ["delayed", "delivered", "relayed", "expanded", "", "(failed)", "failed?", "not failed"]
+        {
+            assert_eq!(
+                of(&format!("Final-Recipient: rfc822; {TARGET}\r\nAction: {action}\r\nStatus: 5.1.1")),
+                None,
+                "{action}"
+            );
+        }
+        assert_eq!(of(&format!("Final-Recipient: rfc822; {TARGET}\r\nStatus: 5.1.1")), None);
+        assert_eq!(of("X-Note: a\r\n Action: failed"), None);
+        assert_eq!(of(""), None);
     }
 
     #[test]
-    fn a_large_returned_message_is_not_kept() {
-        let mut whole = Report::default();
-        whole.see(report("failed", &"x".repeat(200_000)).as_bytes());
-        assert!(whole.is_failure());
-        assert_eq!(whole.kept.len(), KEPT);
+    fn a_report_that_is_not_about_one_recipient_alone_names_none() {
+        let one = "Final-Recipient: rfc822; a@b.example\r\nAction: failed\r\nStatus: 5.1.1";
+        for other in [
+            "Final-Recipient: rfc822; c@d.example\r\nAction: failed\r\nStatus: 5.1.1",
+            "Final-Recipient: rfc822; a@b.example\r\nAction: delivered\r\nStatus: 2.1.5",
+            "Final-Recipient: rfc822; c@d.example",
+            "Action: relayed",
+        ] {
+            for text in [
+                format!("{one}\r\n\r\n{other}"),
+                format!("{other}\r\n\r\n{one}"),
+                format!("{one}\r\n{other}"),
+            ] {
+                assert_eq!(of(&text), Some(Failure { is_of_mailbox: true, recipient: None }), "{text}");
+            }
+        }
+        assert_eq!(of(&format!("{one}\r\n\r\n{one}")).unwrap().recipient, target());
+        assert_eq!(failure(one, false, false).unwrap().recipient, None, "the rest is not known");
+        let original = one.replace(
+            "Final-Recipient: rfc822; a@b",
+            "Original-Recipient: rfc822; a@b.example\r\nFinal-Recipient: rfc822; c@d",
+        );
+        assert_eq!(of(&original).unwrap().recipient, Some("c@d.example".parse().unwrap()));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::data::{Decoder, Step};
-use super::dsn::Report;
+use super::report::Report;
 use super::trace::{HeaderFault, HeaderWatch, joint, printable};
 use super::{Mx, session};
 use crate::bounce::BounceOf;
@@ -95,7 +95,7 @@ pub fn report(input: &[u8]) {
     let judge = |pieces: &[&[u8]]| {
         let mut report = Report::default();
         pieces.iter().for_each(|piece| report.see(piece));
-        report.is_failure()
+        report.failure()
     };
     assert_eq!(judge(&[text]), judge(&pieces(text, usize::from(*cut))));
 }

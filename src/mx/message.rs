@@ -1,13 +1,12 @@
 //! A message within a session: DATA, the text, and the answer that settles it.
 
-use rand::RngExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::Verb;
 use super::counters::{ABORTED, PREEMPTED};
-use super::dsn::Report;
 use super::reply;
+use super::report::Report;
 use super::session::{Next, Protocol, Session, network};
 use super::settlement::Settlement;
 use super::trace::Received;
@@ -33,13 +32,18 @@ impl<'a> Session<'a> {
             return self.give_up(&DataError::Preempted);
         }
         match transaction.bounce().cloned() {
-            Some(whom) => self.take_bounce(whom).await,
+            Some(of) if transaction.has_null_sender() => self.take_bounce(of).await,
+            Some(_) => {
+                self.conversation.reset();
+                self.conclude("-", "-", Verdict::new(reply::BOUNCES_ONLY, "not-a-bounce"))
+            }
             None => self.forward(transaction, &preempted).await,
         }
     }
 
     async fn forward(&mut self, transaction: Transaction<'a>, preempted: &CancellationToken) -> Next {
-        let (id, name, alias) = (message_id(), transaction.log_name(), transaction.alias().cloned());
+        let (id, name) = (transaction.id().to_string(), transaction.log_name());
+        let alias = transaction.alias().cloned();
         let fields = self.received(&id, transaction.alias_address().as_deref(), transaction.is_utf8());
         let settlement = match preempted.run_until_cancelled(transaction.data(fields)).await {
             None => return self.give_up(&DataError::Preempted),
@@ -53,7 +57,7 @@ impl<'a> Session<'a> {
             return self.interrupted(&id, &name);
         }
         self.start_data();
-        match self.stream(settlement, preempted, &id).await {
+        match self.stream(settlement, preempted).await {
             Ok(verdict) => {
                 if verdict.reply.code == 250 {
                     self.mx.note_delivery(self.peer.into(), alias.as_ref());
@@ -97,7 +101,6 @@ impl<'a> Session<'a> {
         &mut self,
         settlement: Settlement<'a>,
         preempted: &CancellationToken,
-        id: &str,
     ) -> Result<Verdict, DataError> {
         let most = self.patience_in_octets();
         let mx = self.mx;
@@ -109,6 +112,7 @@ impl<'a> Session<'a> {
                     && let Err(verdict) = settlement.write(piece).await
                 {
                     so_far = Err(verdict);
+                    data.set_unheard();
                 }
             }
             Ok(())
@@ -119,25 +123,30 @@ impl<'a> Session<'a> {
             return Ok(Verdict::new(reply::BAD_TEXT, "bad-line"));
         }
         match so_far {
-            Ok(settlement) => Ok(settlement.settle(id, clock::now()).await),
+            Ok(settlement) => Ok(settlement.settle(clock::now()).await),
             Err(verdict) => Ok(verdict),
         }
     }
 
-    /// Reads a report about something we forwarded; nobody gets it.
-    async fn take_bounce(&mut self, whom: BounceOf) -> Next {
+    /// Reads what comes back of something we forwarded; nobody gets it.
+    async fn take_bounce(&mut self, of: BounceOf) -> Next {
         self.start_data();
         let report = match self.read_report().await {
             Ok(report) => report,
             Err(cause) => return self.give_up(&cause),
         };
         self.conversation.end_of_data();
-        let verdict = match (report, &whom) {
+        let failure = report.map(Report::failure);
+        let (id, alias) = match &of {
+            BounceOf::Message(name, id) => (id.to_string(), name.shortened()),
+            BounceOf::Nobody => ("-".into(), "-".into()),
+        };
+        let verdict = match (failure, of) {
             (Err(verdict), _) => verdict,
-            (Ok(report), BounceOf::Alias(name)) if report.is_failure() => self.mx.note_bounce(name).await,
+            (Ok(Some(failure)), BounceOf::Message(name, id)) => self.mx.note_bounce(name, id, failure).await,
             _ => Verdict::new(reply::BOUNCE_TAKEN, "bounce-ignored"),
         };
-        self.conclude("-", "-", verdict)
+        self.conclude(&id, &alias, verdict)
     }
 
     async fn read_report(&mut self) -> Result<Result<Report, Verdict>, DataError> {
@@ -145,6 +154,7 @@ impl<'a> Session<'a> {
         let (mut report, mut size) = (Report::default(), 0);
         let mx = self.mx;
         let mut data = self.wire.data(|| mx.pace(), most);
+        data.set_unheard();
         while let Some(piece) = data.next().await? {
             size += piece.len() as u64;
             report.see(piece);
@@ -186,11 +196,4 @@ impl<'a> Session<'a> {
         let at = clock::now();
         Received { helo, peer: self.peer, hostname: &self.mx.hostname, protocol, id, alias, at }.fields()
     }
-}
-
-/// Names a message in the log, in `Received` and in our 250.
-fn message_id() -> String {
-    let mut bits = [0u8; 10];
-    rand::rng().fill(&mut bits);
-    data_encoding::BASE32_NOPAD.encode(&bits).to_ascii_lowercase()
 }

@@ -12,7 +12,8 @@
 //! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
 //! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
-//! | [`dsn`] | what a bounce reports |
+//! | [`report`] | a bounce as it streams by: the part that decides |
+//! | [`dsn`], [`notice`] | what a delivery status reports; what a bounce in plain text does |
 //! | [`counters`] | what is counted |
 //! | [`fuzzing`] | a session without a network, for tests |
 //! | [`verdict`], [`reply`] | what becomes of a recipient or a message; every text we say |
@@ -30,9 +31,11 @@ pub(crate) mod fuzzing;
 mod guesses;
 mod listener;
 mod message;
+mod notice;
 mod pace;
 mod recipient;
 mod reply;
+mod report;
 mod session;
 mod settlement;
 mod trace;
@@ -50,9 +53,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
+use crate::bounce::Failure;
+use crate::clock;
 use crate::config::{Config, Smtp};
 use crate::dnsbl::Lists;
-use crate::ledger::Ledger;
+use crate::ledger::{Bounced, Ledger};
+use crate::message_id::MessageId;
 use crate::metrics::Metrics;
 use crate::relay::Smarthost;
 use crate::throttle::{Busy, Claim, ClientNet, FairQueue, Lease, Rate, Slots, lesser_limit};
@@ -245,13 +251,15 @@ impl Mx {
         &self.domains[0]
     }
 
-    /// Counts a failure report against the alias it is about.
-    async fn note_bounce(&self, name: &AliasName) -> Verdict {
-        match self.ledger.bounced(name.clone()).await {
-            Ok(Some(bounces)) if bounces == SUSPENDED_AFTER_BOUNCES => {
+    /// Notes that `message` to the target of `name` has failed.
+    async fn note_bounce(&self, name: AliasName, message: MessageId, failure: Failure) -> Verdict {
+        match self.ledger.bounced(name, message, failure, clock::now()).await {
+            Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => {
                 Verdict::new(reply::BOUNCE_TAKEN, "bounce-suspended-alias")
             }
-            Ok(_) => Verdict::new(reply::BOUNCE_TAKEN, "bounce"),
+            Ok(Bounced { in_a_row: Some(_), .. }) => Verdict::new(reply::BOUNCE_TAKEN, "bounce"),
+            Ok(Bounced { is_refunded: true, .. }) => Verdict::new(reply::BOUNCE_TAKEN, "bounce-refunded"),
+            Ok(_) => Verdict::new(reply::BOUNCE_TAKEN, "bounce-ignored"),
             Err(cause) => {
                 tracing::error!(%cause, "a bounce could not be noted");
                 Verdict::new(reply::NO_ROOM, "ledger-failed")

@@ -15,7 +15,8 @@ pub(super) enum Recipient {
     Alias { name: AliasName, domain: Domain, target: Mailbox },
     /// `postmaster` or `abuse` of one of our domains: forwarded, never counted.
     Role { target: Mailbox },
-    /// A bounce of something we forwarded: read, not forwarded.
+    /// The sender of something we forwarded: a bounce, which is read and not forwarded, or, with a
+    /// sender, a host that asks whether the address exists before it takes the message.
     Bounce(BounceOf),
 }
 
@@ -70,7 +71,7 @@ impl Refusal {
 }
 
 /// Finds out who `path` is; reads the ledger, writes nothing.
-pub(super) fn resolve(mx: &Mx, path: &str, null_sender: bool, now: Timestamp) -> Result<Recipient, Refusal> {
+pub(super) fn resolve(mx: &Mx, path: &str, now: Timestamp) -> Result<Recipient, Refusal> {
     let role = || Recipient::Role { target: mx.postmaster.clone() };
     if path.is_empty() {
         return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
@@ -80,8 +81,8 @@ pub(super) fn resolve(mx: &Mx, path: &str, null_sender: bool, now: Timestamp) ->
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
-    if let Some(whom) = mx.ledger.bounce_key().verify(local, domain) {
-        return if null_sender { Ok(Recipient::Bounce(whom)) } else { Err(Refusal::Unknown) };
+    if let Some(of) = mx.ledger.bounce_key().verify(local, domain) {
+        return Ok(Recipient::Bounce(of));
     }
     let name = local.parse::<AliasName>().map_err(|_| Refusal::Unknown)?;
     let alias = mx.ledger.lookup(&name).map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::message_id::MessageId;
+
 /// An answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -95,6 +97,8 @@ pub(super) const NO_ALIAS: Reply = Reply::new(550, "5.1.1", "no such alias here"
 pub(super) const RECIPIENT_REFUSED: Reply = Reply::new(550, "5.2.1", "mailbox refuses");
 pub(super) const BAD_TEXT: Reply =
     Reply::new(550, "5.6.0", "lines end with CRLF, and hold no NUL; not taken");
+pub(super) const BOUNCES_ONLY: Reply =
+    Reply::new(550, "5.7.1", "this address takes bounces only, with MAIL FROM:<>");
 pub(super) const RELAYING_DENIED: Reply = Reply::new(550, "5.7.1", "relaying denied");
 pub(super) const TOO_LARGE: Reply = Reply::new(552, "5.3.4", "message too large");
 pub(super) const NON_ASCII_ADDRESS: Reply = Reply::new(553, "5.6.7", "non-ASCII addresses are not supported");
@@ -148,7 +152,7 @@ pub(super) fn listed(list: &str) -> Reply {
 }
 
 /// Delivered, under this id.
-pub(super) fn accepted(id: &str) -> Reply {
+pub(super) fn accepted(id: MessageId) -> Reply {
     Reply { code: 250, enhanced: "2.0.0", text: format!("delivered as {id}").into() }
 }
 

@@ -19,6 +19,7 @@ use crate::alias::AliasName;
 use crate::clock::Timestamp;
 use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
+use crate::message_id::MessageId;
 use crate::relay::{Body, Outcome};
 use crate::throttle::Lease;
 
@@ -41,7 +42,8 @@ const REFUND_TRIES: u32 = 32;
 /// A message between 354 and the answer to its final dot.
 pub(super) struct Settlement<'a> {
     mx: &'a Mx,
-    /// Whose use it costs; none for the postmaster's mail, which is not counted.
+    id: MessageId,
+    /// Whose use the message takes; `None`: the postmaster's mail is not counted.
     alias: Option<AliasName>,
     body: Body,
     /// The connection's; given back after it.
@@ -60,6 +62,7 @@ impl<'a> Settlement<'a> {
     /// `max_size` counts the client's octets only, not those of `fields`.
     pub(super) fn new(
         mx: &'a Mx,
+        id: MessageId,
         alias: Option<AliasName>,
         (body, lease): (Body, Lease),
         fields: String,
@@ -67,7 +70,7 @@ impl<'a> Settlement<'a> {
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, alias, body, lease, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, id, alias, body, lease, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
@@ -90,32 +93,33 @@ impl<'a> Settlement<'a> {
     /// The client's end of data has been read: steps 2 and 3.
     ///
     /// To be awaited to its end whatever becomes of the client, which has said its last word.
-    pub(super) async fn settle(mut self, id: &str, now: Timestamp) -> Verdict {
+    pub(super) async fn settle(mut self, now: Timestamp) -> Verdict {
         self.lease.keep();
         if let Err(verdict) = self.complete(now).await {
             return verdict;
         }
+        let refund = || give_back(self.mx, self.alias, self.id);
         match self.body.finish().await {
             Outcome::Accepted => {
                 self.mx.counters.octets.inc_by(self.received);
                 crash::point("answered");
-                Verdict::new(reply::accepted(id), "delivered")
+                Verdict::new(reply::accepted(self.id), "delivered")
             }
             Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
             Outcome::NotSent => {
-                give_back(self.mx, self.alias).await;
+                refund().await;
                 Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
             }
             Outcome::Refused(code) => {
                 crash::point("refused");
-                give_back(self.mx, self.alias).await;
+                refund().await;
                 crash::point("refunded");
                 Verdict::message_refused(code)
             }
         }
     }
 
-    /// Everything up to the final dot, and the uses that open the way to it.
+    /// Everything up to the final dot, and the use that opens the way to it.
     async fn complete(&mut self, now: Timestamp) -> Result<(), Verdict> {
         self.write_head().await?;
         self.body.flush().await.map_err(|cause| Verdict::lost(&cause))?;
@@ -137,18 +141,18 @@ impl<'a> Settlement<'a> {
     /// Takes one use of the alias, or tells why not.
     async fn spend(&self, now: Timestamp) -> Result<(), Verdict> {
         let Some(name) = self.alias.clone() else { return Ok(()) };
-        let ledger = self.mx.ledger.clone();
-        let mut spending = Box::pin(async move { ledger.spend(vec![name], now).await });
+        let (ledger, id) = (self.mx.ledger.clone(), self.id);
+        let mut spending = Box::pin(async move { ledger.spend(name, id, now).await });
         match timeout(SPEND_TIMEOUT, &mut spending).await {
-            Ok(Ok(SpendOutcome::Spent(_))) => Ok(()),
-            Ok(Ok(SpendOutcome::Exhausted(_))) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
+            Ok(Ok(SpendOutcome::Spent)) => Ok(()),
+            Ok(Ok(SpendOutcome::Exhausted)) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
             Ok(Err(cause)) => Err(Verdict::ledger(&cause)),
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
                 let (ledger, name) = (self.mx.ledger.clone(), self.alias.clone());
                 self.mx.refunds.spawn(async move {
-                    if let (Ok(SpendOutcome::Spent(_)), Some(name)) = (spending.await, name) {
-                        keep_giving_back(ledger, name, Duration::ZERO).await;
+                    if let (Ok(SpendOutcome::Spent), Some(name)) = (spending.await, name) {
+                        keep_giving_back(ledger, name, id, Duration::ZERO).await;
                     }
                 });
                 tracing::error!("the ledger is too slow to take a use");
@@ -158,32 +162,33 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Gives back the use of `alias`. When that fails at first it goes on behind the scenes, so that the
-/// client is not kept waiting.
-async fn give_back(mx: &Mx, alias: Option<AliasName>) {
-    if let Some(name) = alias
-        && try_refund(&mx.ledger, &name).await.is_err()
-    {
-        mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), name, FIRST_PAUSE));
+/// Gives back the use that `message` has taken of `alias`. When that fails at first it goes on behind
+/// the scenes, so that the client is not kept waiting.
+async fn give_back(mx: &Mx, alias: Option<AliasName>, message: MessageId) {
+    let Some(name) = alias else { return };
+    if try_refund(&mx.ledger, &name, message).await.is_ok() {
+        return;
     }
+    mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), name, message, FIRST_PAUSE));
 }
 
-/// Gives back one use of `name`, after `pause`, and again and again until that succeeds.
-async fn keep_giving_back(ledger: Ledger, name: AliasName, mut pause: Duration) {
+/// Gives back the use that `message` has taken of `name`, after `pause`, and again and again until
+/// that succeeds.
+async fn keep_giving_back(ledger: Ledger, name: AliasName, message: MessageId, mut pause: Duration) {
     for _ in 0..REFUND_TRIES {
         sleep(pause).await;
         pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
-        match try_refund(&ledger, &name).await {
+        match try_refund(&ledger, &name, message).await {
             Ok(()) => return,
             Err(LedgerError::Closed) => break,
             Err(_) => {}
         }
     }
-    tracing::error!(alias = name.shortened(), "the use of a message that was not delivered is lost");
+    tracing::error!(id = %message, alias = name.shortened(), "the use of a message that was not delivered is lost");
 }
 
-async fn try_refund(ledger: &Ledger, name: &AliasName) -> Result<(), LedgerError> {
-    ledger.refund(vec![name.clone()]).await.inspect_err(|cause| {
+async fn try_refund(ledger: &Ledger, name: &AliasName, message: MessageId) -> Result<(), LedgerError> {
+    ledger.refund(name.clone(), message).await.inspect_err(|cause| {
         tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
     })
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
+use crate::message_id::MessageId;
 
 /// So many `Received` fields are a loop (Postfix's `hopcount_limit`).
 const MAX_HOPS: usize = 50;
@@ -85,11 +86,6 @@ fn is_address_literal(helo: &str) -> bool {
         Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse::<Ipv6Addr>().is_ok(),
         _ => address.parse::<Ipv4Addr>().is_ok(),
     }
-}
-
-/// Whether `id` looks like one that [`super::message`] has made: 80 bits in lower-case base 32.
-fn is_message_id(id: &str) -> bool {
-    id.len() == 16 && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 /// Why a message is sent back for its header section.
@@ -192,7 +188,7 @@ impl HeaderWatch {
             2 => word.eq_ignore_ascii_case("with"),
             3 => true,
             4 => word.eq_ignore_ascii_case("id"),
-            5 if is_message_id(word.trim_end_matches(';')) => {
+            5 if word.trim_end_matches(';').parse::<MessageId>().is_ok() => {
                 self.own_words = 0;
                 return true;
             }
@@ -226,7 +222,7 @@ pub(super) fn joint(first: &[u8]) -> &'static [u8] {
 mod tests {
     use super::*;
 
-    const ID: &str = "k7m2q3xyzabcdef4";
+    const ID: &str = "d7m2q3pqrabcdef4";
 
     fn received<'a>(helo: &'a str, peer: &str, alias: Option<&'a str>) -> String {
         let at = "2026-06-12T14:00:00Z".parse().unwrap();
@@ -246,7 +242,7 @@ mod tests {
             received("client.example.org", "192.0.2.1", Some("k7m2q1@example.com")),
             "Delivered-To: k7m2q1@example.com\r\n\
              Received: from client.example.org ([192.0.2.1])\r\n\
-             \tby mx.example.com with ESMTP id k7m2q3xyzabcdef4\r\n\
+             \tby mx.example.com with ESMTP id d7m2q3pqrabcdef4\r\n\
              \tfor <k7m2q1@example.com>;\r\n\
              \tFri, 12 Jun 2026 14:00:00 +0000\r\n"
         );
@@ -361,8 +357,8 @@ mod tests {
             "Received: from a by mx.example.com with ESMTP id 1rAbCd-0000000Abcd-2CdE; date\r\n",
             "Received: from a (localhost [127.0.0.1])\r\n\tby mx.example.com (OpenSMTPD) with ESMTP id 0c1d2e3f; date\r\n",
             "Received: from a by mx.example.com with SMTP; date\r\n",
-            "Received: from a by mx.example.com with ESMTP id K7M2Q3XYZABCDEF4; date\r\n",
-            "Received: by mx.example.com id k7m2q3xyzabcdef4; date\r\n",
+            "Received: from a by mx.example.com with ESMTP id D7M2Q3PQRABCDEF4; date\r\n",
+            "Received: by mx.example.com id d7m2q3pqrabcdef4; date\r\n",
         ];
         let pass = received("client.example.org", "192.0.2.1", Some("another@example.com"));
         assert_eq!(watch(&format!("{}{pass}Subject: x\r\n\r\n", fields.concat())), Ok(()));

@@ -25,6 +25,7 @@ use crate::bounce::BounceOf;
 use crate::clock;
 use crate::crash;
 use crate::dnsbl::Listing;
+use crate::message_id::MessageId;
 use crate::relay::{Connection, Envelope, RelayError};
 use crate::throttle::{Claim, ClientNet, Lease, lesser_limit};
 
@@ -32,6 +33,7 @@ use crate::throttle::{Claim, ClientNet, Lease, lesser_limit};
 pub(super) struct Transaction<'a> {
     mx: &'a Mx,
     client: ClientNet,
+    id: MessageId,
     mail: Mail,
     recipient: Option<Recipient>,
     upstream: Upstream,
@@ -60,13 +62,14 @@ impl<'a> Transaction<'a> {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
-        Ok(Transaction { mx, client, mail, recipient, upstream, preempted })
+        let id = MessageId::new(clock::now());
+        Ok(Transaction { mx, client, id, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are the
     /// recipient already.
     pub(super) fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
-        let recipient = resolve(self.mx, path, self.mail.null_sender, clock::now()).map_err(Verdict::from)?;
+        let recipient = resolve(self.mx, path, clock::now()).map_err(Verdict::from)?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
@@ -88,6 +91,11 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// What the message is called.
+    pub(super) fn id(&self) -> MessageId {
+        self.id
+    }
+
     /// Since when the smarthost is waiting for DATA.
     pub(super) fn smarthost_waits_since(&self) -> Option<Instant> {
         match self.upstream {
@@ -104,6 +112,11 @@ impl<'a> Transaction<'a> {
     /// Whether MAIL has asked for SMTPUTF8.
     pub(super) fn is_utf8(&self) -> bool {
         self.mail.utf8
+    }
+
+    /// Whether MAIL has named no sender, as that of a bounce does.
+    pub(super) fn has_null_sender(&self) -> bool {
+        self.mail.null_sender
     }
 
     /// Whether this is a bounce, and of what.
@@ -139,7 +152,7 @@ impl<'a> Transaction<'a> {
         match connection.data().await {
             Ok(body) => {
                 crash::point("data");
-                Ok(Settlement::new(self.mx, alias, (body, lease), fields, watch, max_size))
+                Ok(Settlement::new(self.mx, self.id, alias, (body, lease), fields, watch, max_size))
             }
             Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
                 400..500 => reply::MESSAGE_LATER,
@@ -178,12 +191,12 @@ impl<'a> Transaction<'a> {
     }
 
     fn envelope(&self, recipient: &Recipient, target: &Mailbox) -> Envelope {
-        let (whom, domain) = match recipient {
-            Recipient::Alias { name, domain, .. } => (BounceOf::Alias(name.clone()), domain),
+        let (of, domain) = match recipient {
+            Recipient::Alias { name, domain, .. } => (BounceOf::Message(name.clone(), self.id), domain),
             _ => (BounceOf::Nobody, self.mx.default_domain()),
         };
         Envelope {
-            sender: self.mx.ledger.bounce_key().address(&whom, domain),
+            sender: self.mx.ledger.bounce_key().address(&of, domain),
             recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,

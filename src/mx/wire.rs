@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use memchr::memchr;
@@ -27,6 +27,10 @@ const COMMAND_CHUNK: usize = 512;
 
 /// Read at a time inside a message: system calls are what large messages cost (docs/performance.md).
 const DATA_CHUNK: usize = 64 * 1024;
+
+/// … and inside one that nobody gets. It needs no connection to the smarthost, so there may be as many
+/// as sessions: none of them holds a buffer while it waits.
+const UNHEARD_CHUNK: usize = 8 * 1024;
 
 /// Our last words may stay unread for so long.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -55,6 +59,8 @@ pub(super) struct Data<'a, S, P> {
     decoder: Decoder,
     pace: P,
     most: u64,
+    /// Nobody gets the message.
+    is_unheard: bool,
     /// For the client: the time between its pieces is ours, or the smarthost's.
     waited: Duration,
     received: u64,
@@ -155,7 +161,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// is to be refused, but not beyond `most` octets on the wire.
     pub(super) fn data<P: Fn() -> Pace>(&mut self, pace: P, most: u64) -> Data<'_, S, P> {
         let decoder = Decoder::new();
-        Data { wire: self, decoder, pace, most, waited: Duration::ZERO, received: 0, consumed: 0 }
+        let (is_unheard, waited) = (false, Duration::ZERO);
+        Data { wire: self, decoder, pace, most, is_unheard, waited, received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -195,6 +202,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.input.reserve(chunk);
         let mut limited = (&mut self.stream).take(chunk as u64);
         limited.read_buf(&mut self.input).await
+    }
+
+    /// Reads into memory that is there only once something has come.
+    async fn read_unheard(&mut self) -> io::Result<usize> {
+        poll_fn(|context| {
+            let mut octets = [0; UNHEARD_CHUNK];
+            let mut buffer = ReadBuf::new(&mut octets);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            self.input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
     }
 }
 
@@ -239,6 +258,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         }
     }
 
+    /// From here on nobody gets the message: it is read without a buffer of its own.
+    pub(super) fn set_unheard(&mut self) {
+        self.is_unheard = true;
+    }
+
     /// What the message must be refused for; final when [`Data::next`] has come to its end.
     pub(super) fn violation(&self) -> Option<Violation> {
         self.decoder.violation()
@@ -250,12 +274,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         }
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
+        if self.is_unheard {
+            self.wire.input.shrink_to_fit();
+        }
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
         let start = Instant::now();
         loop {
             let deadline = start + (self.pace)().patience(self.received, self.waited);
             let look_again = Instant::now() + LOOK_AGAIN;
-            match timeout_at(deadline.min(look_again), self.wire.read(DATA_CHUNK)).await {
+            let read = async {
+                match self.is_unheard {
+                    true => self.wire.read_unheard().await,
+                    false => self.wire.read(DATA_CHUNK).await,
+                }
+            };
+            match timeout_at(deadline.min(look_again), read).await {
                 Err(_) if deadline <= look_again => return Err(DataError::Slow),
                 Err(_) => {}
                 Ok(Ok(len @ 1..)) => {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempalias::alias::AliasName;
+use tempalias::bounce::Failure;
 use tempalias::ledger::{Ledger, SpendOutcome};
+use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -16,12 +18,20 @@ use crate::support::*;
 const WRITERS: usize = 8;
 const ALIASES: usize = 5;
 
-/// A message to aliases of these numbers, some of them perhaps named twice, and whether the
-/// smarthost takes it: if not, the uses are given back.
+/// A message to the alias of this number, and whether it arrives: if not, the use is given back, by a
+/// refund, by a bounce or by both at once.
 #[derive(Clone, Debug)]
 struct Message {
-    aliases: Vec<usize>,
-    is_taken: bool,
+    alias: usize,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Delivered,
+    Refused,
+    Bounced,
+    RefusedAndBounced,
 }
 
 #[derive(Clone, Debug)]
@@ -31,8 +41,11 @@ struct History {
 }
 
 fn message(refusals: f64) -> impl Strategy<Value = Message> {
-    (vec(0..ALIASES, 1..4), prop::bool::weighted(1.0 - refusals))
-        .prop_map(|(aliases, is_taken)| Message { aliases, is_taken })
+    let failed = prop::sample::select(vec![End::Refused, End::Bounced, End::RefusedAndBounced]);
+    (0..ALIASES, prop::bool::weighted(refusals), failed).prop_map(|(alias, has_failed, failed)| Message {
+        alias,
+        end: if has_failed { failed } else { End::Delivered },
+    })
 }
 
 fn history(refusals: f64) -> impl Strategy<Value = History> {
@@ -83,11 +96,24 @@ async fn deliver(
 ) -> (Vec<AliasName>, Vec<AliasName>) {
     let (mut delivered, mut exhausted) = (Vec::new(), Vec::new());
     for message in messages {
-        let asked: Vec<_> = message.aliases.iter().map(|&number| names[number].clone()).collect();
-        match ledger.spend(asked.clone(), at(1)).await.unwrap() {
-            SpendOutcome::Exhausted(lost) => exhausted.extend(lost),
-            SpendOutcome::Spent(names) if message.is_taken => delivered.extend(names),
-            SpendOutcome::Spent(_) => ledger.refund(asked).await.unwrap(),
+        let (name, id) = (&names[message.alias], MessageId::new(at(1)));
+        if ledger.spend(name.clone(), id, at(1)).await.unwrap() == SpendOutcome::Exhausted {
+            exhausted.push(name.clone());
+            continue;
+        }
+        // Not the mailbox's fault: nothing is suspended.
+        let failure =
+            Failure { is_of_mailbox: false, recipient: Some("someone@example.net".parse().unwrap()) };
+        let (refund, bounce) =
+            (ledger.refund(name.clone(), id), ledger.bounced(name.clone(), id, failure, at(1)));
+        match message.end {
+            End::Delivered => delivered.push(name.clone()),
+            End::Refused => refund.await.unwrap(),
+            End::Bounced => assert!(bounce.await.unwrap().is_refunded),
+            End::RefusedAndBounced => {
+                let (refunded, bounced) = tokio::join!(refund, bounce);
+                assert!(refunded.is_ok() && bounced.is_ok());
+            }
         }
     }
     (delivered, exhausted)
@@ -110,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn messages_at_once_to_overlapping_aliases_take_all_their_uses_or_none(history in history(0.0)) {
+    fn messages_at_once_take_every_use_once(history in history(0.0)) {
         let books = in_a_runtime(&history);
         delivered_is_used_and_no_more_than_granted(&history, &books);
         // Nothing is given back here, so what was said to be used up is so still.

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OpenFlags};
 use tempalias::ledger::{FILE_NAME, Ledger};
+use tempalias::message_id::MessageId;
 
 use crate::support::*;
 
@@ -29,10 +30,10 @@ async fn every_other_change_is_on_the_disk_when_the_answer_comes() {
     let alias = issue(&ledger, limits(0, None, Some(2))).await.alias;
     let name = alias.name.clone();
     assert_eq!(there(), Some(alias));
-    spent(&ledger, &name, at(1)).await;
-    ledger.refund(vec![name.clone()]).await.unwrap();
+    let refused = message(&ledger, &name, at(1)).await;
+    ledger.refund(name.clone(), refused).await.unwrap();
     assert_eq!(there().unwrap().used, 0);
-    ledger.bounced(name.clone()).await.unwrap();
+    spent_on_a_bounce(&ledger, &name).await;
     assert_eq!(there().unwrap().bounces, 1);
     pause(&ledger, &name, true).await;
     assert!(there().unwrap().paused);
@@ -47,7 +48,7 @@ async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
     let mut queued = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let (ledger, name) = (ledger.clone(), name.clone());
-        queued.spawn(async move { ledger.spend(vec![name], at(1)).await });
+        queued.spawn(async move { ledger.spend(name, MessageId::new(at(1)), at(1)).await });
     }
     // Each of them runs up to where it waits for the answer, before this task goes on: on one
     // thread, every yield lets at least one of them run.
@@ -58,7 +59,7 @@ async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
     for outcome in queued.join_all().await {
         outcome.unwrap();
     }
-    let refused = ledger.spend(vec![name.clone()], at(1)).await;
+    let refused = ledger.spend(name.clone(), MessageId::new(at(1)), at(1)).await;
     assert!(matches!(refused, Err(tempalias::ledger::LedgerError::Closed)), "{refused:?}");
     ledger.close().await;
 

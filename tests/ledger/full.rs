@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tempalias::alias::AliasName;
 use tempalias::ledger::{Ledger, LedgerError, SpendOutcome};
+use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -34,9 +35,9 @@ impl Drop for Filler {
 /// Spends until there is no room; how often it could.
 async fn spend_until_full(ledger: &Ledger, name: &AliasName) -> u32 {
     for count in 0..10_000 {
-        match ledger.spend(vec![name.clone()], at(1)).await {
-            Ok(SpendOutcome::Spent(_)) => (),
-            Ok(SpendOutcome::Exhausted(_)) => panic!("there are uses enough"),
+        match ledger.spend(name.clone(), MessageId::new(at(1)), at(1)).await {
+            Ok(SpendOutcome::Spent) => (),
+            Ok(SpendOutcome::Exhausted) => panic!("there are uses enough"),
             Err(cause) => {
                 assert!(cause.is_full(), "{cause}");
                 return count;
@@ -62,15 +63,16 @@ async fn a_full_disk_spends_nothing_and_is_survived_without_reopening() {
         let new = new_alias("someone@example.net", limits(0, None, Some(1)));
         let full = |cause: LedgerError| assert!(cause.is_full(), "{cause}");
         full(ledger.issue(new, at(1)).await.unwrap_err());
-        full(ledger.spend(vec![name.clone()], at(1)).await.unwrap_err());
+        full(ledger.spend(name.clone(), MessageId::new(at(1)), at(1)).await.unwrap_err());
         let aliases = all(&ledger).len();
 
         drop(filler);
+        let refused = message(&ledger, &name, at(1)).await;
         assert!(spent(&ledger, &name, at(1)).await);
-        expected += 1;
+        expected += 2;
         with_uses(&ledger, 1).await;
         assert_eq!(all(&ledger).len(), aliases + 1);
-        ledger.refund(vec![name.clone()]).await.unwrap();
+        ledger.refund(name.clone(), refused).await.unwrap();
         expected -= 1;
         ledger.purge(at(1)).await.unwrap();
     }
@@ -93,7 +95,7 @@ async fn a_whole_group_fails_on_a_full_disk_and_each_of_it_hears_so() {
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let (ledger, name) = (ledger.clone(), name.clone());
-        senders.spawn(async move { ledger.spend(vec![name], at(1)).await });
+        senders.spawn(async move { ledger.spend(name, MessageId::new(at(1)), at(1)).await });
     }
     for outcome in senders.join_all().await {
         assert!(outcome.unwrap_err().is_full());

@@ -7,7 +7,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tempalias::alias::{Alias, AliasName, LimitError, LimitRequest, Limits, SUSPENDED_AFTER_BOUNCES, State};
-use tempalias::ledger::{AmendOutcome, Amendment, Ledger, Purged, SpendOutcome};
+use tempalias::bounce::Failure;
+use tempalias::ledger::{AmendOutcome, Amendment, Bounced, Ledger, Purged, SpendOutcome};
+use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -18,10 +20,10 @@ use crate::support::*;
 enum Step {
     Pass { seconds: i64 },
     Issue { limits: LimitsFromNow },
-    Spend { aliases: Vec<usize> },
-    Refund { aliases: Vec<usize> },
+    Spend { alias: usize },
+    Refund { message: usize },
     Amend { alias: usize, length: Option<i64>, uses: Option<u32>, paused: Option<bool> },
-    Bounced { alias: usize },
+    Bounced { message: usize, failure: Failure },
     Revoke { alias: usize },
     Purge,
     Reopen,
@@ -43,32 +45,44 @@ fn limits_from_now() -> impl Strategy<Value = LimitsFromNow> {
 
 fn step() -> impl Strategy<Value = Step> {
     let alias = 0..12usize;
-    let aliases = || vec(0..12usize, 1..5);
+    // Counted from the latest.
+    let message = 0..6usize;
     prop_oneof![
-        3 => prop_oneof![4 => 1..3i64, 1 => 3598..3602i64].prop_map(|seconds| Step::Pass { seconds }),
+        3 => prop_oneof![6 => 1..3i64, 1 => 58..62i64, 2 => 3598..3602i64, 1 => 604_798..604_802i64].prop_map(|seconds| Step::Pass { seconds }),
         4 => limits_from_now().prop_map(|limits| Step::Issue { limits }),
-        8 => aliases().prop_map(|aliases| Step::Spend { aliases }),
-        3 => aliases().prop_map(|aliases| Step::Refund { aliases }),
+        12 => prop_oneof![3 => 0..2usize, 1 => alias.clone()].prop_map(|alias| Step::Spend { alias }),
+        3 => message.clone().prop_map(|message| Step::Refund { message }),
         2 => (alias.clone(), option::of(1..6i64), option::of(1..4u32), option::of(any::<bool>()))
             .prop_map(|(alias, length, uses, paused)| Step::Amend { alias, length, uses, paused }),
-        4 => (0..3usize).prop_map(|alias| Step::Bounced { alias }),
+        8 => (message, failure()).prop_map(|(message, failure)| Step::Bounced { message, failure }),
         1 => alias.prop_map(|alias| Step::Revoke { alias }),
         2 => Just(Step::Purge),
         1 => Just(Step::Reopen),
     ]
 }
 
+/// By somebody behind the target as often as by the target.
+fn failure() -> impl Strategy<Value = Failure> {
+    (prop::bool::weighted(0.8), prop::sample::select(vec!["someone@example.net", "behind@example.org"]))
+        .prop_map(|(is_of_mailbox, recipient)| Failure {
+            is_of_mailbox,
+            recipient: Some(recipient.parse().unwrap()),
+        })
+}
+
 struct Entry {
     alias: Alias,
     last_spent: Option<i64>,
-    /// Uses spent before the row of bounces began.
-    row_start: i64,
+    /// Messages since the row of bounces began of which none has come back.
+    unbounced: i64,
 }
 
 /// The ledger as one would write it without disk, neighbours or haste.
 #[derive(Default)]
 struct Model {
     alive: BTreeMap<AliasName, Entry>,
+    /// Messages that may be refunded or bounce, and when their use was spent.
+    deliveries: BTreeMap<MessageId, i64>,
 }
 
 impl Model {
@@ -80,33 +94,27 @@ impl Model {
         in_time && left && !alias.paused && alias.bounces < SUSPENDED_AFTER_BOUNCES
     }
 
-    fn spend(&mut self, mut names: Vec<AliasName>, now: i64) -> SpendOutcome {
-        names.sort();
-        names.dedup();
-        let exhausted: Vec<_> = names.iter().filter(|name| !self.may_forward(name, now)).cloned().collect();
-        if !exhausted.is_empty() {
-            return SpendOutcome::Exhausted(exhausted);
+    fn spend(&mut self, name: &AliasName, message: MessageId, now: i64) -> SpendOutcome {
+        if !self.may_forward(name, now) {
+            return SpendOutcome::Exhausted;
         }
-        for name in &names {
-            let Entry { alias, last_spent, .. } = self.alive.get_mut(name).expect("it may forward");
-            alias.used += 1;
-            *last_spent = Some(now);
-        }
-        SpendOutcome::Spent(names)
+        let Entry { alias, last_spent, unbounced } = self.alive.get_mut(name).expect("it may forward");
+        (alias.used, *last_spent, *unbounced) = (alias.used + 1, Some(now), *unbounced + 1);
+        self.deliveries.insert(message, now);
+        SpendOutcome::Spent
     }
 
-    fn refund(&mut self, mut names: Vec<AliasName>) {
-        names.sort();
-        names.dedup();
-        for name in names {
-            if let Some(Entry { alias, .. }) = self.alive.get_mut(&name) {
-                alias.used = alias.used.saturating_sub(1);
-            }
+    fn refund(&mut self, name: &AliasName, message: MessageId) {
+        if self.deliveries.remove(&message).is_some()
+            && let Some(entry) = self.alive.get_mut(name)
+        {
+            entry.alias.used -= 1;
+            entry.unbounced -= 1;
         }
     }
 
     fn amend(&mut self, name: &AliasName, amendment: &Amendment, now: i64) -> AmendOutcome {
-        let Some(Entry { alias, row_start, .. }) = self.alive.get_mut(name) else {
+        let Some(Entry { alias, unbounced, .. }) = self.alive.get_mut(name) else {
             return AmendOutcome::Missing;
         };
         if alias.limits.valid_until.is_some_and(|until| until <= at(now)) {
@@ -126,20 +134,30 @@ impl Model {
             alias.bounces = 0;
         }
         if alias.bounces == 0 {
-            *row_start = i64::from(alias.used);
+            *unbounced = 0;
         }
         AmendOutcome::Amended(alias.clone(), Vec::new())
     }
 
-    fn bounced(&mut self, name: &AliasName) -> Option<u32> {
-        let Entry { alias, row_start, .. } = self.alive.get_mut(name)?;
-        let used = i64::from(alias.used);
-        if used - *row_start <= i64::from(alias.bounces) + 2 {
-            alias.bounces += 1;
-        } else {
-            (alias.bounces, *row_start) = (1, used - 1);
+    fn bounced(&mut self, name: &AliasName, message: MessageId, failure: &Failure, now: i64) -> Bounced {
+        let ignored = Bounced { in_a_row: None, is_refunded: false };
+        if now - (message.began().as_second() - at(0).as_second()) >= 7 * 24 * 3600 {
+            return ignored;
         }
-        Some(alias.bounces)
+        let Some(spent) = self.deliveries.remove(&message) else { return ignored };
+        let Some(Entry { alias, unbounced, .. }) = self.alive.get_mut(name) else { return ignored };
+        let is_refunded = now - spent < 60 && failure.recipient.as_ref() == Some(&alias.target);
+        if failure.is_of_mailbox {
+            if *unbounced > 2 {
+                (alias.bounces, *unbounced) = (0, 1);
+            }
+            alias.bounces += 1;
+            *unbounced -= 1;
+        } else if is_refunded {
+            *unbounced -= 1;
+        }
+        alias.used -= u32::from(is_refunded);
+        Bounced { in_a_row: failure.is_of_mailbox.then_some(alias.bounces), is_refunded }
     }
 
     fn purge(&mut self, now: i64) -> Purged {
@@ -151,6 +169,8 @@ impl Model {
             purged.used_up += usize::from(used_up && !expired);
             !expired && !used_up
         });
+        self.deliveries
+            .retain(|message, _| now - (message.began().as_second() - at(0).as_second()) < 7 * 24 * 3600);
         purged
     }
 }
@@ -162,11 +182,15 @@ struct History<'a> {
     model: Model,
     now: i64,
     names: Vec<AliasName>,
+    /// All for which a use was asked, and of which alias.
+    messages: Vec<(AliasName, MessageId)>,
 }
 
 impl History<'_> {
-    fn names(&self, aliases: Vec<usize>) -> Vec<AliasName> {
-        aliases.into_iter().map(|alias| self.name(alias)).collect()
+    /// The message of this number, counted from the latest; one that never was, while there are not so many.
+    fn message(&self, message: usize) -> (AliasName, MessageId) {
+        let nobody = || (self.name(0), MessageId::new(at(self.now)));
+        self.messages.iter().rev().nth(message).cloned().unwrap_or_else(nobody)
     }
 
     /// The alias of this number; one that never was, while there are not so many.
@@ -188,17 +212,18 @@ impl History<'_> {
                 assert!(!self.names.contains(&alias.name));
                 self.names.push(alias.name.clone());
                 let name = alias.name.clone();
-                self.model.alive.insert(name, Entry { alias, last_spent: None, row_start: 0 });
+                self.model.alive.insert(name, Entry { alias, last_spent: None, unbounced: 0 });
             }
-            Step::Spend { aliases } => {
-                let names = self.names(aliases);
-                let outcome = self.ledger.spend(names.clone(), at(self.now)).await.unwrap();
-                assert_eq!(outcome, self.model.spend(names, self.now));
+            Step::Spend { alias } => {
+                let (name, id) = (self.name(alias), MessageId::new(at(self.now)));
+                let outcome = self.ledger.spend(name.clone(), id, at(self.now)).await.unwrap();
+                assert_eq!(outcome, self.model.spend(&name, id, self.now));
+                self.messages.push((name, id));
             }
-            Step::Refund { aliases } => {
-                let names = self.names(aliases);
-                self.ledger.refund(names.clone()).await.unwrap();
-                self.model.refund(names);
+            Step::Refund { message } => {
+                let (name, id) = self.message(message);
+                self.ledger.refund(name.clone(), id).await.unwrap();
+                self.model.refund(&name, id);
             }
             Step::Amend { alias, length, uses, paused } => {
                 let (name, now) = (self.name(alias), at(self.now));
@@ -208,9 +233,11 @@ impl History<'_> {
                 let outcome = self.ledger.amend(name.clone(), amendment.clone(), CAPS, now).await.unwrap();
                 assert_eq!(outcome, self.model.amend(&name, &amendment, self.now));
             }
-            Step::Bounced { alias } => {
-                let name = self.name(alias);
-                assert_eq!(self.ledger.bounced(name.clone()).await.unwrap(), self.model.bounced(&name));
+            Step::Bounced { message, failure } => {
+                let (name, id) = self.message(message);
+                let outcome =
+                    self.ledger.bounced(name.clone(), id, failure.clone(), at(self.now)).await.unwrap();
+                assert_eq!(outcome, self.model.bounced(&name, id, &failure, self.now));
             }
             Step::Revoke { alias } => {
                 let name = self.name(alias);
@@ -254,8 +281,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let ledger = Ledger::open(dir.path(), 1).unwrap();
-            let (dir, names) = (dir.path(), Vec::new());
-            let mut history = History { dir, ledger, model: Model::default(), now: 0, names };
+            let (dir, names, messages) = (dir.path(), Vec::new(), Vec::new());
+            let mut history = History { dir, ledger, model: Model::default(), now: 0, names, messages };
             for step in steps {
                 history.take(step).await;
             }

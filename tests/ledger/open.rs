@@ -8,6 +8,7 @@ use std::sync::{Arc, Barrier};
 use rusqlite::Connection;
 use tempalias::bounce::BounceOf;
 use tempalias::ledger::{FILE_NAME, Ledger, OpenError};
+use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -43,8 +44,8 @@ async fn a_ledger_of_a_newer_version_is_refused_with_a_sentence() {
     })
     .await;
     let error = refused(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
-    let sentence = "written by a newer version of tempalias (schema 99; this version knows 4)";
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 5, .. }), "{error:?}");
+    let sentence = "written by a newer version of tempalias (schema 99; this version knows 5)";
     assert!(error.to_string().contains(sentence), "{error}");
 }
 
@@ -54,14 +55,14 @@ async fn a_newer_ledger_that_was_not_closed_is_recognised_by_its_log_and_left_al
     let file = dir.path().join(FILE_NAME);
     let newer = Connection::open(&file).unwrap();
     newer
-        .execute_batch("INSERT INTO refinery_schema_history VALUES (5, 'x', '2030-01-01T00:00:00Z', '1')")
+        .execute_batch("INSERT INTO refinery_schema_history VALUES (6, 'x', '2030-01-01T00:00:00Z', '1')")
         .unwrap();
     let crashed = snapshot(dir.path());
     let log = crashed.path().join(format!("{FILE_NAME}-wal"));
     let before = fs::read(&log).unwrap();
     assert!(!before.is_empty());
     let error = refused(crashed.path());
-    assert!(matches!(error, OpenError::Newer { found: 5, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { found: 6, .. }), "{error:?}");
     assert!(fs::read(&log).unwrap() == before, "the log was touched");
 }
 
@@ -99,6 +100,7 @@ async fn a_ledger_from_before_names_were_counted_counts_those_it_has() {
     let dir = ledger_of(5, |file| {
         let older = "ALTER TABLE state DROP COLUMN names_of_length;
                      ALTER TABLE state DROP COLUMN latest;
+                     DROP TABLE deliveries;
                      INSERT INTO names VALUES ('0000');
                      DELETE FROM refinery_schema_history WHERE version >= 3;";
         Connection::open(file).unwrap().execute_batch(older).unwrap();
@@ -175,7 +177,7 @@ async fn in_a_large_ledger_damage_is_an_error_when_it_is_met() {
     fs::write(&file, bytes).unwrap();
     let ledger = Ledger::open(dir.path(), 6).unwrap();
     assert!(ledger.lookup(&name).is_err());
-    assert!(ledger.spend(vec![name], at(0)).await.is_err());
+    assert!(ledger.spend(name, MessageId::new(at(0)), at(0)).await.is_err());
 }
 
 #[tokio::test]
@@ -293,14 +295,15 @@ async fn reopening_finds_the_aliases_and_the_bounce_secret() {
     let name = with_uses(&ledger, 2).await;
     spent(&ledger, &name, at(1)).await;
     let domain = "demo.test".parse().unwrap();
-    let bounce = ledger.bounce_key().address(&BounceOf::Alias(name.clone()), &domain);
+    let of = BounceOf::Message(name.clone(), MessageId::new(at(1)));
+    let bounce = ledger.bounce_key().address(&of, &domain);
     let before = ledger.lookup(&name).unwrap();
     ledger.close().await;
     drop(ledger);
     let again = Ledger::open(dir.path(), 6).unwrap();
     assert_eq!(again.lookup(&name).unwrap(), before);
     let (local, _) = bounce.split_once('@').unwrap();
-    assert_eq!(again.bounce_key().verify(local, &domain), Some(BounceOf::Alias(name)));
+    assert_eq!(again.bounce_key().verify(local, &domain), Some(of));
     let rows = Connection::open(dir.path().join(FILE_NAME)).unwrap().query_row(
         "SELECT count(*) FROM state",
         [],

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use tempalias::ledger::{FILE_NAME, Ledger, Purged};
+use tempalias::message_id::MessageId;
 
 use crate::support::*;
 
@@ -24,9 +25,10 @@ async fn an_alias_is_purged_at_its_end_and_not_before() {
 async fn a_used_up_alias_waits_an_hour_for_a_refund() {
     let (_dir, ledger) = fresh();
     let (name, refunded) = (with_uses(&ledger, 1).await, with_uses(&ledger, 1).await);
-    ledger.spend(vec![name.clone(), refunded.clone()], at(10)).await.unwrap();
+    assert!(spent(&ledger, &name, at(10)).await);
+    let refused = message(&ledger, &refunded, at(10)).await;
     assert_eq!(ledger.purge(at(10 + HOUR - 1)).await.unwrap(), Purged::default());
-    ledger.refund(vec![refunded.clone()]).await.unwrap();
+    ledger.refund(refunded.clone(), refused).await.unwrap();
     assert_eq!(ledger.purge(at(10 + HOUR)).await.unwrap(), Purged { expired: 0, used_up: 1 });
     assert_eq!(ledger.lookup(&name).unwrap(), None);
     assert!(spent(&ledger, &refunded, at(10 + HOUR)).await);
@@ -39,9 +41,9 @@ async fn what_may_yet_forward_is_never_purged() {
     with_limits(&ledger, limits(500, Some(1000), None)).await;
     spent(&ledger, &name, at(1)).await;
     pause(&ledger, &with_uses(&ledger, 1).await, true).await;
-    let suspended = with_uses(&ledger, 1).await;
+    let suspended = with_uses(&ledger, 6).await;
     for _ in 0..5 {
-        ledger.bounced(suspended.clone()).await.unwrap();
+        spent_on_a_bounce(&ledger, &suspended).await;
     }
     assert_eq!(ledger.purge(at(999)).await.unwrap(), Purged::default());
     assert_eq!(all(&ledger).len(), 4);
@@ -59,7 +61,7 @@ async fn more_than_one_portion_goes_at_once_and_leaves_no_address_behind() {
         issuers.spawn(async move {
             let name =
                 ledger.issue(new_alias(&address, limits(0, Some(until), None)), at(0)).await?.alias.name;
-            ledger.spend(vec![name], at(1)).await
+            ledger.spend(name, MessageId::new(at(1)), at(1)).await
         });
     }
     for outcome in issuers.join_all().await {

@@ -140,7 +140,7 @@ async fn an_alias_that_was_switched_off_or_cut_short_since_stays_so() {
     amend(&ledger, &before[1], uses(1)).await;
     amend(&ledger, &before[2], uses(50)).await;
     for _ in 0..3 {
-        ledger.bounced(before[2].clone()).await.unwrap();
+        spent_on_a_bounce(&ledger, &before[2]).await;
     }
     let cut = Amendment { limits: LimitRequest { valid_until: Some(at(500)), ..uses(2) }, paused: None };
     ledger.amend(before[0].clone(), cut, CAPS, at(1)).await.unwrap();

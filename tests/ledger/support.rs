@@ -3,13 +3,16 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempalias::alias::{Alias, AliasName, Caps, LimitRequest, Limits};
+use tempalias::bounce::Failure;
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
-    self, AmendOutcome, Amendment, BackupError, FILE_NAME, Issued, Ledger, LedgerError, NewAlias,
+    self, AmendOutcome, Amendment, BackupError, Bounced, FILE_NAME, Issued, Ledger, LedgerError, NewAlias,
     SpendOutcome,
 };
+use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
 /// `seconds` after some instant that serves as the beginning of time.
@@ -76,7 +79,32 @@ pub async fn pause(ledger: &Ledger, name: &AliasName, paused: bool) {
 
 /// Whether one use of `name` could be spent at `now`.
 pub async fn spent(ledger: &Ledger, name: &AliasName, now: Timestamp) -> bool {
-    matches!(ledger.spend(vec![name.clone()], now).await.unwrap(), SpendOutcome::Spent(_))
+    let outcome = ledger.spend(name.clone(), MessageId::new(now), now).await.unwrap();
+    outcome == SpendOutcome::Spent
+}
+
+/// The message on which one use of `name` was spent at `now`.
+pub async fn message(ledger: &Ledger, name: &AliasName, now: Timestamp) -> MessageId {
+    let id = MessageId::new(now);
+    assert_eq!(ledger.spend(name.clone(), id, now).await.unwrap(), SpendOutcome::Spent);
+    id
+}
+
+/// Somebody else than the target has not got a message, for a reason of the mailbox.
+pub fn gone() -> Failure {
+    Failure { is_of_mailbox: true, recipient: Some("behind@example.org".parse().unwrap()) }
+}
+
+/// What the bounce of `message` changes, hours later.
+pub async fn bounced(ledger: &Ledger, name: &AliasName, message: MessageId) -> Bounced {
+    let later = message.began() + Duration::from_secs(3 * 3600);
+    ledger.bounced(name.clone(), message, gone(), later).await.unwrap()
+}
+
+/// Spends a use on a message that bounces; how many have in a row.
+pub async fn spent_on_a_bounce(ledger: &Ledger, name: &AliasName) -> Option<u32> {
+    let id = message(ledger, name, at(1)).await;
+    bounced(ledger, name, id).await.in_a_row
 }
 
 pub fn used(ledger: &Ledger, name: &AliasName) -> u32 {

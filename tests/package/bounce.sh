@@ -4,8 +4,8 @@ smarthost
 # As docs/install.md says; there is no DNS here, and 127.0.0.2 is an address of this host that is not
 # Postfix's.
 postconf -e 'transport_maps = inline:{example.com=smtp:[127.0.0.2]:25}'
-# A mailbox whose trouble shows only after the smarthost has taken the message.
-echo 'you: "|exit 69"' >>/etc/aliases
+# A mailbox that shows only after the smarthost has taken the message that it is none (EX_NOUSER).
+echo 'you: "|exit 67"' >>/etc/aliases
 postalias /etc/aliases
 systemctl restart postfix
 smarthost_is_ready

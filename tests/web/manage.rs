@@ -1,6 +1,8 @@
 //! Looking at, changing and revoking aliases with their key.
 
 use serde_json::{Value, json};
+use tempalias::bounce::Failure;
+use tempalias::clock;
 
 use crate::site::{Site, TARGET, seconds_between};
 
@@ -83,7 +85,9 @@ fn resuming_forgets_the_bounces_that_suspended_an_alias() {
     let alias = site.create(json!({"target": TARGET, "days": 3}));
     let (aid, key) = (alias["aid"].as_str().unwrap(), alias["updatekey"].as_str().unwrap());
     for _ in 0..5 {
-        site.runtime.block_on(site.ledger.bounced(aid.parse().unwrap())).unwrap();
+        let (name, message, now) = (aid.parse().unwrap(), site.spend(aid), clock::now());
+        let gone = Failure { is_of_mailbox: true, recipient: None };
+        site.runtime.block_on(site.ledger.bounced(name, message, gone, now)).unwrap();
     }
     let seen = site.manage("GET", aid, key, None).json();
     assert_eq!((&seen["state"], &seen["bounces"]), (&json!("suspended"), &json!(5)));

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempalias::alias::{AliasName, Limits};
+use tempalias::alias::Limits;
 use tempalias::clock::{self, Timestamp};
 use tempalias::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp};
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
+use tempalias::message_id::MessageId;
 use tempalias::web::{self, Doors, Web};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -184,10 +185,12 @@ impl Site {
         self.runtime.block_on(self.ledger.issue(new, then)).unwrap()
     }
 
-    pub fn spend(&self, aid: &str) {
-        let names: Vec<AliasName> = vec![aid.parse().unwrap()];
-        let spent = self.runtime.block_on(self.ledger.spend(names, clock::now())).unwrap();
-        assert!(matches!(spent, SpendOutcome::Spent(_)), "{spent:?}");
+    /// Spends a use, and on which message.
+    pub fn spend(&self, aid: &str) -> MessageId {
+        let (name, message) = (aid.parse().unwrap(), MessageId::new(clock::now()));
+        let spent = self.runtime.block_on(self.ledger.spend(name, message, clock::now())).unwrap();
+        assert_eq!(spent, SpendOutcome::Spent);
+        message
     }
 
     /// Asks the server to stop, and how long it took; fails when it does not.

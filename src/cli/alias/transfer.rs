@@ -63,7 +63,7 @@ struct Entry {
     last_spent: Option<Timestamp>,
     paused: bool,
     bounces: u32,
-    row_start: u32,
+    row_start: i64,
 }
 
 /// Prints all there is.

@@ -90,6 +90,7 @@ mod tests {
     use crate::alias::Limits;
     use crate::clock;
     use crate::ledger::NewAlias;
+    use crate::message_id::MessageId;
 
     /// A ledger with one alias, whose first of 3 uses is spent.
     async fn ledger(dir: &Path) -> (Ledger, String) {
@@ -101,7 +102,7 @@ mod tests {
             limits: Limits { valid_from: now, valid_until: None, max_usage: Some(3) },
         };
         let alias = ledger.issue(new, now).await.unwrap().alias;
-        ledger.spend(vec![alias.name.clone()], now).await.unwrap();
+        ledger.spend(alias.name.clone(), MessageId::new(now), now).await.unwrap();
         (ledger, alias.address())
     }
 
