@@ -37,7 +37,8 @@ impl<'a> Session<'a> {
                 self.conversation.reset();
                 self.conclude("-", "-", Verdict::new(reply::BOUNCES_ONLY, "not-a-bounce"))
             }
-            None => self.forward(transaction, &preempted).await,
+            // Boxed, as at RCPT.
+            None => Box::pin(self.forward(transaction, &preempted)).await,
         }
     }
 

@@ -307,7 +307,8 @@ impl<'a> Session<'a> {
                 let alias = recipient.alias().cloned();
                 let preempted = transaction.preempted().clone();
                 let offered = tokio::select! {
-                    offered = transaction.offer(recipient, &mut self.listing) => offered,
+                    // Boxed: it is much larger than anything that goes on without the smarthost.
+                    offered = Box::pin(transaction.offer(recipient, &mut self.listing)) => offered,
                     () = preempted.cancelled() => {
                         self.mx.counters.preempted.inc();
                         Err(Verdict::new(reply::PREEMPTED, "preempted"))
