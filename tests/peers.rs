@@ -187,8 +187,7 @@ fn recipients(smarthost: &Smarthost) -> Vec<String> {
     let messages = smarthost.record().messages.into_iter();
     let mut recipients: Vec<_> = messages
         .filter(|message| message.accepted)
-        .map(|message| <[String; 1]>::try_from(message.recipients).expect("a message has one recipient"))
-        .flatten()
+        .flat_map(|message| <[String; 1]>::try_from(message.recipients).expect("a message has one recipient"))
         .collect();
     recipients.sort();
     recipients

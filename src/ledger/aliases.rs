@@ -100,28 +100,29 @@ pub(super) fn issue_with_key(
 }
 
 pub(super) fn lookup(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-    select_one(connection, BY_NAME, name)?.map(|(_, alias)| alias).transpose()
+    Ok(select_one(connection, BY_NAME, name)?.flatten())
 }
 
 /// As [`lookup`], and as long for an alias that does not exist: its neighbour is read in its place.
 pub(super) fn lookup_evenly(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-    let mut found = select_one(connection, AT_OR_AFTER, name)?;
-    if found.is_none() {
-        found = select_one(connection, AT_OR_BEFORE, name)?;
+    match select_one(connection, AT_OR_AFTER, name)? {
+        Some(found) => Ok(found),
+        None => Ok(select_one(connection, AT_OR_BEFORE, name)?.flatten()),
     }
-    found.filter(|(is_it, _)| *is_it).map(|(_, alias)| alias).transpose()
 }
 
-/// The alias that `condition` finds for `name`, and whether it is that of this name.
+/// Reads the row that `condition` finds for `name`; `Some(None)` when it is another alias's.
 fn select_one(
     connection: &Connection,
     condition: &str,
     name: &AliasName,
-) -> Result<Option<(bool, Result<Alias, LedgerError>)>, LedgerError> {
+) -> Result<Option<Option<Alias>>, LedgerError> {
     let mut statement = connection.prepare_cached(&format!("{SELECT} {condition}"))?;
-    let found = statement
-        .query_row([name.as_str()], |row| Ok((row.get_ref(0)?.as_str()? == name.as_str(), read(row))));
-    Ok(found.optional()?)
+    let found = statement.query_row([name.as_str()], |row| {
+        let alias = read(row);
+        Ok((row.get_ref(0)?.as_str()? == name.as_str()).then_some(alias))
+    });
+    found.optional()?.map(Option::transpose).transpose()
 }
 
 /// How many there are.

@@ -155,7 +155,7 @@ impl Connection {
 
     /// MAIL's part of [`Connection::begin`].
     async fn mail(&mut self, command: String) -> Result<(), RelayError> {
-        self.command(command).await.map_err(|cause| cause.as_trouble_with("MAIL"))
+        self.command(command).await.map_err(|cause| cause.into_failure_with("MAIL"))
     }
 
     fn mail_command(&self, envelope: &Envelope) -> String {
@@ -190,7 +190,7 @@ impl Connection {
         let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
             .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
-        new.map_err(|cause| cause.as_trouble_with("the same envelope"))
+        new.map_err(|cause| cause.into_failure_with("the same envelope"))
     }
 
     /// Messages begun on this connection.

@@ -112,7 +112,7 @@ impl Smarthost {
     }
 
     async fn begin_on_new(&self, envelope: Envelope) -> Result<Connection, RelayError> {
-        let mut new = self.connect().await.map_err(|cause| cause.as_trouble_with("the connection"))?;
+        let mut new = self.connect().await.map_err(|cause| cause.into_failure_with("the connection"))?;
         new.begin(envelope).await?;
         Ok(new)
     }
@@ -209,9 +209,9 @@ impl RelayError {
         matches!(self, RelayError::Failed(_) | RelayError::Tls(_) | RelayError::Refused(421))
     }
 
-    /// A refusal of `what`, which is not about the recipient: the client waits for the answer to another
-    /// command than the one that was refused.
-    fn as_trouble_with(self, what: &str) -> Self {
+    /// The same, where a refusal is one of `what`, and so not about the recipient or the command whose
+    /// answer the client waits for.
+    fn into_failure_with(self, what: &str) -> Self {
         match self {
             RelayError::Refused(code) => RelayError::Failed(format!("it refused {what} with {code}")),
             cause => cause,
