@@ -39,7 +39,7 @@ pub enum BounceOf {
 pub struct Failure {
     /// The mailbox is at fault and no message would arrive: it does not exist, is disabled, or its
     /// host cannot be found. What this message alone has caused is not meant.
-    pub is_of_mailbox: bool,
+    pub is_mailbox_fault: bool,
     /// Who did not get the message, when the report is about nobody else.
     pub recipient: Option<Mailbox>,
 }

@@ -411,12 +411,12 @@ fn identity(files: Named<'_>) -> Result<Option<Identity>, FileError> {
     })
 }
 
-/// The service goes on: its keys are no better kept when it does not serve.
+/// Only a warning: refusing to start would not protect the file.
 fn warn_of_open_secrets(config: &Config) {
     for (key, path) in config.secrets() {
         if path.metadata().is_ok_and(|found| is_open_to_everybody(&found)) {
             let path = path.display();
-            warn!("{key}: {path}: everybody on this machine may read it; chmod o= {path}");
+            warn!("{key}: {path}: every user on this machine may read or change it; chmod o= {path}");
         }
     }
 }

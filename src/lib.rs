@@ -13,7 +13,7 @@
 //! | [`relay`] | the client side towards the smarthost |
 //! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
 //! | [`dnsbl`] | lists of clients that others have found to send junk |
-//! | [`resolve`] | the DNS |
+//! | [`resolve`] | names to addresses: `/etc/hosts` and the DNS |
 //! | [`throttle`] | how much one client may ask of us |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | open files, their limit, and what else the process takes |

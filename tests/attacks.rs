@@ -1,4 +1,4 @@
-//! docs/smtp.md §2: what an attacker gains, with all limits as they are by default.
+//! docs/smtp.md §2: what an attacker gains, with the default limits unless a test says otherwise.
 
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;

@@ -255,7 +255,9 @@ fn a_key_or_password_that_everybody_may_read_is_said_at_the_start_and_at_each_re
     let appliance = Appliance::start_with(Smarthost::start().address(), &settings);
     let told = |key: &str, path: &Path| {
         let path = path.display();
-        appliance.logged(&format!("{key}: {path}: everybody on this machine may read it; chmod o= {path}"))
+        appliance.logged(&format!(
+            "{key}: {path}: every user on this machine may read or change it; chmod o= {path}"
+        ))
     };
     let counts = || {
         [

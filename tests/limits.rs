@@ -378,13 +378,13 @@ fn clients_that_drip_a_text_cannot_keep_others_from_the_smarthost() {
 
 /// Clients fill every slot and say `drip` now and then; they are many, so that no limit for one of
 /// them helps.
-fn others_get_in_beside(drip: &str, begin: impl Fn(&mut Client)) {
+fn others_get_in_beside(drip: &str, begin: impl Fn(&mut [Client])) {
     let smarthost = Smarthost::start();
     let settings = [("smtp.max_connections", "10"), ("smtp.stress_timeout", "\"1s\"")];
     let appliance = Appliance::start_with(smarthost.address(), &settings);
     let mut drippers: Vec<_> = (1..=10).map(|n| connect(n, &appliance)).collect();
     drippers.iter_mut().for_each(|dripper| drop(dripper.expect("220")));
-    drippers.iter_mut().for_each(begin);
+    begin(&mut drippers);
     is_turned_away(connect(99, &appliance));
     wait::until("there is room for another client", || {
         drippers.iter_mut().for_each(|dripper| dripper.send(drip));
@@ -405,9 +405,16 @@ fn clients_that_drip_commands_cannot_keep_others_out() {
 
 #[test]
 fn clients_that_drip_a_text_cannot_keep_others_out() {
-    others_get_in_beside("x", |dripper| {
-        dripper.command("EHLO client.test", "250");
-        dripper.begin("postmaster@alias.test");
+    others_get_in_beside("x", |drippers| {
+        drippers.iter_mut().for_each(|dripper| drop(dripper.command("EHLO client.test", "250")));
+        // All at once: the answer to the first RCPT of a stranger takes its time.
+        let envelope = "MAIL FROM:<sender@client.test>\r\nRCPT TO:<postmaster@alias.test>\r\nDATA\r\n";
+        drippers.iter_mut().for_each(|dripper| dripper.send(envelope));
+        for dripper in drippers {
+            for answer in ["250", "250", "354"] {
+                dripper.expect(answer);
+            }
+        }
     });
 }
 

@@ -96,7 +96,7 @@ fn read(
     places.note_file(text, root.get_ref());
     for (name, value) in &variables {
         let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && name != LOG_VARIABLE;
-        if is_ours && !service_links::is_one(name, value) {
+        if is_ours && !service_links::is_service_variable(name, value) {
             lay_over(root.get_mut(), &mut places, &mut texts, name, value)?;
         }
     }

@@ -12,10 +12,10 @@ use std::ffi::OsStr;
 /// Whether a platform has made the variable `name`, which begins with `TEMPALIAS`.
 ///
 /// Most names say it. Two of them could be typing errors, `TEMPALIAS_SMARTHOST_PORT` say, and their values decide.
-pub(super) fn is_one(name: &OsStr, value: &OsStr) -> bool {
+pub(super) fn is_service_variable(name: &OsStr, value: &OsStr) -> bool {
     let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { return false };
-    // Whose variables a linked container has is not for us to say.
-    if has_part(name, "_ENV_").is_some() {
+    // A linked container's own variables can have any name.
+    if after_last(name, "_ENV_").is_some() {
         return true;
     }
     // Two underscores are between a section and its key.
@@ -32,14 +32,14 @@ pub(super) fn is_one(name: &OsStr, value: &OsStr) -> bool {
     };
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
-        || has_part(name, "_SERVICE_PORT_").is_some()
-        || has_part(name, "_PORT_").is_some_and(is_port)
+        || after_last(name, "_SERVICE_PORT_").is_some()
+        || after_last(name, "_PORT_").is_some_and(is_port)
         || name.ends_with("_PORT") && is_url(value)
         || name.ends_with("_NAME") && is_container(value)
 }
 
 /// What follows the last `part` of `name`, if anything does.
-fn has_part<'n>(name: &'n str, part: &str) -> Option<&'n str> {
+fn after_last<'n>(name: &'n str, part: &str) -> Option<&'n str> {
     name.rsplit_once(part).map(|(_, rest)| rest).filter(|rest| !rest.is_empty())
 }
 
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn is_link(name: &str, value: &str) -> bool {
-        is_one(name.as_ref(), value.as_ref())
+        is_service_variable(name.as_ref(), value.as_ref())
     }
 
     #[test]

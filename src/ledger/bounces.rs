@@ -57,8 +57,8 @@ pub(super) fn bounced(
     let (Some(spent), Some(alias)) = (spent, aliases::lookup(connection, name)?) else {
         return Ok(Bounced::default());
     };
-    let is_refunded = now.as_second() - spent < REFUND_WINDOW && has_reached_nobody(&alias, failure);
-    let in_a_row = if failure.is_of_mailbox {
+    let is_refunded = now.as_second() - spent < REFUND_WINDOW && is_about_target(&alias, failure);
+    let in_a_row = if failure.is_mailbox_fault {
         let parameters = (name.as_str(), i64::from(is_refunded));
         Some(connection.prepare_cached(COUNT)?.query_row(parameters, |row| row.get(0))?)
     } else {
@@ -72,7 +72,7 @@ pub(super) fn bounced(
 
 /// Whether the target itself did not get the message. A report about somebody else comes from behind
 /// the target: a forwarder, which may have kept a copy.
-fn has_reached_nobody(alias: &Alias, failure: &Failure) -> bool {
+fn is_about_target(alias: &Alias, failure: &Failure) -> bool {
     let target = alias.target.as_str();
     failure.recipient.as_ref().map(Mailbox::as_str).is_some_and(|one| one.eq_ignore_ascii_case(target))
 }

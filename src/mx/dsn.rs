@@ -42,7 +42,7 @@ pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<
     let is_about_one =
         is_whole && failed.len() == recipients.len() && addresses.iter().all(|one| *one == addresses[0]);
     Some(Failure {
-        is_of_mailbox: failed.iter().any(|recipient| recipient.is_gone(is_at_rcpt)),
+        is_mailbox_fault: failed.iter().any(|recipient| recipient.is_gone(is_at_rcpt)),
         recipient: if is_about_one { first.mailbox() } else { None },
     })
 }
@@ -158,8 +158,8 @@ impl Recipient {
         let status = self.status.as_deref().map(plain);
         let status = status.and_then(|status| status.split_whitespace().next()?.parse().ok());
         match (status, &self.diagnostic) {
-            (Some(code @ Code { subject: 1.., .. }), _) => code.is_of_mailbox(),
-            (_, Some(words)) => is_of_mailbox(words, is_at_rcpt),
+            (Some(code @ Code { subject: 1.., .. }), _) => code.is_mailbox_fault(),
+            (_, Some(words)) => is_mailbox_fault(words, is_at_rcpt),
             _ => false,
         }
     }
@@ -168,10 +168,10 @@ impl Recipient {
 /// Whether the `words` of a host that refuses say that the mailbox is at fault: by the first code of
 /// RFC 3463; without one, when it refuses the recipient, by a reply that means no mailbox (550, 551
 /// and 553, RFC 5321 §4.2.3).
-pub(super) fn is_of_mailbox(words: &str, is_at_rcpt: bool) -> bool {
+pub(super) fn is_mailbox_fault(words: &str, is_at_rcpt: bool) -> bool {
     let mut parts = words.split(|c: char| c.is_whitespace() || c == '-');
     match parts.clone().find_map(|part| part.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()) {
-        Some(code) => Code::is_of_mailbox(code),
+        Some(code) => Code::is_mailbox_fault(code),
         None => is_at_rcpt && parts.any(|part| ["550", "551", "553"].contains(&part)),
     }
 }
@@ -189,7 +189,7 @@ impl Code {
     ///
     /// The others of 5.4 are about time and about loops, which the fields of a message can feign
     /// (5.4.6). 5.3, 5.5, 5.6 and 5.7 are about the message, the hosts and their policies.
-    fn is_of_mailbox(self) -> bool {
+    fn is_mailbox_fault(self) -> bool {
         let Code { class, subject, detail } = self;
         class == 5 && matches!((subject, detail), (1, 0..=4 | 6 | 10) | (2, 1) | (4, 1 | 4))
     }
@@ -241,7 +241,11 @@ mod tests {
         for status in
             ["5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1", "5.4.1", "5.4.4"]
         {
-            assert_eq!(failed(status, ""), Failure { is_of_mailbox: true, recipient: target() }, "{status}");
+            assert_eq!(
+                failed(status, ""),
+                Failure { is_mailbox_fault: true, recipient: target() },
+                "{status}"
+            );
         }
         for status in [
             "5.0.0", "5.1.5", "5.1.7", "5.1.8", "5.1.9", "5.2.0", "5.2.2", "5.2.3", "5.2.4", "5.3.0",
@@ -249,19 +253,23 @@ mod tests {
             "5.7.1", "5.7.26", "4.1.1", "4.2.1", "4.4.1", "4.4.7", "2.1.5", "", "5", "5.1", "5.1.1.1",
             "5.1.1111", "failed",
         ] {
-            assert_eq!(failed(status, ""), Failure { is_of_mailbox: false, recipient: target() }, "{status}");
+            assert_eq!(
+                failed(status, ""),
+                Failure { is_mailbox_fault: false, recipient: target() },
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn a_status_that_says_nothing_is_read_from_the_next_hosts_own_words() {
-        assert!(failed("5.0.0", "550 5.1.1 <a@b.example>: unknown").is_of_mailbox);
-        assert!(failed("5.0.0", "550-5.1.1 unknown").is_of_mailbox);
-        assert!(failed("", "550 5.2.1 disabled").is_of_mailbox);
-        assert!(!failed("5.0.0", "550 unknown").is_of_mailbox);
-        assert!(!failed("5.0.0", "550 5.7.1 see 5.1.1").is_of_mailbox);
-        assert!(!failed("5.7.1", "550 5.1.1 no").is_of_mailbox, "a status that says something decides");
-        assert!(!failed("5.0.0", "host [5.1.1.9] said no").is_of_mailbox, "an address is no code");
+        assert!(failed("5.0.0", "550 5.1.1 <a@b.example>: unknown").is_mailbox_fault);
+        assert!(failed("5.0.0", "550-5.1.1 unknown").is_mailbox_fault);
+        assert!(failed("", "550 5.2.1 disabled").is_mailbox_fault);
+        assert!(!failed("5.0.0", "550 unknown").is_mailbox_fault);
+        assert!(!failed("5.0.0", "550 5.7.1 see 5.1.1").is_mailbox_fault);
+        assert!(!failed("5.7.1", "550 5.1.1 no").is_mailbox_fault, "a status that says something decides");
+        assert!(!failed("5.0.0", "host [5.1.1.9] said no").is_mailbox_fault, "an address is no code");
     }
 
     #[test]
@@ -273,7 +281,7 @@ mod tests {
             "Action: Failed\r\nX-Note: a\r\n b: c\r\nStatus: 5.1.1\r\nFinal-Recipient: rfc822;a@B.Example",
             "Final-Recipient: utf-8; a@b.example\r\nAction: failed\r\nStatus: 5.1.1",
         ] {
-            assert_eq!(of(fields), Some(Failure { is_of_mailbox: true, recipient: target() }), "{fields}");
+            assert_eq!(of(fields), Some(Failure { is_mailbox_fault: true, recipient: target() }), "{fields}");
         }
     }
 
@@ -306,7 +314,7 @@ mod tests {
                 format!("{other}\r\n\r\n{one}"),
                 format!("{one}\r\n{other}"),
             ] {
-                assert_eq!(of(&text), Some(Failure { is_of_mailbox: true, recipient: None }), "{text}");
+                assert_eq!(of(&text), Some(Failure { is_mailbox_fault: true, recipient: None }), "{text}");
             }
         }
         assert_eq!(of(&format!("{one}\r\n\r\n{one}")).unwrap().recipient, target());

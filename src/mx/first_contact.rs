@@ -1,5 +1,5 @@
-//! First contact: a client that writes to an alias for the first time cannot tell by the time of the
-//! answer how well the smarthost knows the mailbox behind it.
+//! Response times at RCPT are padded against a timing side channel: a client that writes to an alias for
+//! the first time cannot tell by them how well the smarthost knows the mailbox behind it.
 //!
 //! Smarthosts look recipients up, and remember what they have found: a mailbox at a host that was asked
 //! for a moment ago is answered sooner. Anybody may make an alias for a mailbox at a host that they guess,
@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::DELIVERY_REMEMBERED;
 use crate::alias::AliasName;
 use crate::throttle::{ClientNet, Known};
 
-/// An answer comes at a multiple of this after the smarthost was asked: more than a look-up in the DNS
-/// takes that is not in a cache, and nothing to a mail server that waits for it.
-const STEP: Duration = Duration::from_millis(250);
-
-/// That a client has delivered to an alias is remembered for so long, and for twice as long at the most.
-const SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+/// An answer comes at a multiple of this after the smarthost was asked. It covers look-ups in the DNS that
+/// are not in a cache (a few round trips across the world, tens of milliseconds each), and is nothing to a
+/// mail server that waits for it.
+const RESPONSE_STEP: Duration = Duration::from_millis(250);
 
 /// Who has delivered a message to which alias.
 pub(super) struct FirstContact {
@@ -31,7 +30,7 @@ pub(super) struct FirstContact {
 
 impl Default for FirstContact {
     fn default() -> Self {
-        FirstContact { delivered: Known::new(SPAN), hasher: RandomState::new() }
+        FirstContact { delivered: Known::new(DELIVERY_REMEMBERED), hasher: RandomState::new() }
     }
 }
 
@@ -42,7 +41,12 @@ impl FirstContact {
     }
 
     /// Ends at a whole step of time after `asked`, if it is the first contact of `client` with `alias`.
-    pub(super) async fn even_out(&self, client: ClientNet, alias: Option<&AliasName>, asked: Instant) {
+    pub(super) async fn pad_response_time(
+        &self,
+        client: ClientNet,
+        alias: Option<&AliasName>,
+        asked: Instant,
+    ) {
         if !self.delivered.has(&self.key(client, alias)) {
             sleep_until(asked + next_step(asked.elapsed())).await;
         }
@@ -60,8 +64,8 @@ impl FirstContact {
 
 /// The step that `taken` falls into, up to its end.
 fn next_step(taken: Duration) -> Duration {
-    let steps = taken.as_nanos() / STEP.as_nanos() + 1;
-    STEP * u32::try_from(steps).unwrap_or(u32::MAX)
+    let steps = taken.as_nanos() / RESPONSE_STEP.as_nanos() + 1;
+    RESPONSE_STEP * u32::try_from(steps).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
     async fn waits(contact: &FirstContact, client: ClientNet, alias: &str, millis: u64) -> u128 {
         let asked = Instant::now();
         sleep(Duration::from_millis(millis)).await;
-        contact.even_out(client, Some(&alias.parse().unwrap()), asked).await;
+        contact.pad_response_time(client, Some(&alias.parse().unwrap()), asked).await;
         asked.elapsed().as_millis()
     }
 

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::DELIVERY_REMEMBERED;
 use crate::throttle::{ClientNet, Known, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// That a client has delivered a message is remembered for so long, and for twice as long at the most.
-const DELIVERED_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Recipients that nobody is, of each client. Clones are the same.
 ///
@@ -29,7 +27,7 @@ impl Guesses {
     /// `per_hour` for each client; 0 stands for no limit.
     pub(super) fn new(per_hour: u32) -> Self {
         let rate = || Arc::new(Rate::new(per_hour, HOUR));
-        let delivered = Arc::new(Known::new(DELIVERED_SPAN));
+        let delivered = Arc::new(Known::new(DELIVERY_REMEMBERED));
         Guesses { per_hour, allowed: rate(), excess: rate(), delivered }
     }
 
@@ -42,7 +40,7 @@ impl Guesses {
     }
 
     /// Counts a recipient that nobody is. Whether that is one too many: then the session is to end.
-    pub(super) fn is_one_too_many(&self, client: ClientNet) -> bool {
+    pub(super) fn count_unknown_recipient(&self, client: ClientNet) -> bool {
         let is_excess = self.allowed.count(client).is_err();
         if is_excess && self.delivered.has(&client) {
             let _ = self.excess.count(client); // there is no more to know than that
@@ -51,14 +49,14 @@ impl Guesses {
     }
 
     /// Whether nothing is to be said to `client` about aliases, good or not.
-    pub(super) fn are_over(&self, client: ClientNet) -> bool {
+    pub(super) fn is_exhausted(&self, client: ClientNet) -> bool {
         let may_go_on = || self.delivered.has(&client) && self.excess.look(client).is_ok();
         self.allowed.look(client).is_err() && !may_go_on()
     }
 
     /// Whether `client` is to be turned away at the greeting: that, and it has guessed itself.
-    pub(super) fn bar(&self, client: ClientNet) -> bool {
-        self.allowed.look_alone(client).is_err() && self.are_over(client)
+    pub(super) fn is_refused_at_greeting(&self, client: ClientNet) -> bool {
+        self.allowed.peek_client(client).is_err() && self.is_exhausted(client)
     }
 
     /// Remembers that `client` has delivered a message.
@@ -87,8 +85,8 @@ mod tests {
     /// How often `client` can guess until nothing is said to it any more, and how often that ends its session.
     fn guesses(of: &Guesses, client: ClientNet) -> (usize, usize) {
         let (mut answered, mut ended) = (0, 0);
-        while !of.are_over(client) {
-            *(if of.is_one_too_many(client) { &mut ended } else { &mut answered }) += 1;
+        while !of.is_exhausted(client) {
+            *(if of.count_unknown_recipient(client) { &mut ended } else { &mut answered }) += 1;
         }
         (answered, ended)
     }
@@ -101,7 +99,7 @@ mod tests {
         limit.note_delivery(sender);
         assert_eq!(guesses(&limit, stranger), (300, 0));
         assert_eq!(guesses(&limit, sender), (300, 300));
-        assert!(limit.bar(stranger) && limit.bar(sender));
+        assert!(limit.is_refused_at_greeting(stranger) && limit.is_refused_at_greeting(sender));
     }
 
     /// docs/design.md: what an IPv6 customer gains by having many networks.
@@ -121,9 +119,9 @@ mod tests {
         let limit = Guesses::new(300);
         let neighbour = client("2001:db8:0:2::1");
         assert_eq!(guesses(&limit, client("2001:db8:0:1::1")), (300, 0));
-        assert!(!limit.bar(neighbour) && limit.are_over(neighbour));
+        assert!(!limit.is_refused_at_greeting(neighbour) && limit.is_exhausted(neighbour));
         limit.note_delivery(neighbour);
-        assert!(!limit.are_over(neighbour));
+        assert!(!limit.is_exhausted(neighbour));
     }
 
     #[test]
@@ -131,7 +129,7 @@ mod tests {
         let limit = Guesses::new(300);
         limit.note_delivery(client("192.0.2.1"));
         assert_eq!(guesses(&limit, client("192.0.2.2")), (300, 0));
-        assert!(!limit.are_over(client("192.0.2.1")) && !limit.are_over(client("192.0.2.3")));
+        assert!(!limit.is_exhausted(client("192.0.2.1")) && !limit.is_exhausted(client("192.0.2.3")));
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Verdict> {
     mx.connections
         .count(client)
         .map_err(|_| Verdict::new(reply::TOO_MANY_CONNECTIONS, "too-many-connections"))?;
-    if mx.guesses.bar(client) {
+    if mx.guesses.is_refused_at_greeting(client) {
         return Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"));
     }
     mx.slots.take(client).map_err(|full| match full {

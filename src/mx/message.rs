@@ -27,7 +27,7 @@ impl<'a> Session<'a> {
         }
         let transaction = self.transaction.take().expect("RCPT came before DATA");
         let preempted = transaction.preempted().clone();
-        // As at RCPT; a client that does not read holds up nobody who waits for its place.
+        // As at RCPT. A client that does not read must not delay the waiter that preempted it.
         if preempted.run_until_cancelled(self.wire.flush()).await.is_none() {
             return self.give_up(&DataError::Preempted);
         }
@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
                     && let Err(verdict) = settlement.write(piece).await
                 {
                     so_far = Err(verdict);
-                    data.set_unheard();
+                    data.discard();
                 }
             }
             Ok(())
@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
         let (mut report, mut size) = (Report::default(), 0);
         let mx = self.mx;
         let mut data = self.wire.data(|| mx.pace(), most);
-        data.set_unheard();
+        data.discard();
         while let Some(piece) = data.next().await? {
             size += piece.len() as u64;
             report.see(piece);

@@ -85,6 +85,9 @@ const SHARES: usize = 4;
 /// Whether slots are scarce is looked at so often while a client is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long it is remembered, at least, that a client has delivered a message; twice as long at most.
+const DELIVERY_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What all sessions share.
 pub struct Mx {
     hostname: String,

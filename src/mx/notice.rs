@@ -1,6 +1,6 @@
 //! Bounces in plain text: qmail's, and those of Exim before it wrote delivery status notifications.
 
-use super::dsn::{is_of_mailbox, mailbox};
+use super::dsn::{is_mailbox_fault, mailbox};
 use crate::bounce::Failure;
 
 /// The first words of a bounce in qmail's form (<https://cr.yp.to/proto/qsbmf.txt>).
@@ -24,14 +24,14 @@ pub(super) fn of_qmail(text: &str, is_whole: bool) -> Option<Failure> {
         if let Some(recipient) = first.trim_end().strip_suffix(':').filter(|first| first.starts_with('<')) {
             failed.push((
                 recipient.to_owned(),
-                is_of_mailbox(words, words.contains("does not like recipient")),
+                is_mailbox_fault(words, words.contains("does not like recipient")),
             ));
         }
     }
-    let is_of_mailbox = failed.iter().any(|(_, is_of_mailbox)| *is_of_mailbox);
+    let is_mailbox_fault = failed.iter().any(|(_, is_mailbox_fault)| *is_mailbox_fault);
     let (first, others) = failed.split_first()?;
     let recipient = if is_whole && others.is_empty() { mailbox(&first.0) } else { None };
-    Some(Failure { is_of_mailbox, recipient })
+    Some(Failure { is_mailbox_fault, recipient })
 }
 
 /// What has failed by a text of Exim's about these `recipients`, which are joined by commas. The
@@ -42,17 +42,17 @@ pub(super) fn of_exim(recipients: &str, text: &str, is_whole: bool) -> Option<Fa
         None => (text, is_whole),
     };
     let recipient = if is_whole { mailbox(recipients) } else { None };
-    let is_of_mailbox =
-        words.contains("Unrouteable address") || is_of_mailbox(words, words.contains("after RCPT TO:"));
-    Some(Failure { is_of_mailbox, recipient })
+    let is_mailbox_fault =
+        words.contains("Unrouteable address") || is_mailbox_fault(words, words.contains("after RCPT TO:"));
+    Some(Failure { is_mailbox_fault, recipient })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn failure(is_of_mailbox: bool, recipient: Option<&str>) -> Option<Failure> {
-        Some(Failure { is_of_mailbox, recipient: recipient.map(|one| one.parse().unwrap()) })
+    fn failure(is_mailbox_fault: bool, recipient: Option<&str>) -> Option<Failure> {
+        Some(Failure { is_mailbox_fault, recipient: recipient.map(|one| one.parse().unwrap()) })
     }
 
     fn qmail(paragraphs: &str) -> Option<Failure> {

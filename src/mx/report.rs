@@ -23,8 +23,8 @@ const LINE: usize = 998;
 /// Multiparts inside each other. A report is one, a gateway puts it into another.
 const DEPTH: usize = 4;
 
-/// Octets of a boundary. RFC 2046 §5.1.1 allows 70.
-const BOUNDARY: usize = 200;
+/// Octets of a boundary (RFC 2046 §5.1.1).
+const BOUNDARY: usize = 70;
 
 /// The fields that count, of the message and of its parts.
 const FIELDS: [&str; 4] = ["content-type", "content-transfer-encoding", "from", "x-failed-recipients"];
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn gone() -> Option<Failure> {
-        Some(Failure { is_of_mailbox: true, recipient: Some("a@b.example".parse().unwrap()) })
+        Some(Failure { is_mailbox_fault: true, recipient: Some("a@b.example".parse().unwrap()) })
     }
 
     const STATUS: &str = "Reporting-MTA: dns; relay.example\n\nFinal-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n";
@@ -336,7 +336,7 @@ mod tests {
             let fields = format!("Status: 5.0.0\nDiagnostic-Code: smtp; {diagnostic}\n");
             let report =
                 report("failed", "hello").replace("Status: 5.1.1\n", &fields).replace("I'm sorry.", words);
-            failure(&report).unwrap().is_of_mailbox
+            failure(&report).unwrap().is_mailbox_fault
         };
         for words in [
             "host mx.b.example said: 550 unknown (in reply to RCPT TO command)",
@@ -465,6 +465,6 @@ mod tests {
             "b",
             &[&format!("Content-Type: message/delivery-status\n\n{long}")],
         ));
-        assert_eq!(failure, Some(Failure { is_of_mailbox: true, recipient: None }));
+        assert_eq!(failure, Some(Failure { is_mailbox_fault: true, recipient: None }));
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Session<'a> {
     pub(super) wire: Wire<Transport>,
     pub(super) peer: IpAddr,
     /// Others of its network have guessed at aliases too often: it is told nothing of them.
-    pub(super) is_told_nothing: bool,
+    pub(super) hides_aliases: bool,
     /// What the DNS lists say of the client; asked for since it has come.
     pub(super) listing: Listing,
     pub(super) conversation: Conversation,
@@ -86,7 +86,7 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
         mx: &mx,
         wire: Wire::new(stream, mx.limits.idle_timeout),
         peer,
-        is_told_nothing: mx.guesses.are_over(peer.into()),
+        hides_aliases: mx.guesses.is_exhausted(peer.into()),
         listing: mx.lists.ask(peer),
         conversation: Conversation::new(peer),
         hello: None,
@@ -297,7 +297,7 @@ impl<'a> Session<'a> {
                 self.vain_recipients += 1;
                 Ok(())
             }
-            Ok(Some(recipient)) if self.is_told_nothing && recipient.alias().is_some() => {
+            Ok(Some(recipient)) if self.hides_aliases && recipient.alias().is_some() => {
                 Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))
             }
             Ok(Some(recipient)) => {
@@ -340,8 +340,8 @@ impl<'a> Session<'a> {
     /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
     /// and so is every other of this client's at its next guess.
     fn count_unknown(&self, verdict: Verdict) -> Verdict {
-        let is_one_too_many = || self.mx.guesses.is_one_too_many(self.peer.into());
-        if verdict.reply == reply::NO_ALIAS && (self.is_told_nothing || is_one_too_many()) {
+        let count_unknown_recipient = || self.mx.guesses.count_unknown_recipient(self.peer.into());
+        if verdict.reply == reply::NO_ALIAS && (self.hides_aliases || count_unknown_recipient()) {
             return Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting");
         }
         verdict

@@ -122,7 +122,7 @@ impl<'a> Transaction<'a> {
     /// Whether this is a bounce, and of what.
     pub(super) fn bounce(&self) -> Option<&BounceOf> {
         match &self.recipient {
-            Some(Recipient::Bounce(whom)) => Some(whom),
+            Some(Recipient::Bounce(of)) => Some(of),
             _ => None,
         }
     }
@@ -175,7 +175,7 @@ impl<'a> Transaction<'a> {
         let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
         let asked = Instant::now();
         let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
-        self.mx.first_contact.even_out(client, recipient.alias(), asked).await;
+        self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
         let connection = begun.map_err(|cause| {
             let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
                 400..500 | 552 => reply::RECIPIENT_LATER,

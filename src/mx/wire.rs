@@ -30,7 +30,7 @@ const DATA_CHUNK: usize = 64 * 1024;
 
 /// … and inside one that nobody gets. It needs no connection to the smarthost, so there may be as many
 /// as sessions: none of them holds a buffer while it waits.
-const UNHEARD_CHUNK: usize = 8 * 1024;
+const DISCARD_CHUNK: usize = 8 * 1024;
 
 /// Our last words may stay unread for so long.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -205,9 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Reads into memory that is there only once something has come.
-    async fn read_unheard(&mut self) -> io::Result<usize> {
+    async fn read_discarded(&mut self) -> io::Result<usize> {
         poll_fn(|context| {
-            let mut octets = [0; UNHEARD_CHUNK];
+            let mut octets = [0; DISCARD_CHUNK];
             let mut buffer = ReadBuf::new(&mut octets);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             self.input.extend_from_slice(buffer.filled());
@@ -259,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
     }
 
     /// From here on nobody gets the message: it is read without a buffer of its own.
-    pub(super) fn set_unheard(&mut self) {
+    pub(super) fn discard(&mut self) {
         self.is_unheard = true;
     }
 
@@ -284,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
             let look_again = Instant::now() + LOOK_AGAIN;
             let read = async {
                 match self.is_unheard {
-                    true => self.wire.read_unheard().await,
+                    true => self.wire.read_discarded().await,
                     false => self.wire.read(DATA_CHUNK).await,
                 }
             };

@@ -10,7 +10,7 @@ use super::RelayError;
 use super::hello::Capabilities;
 use super::stream::Lines;
 
-/// The same in any other way is no better (RFC 4954 §6).
+/// The password is wrong; another mechanism would not help (RFC 4954 §6).
 const WRONG_PASSWORD: u16 = 535;
 
 /// User name and password.

@@ -128,7 +128,7 @@ impl Connection {
     ///
     /// # Errors
     /// The command that failed, and why.
-    pub(super) async fn rehearse(&mut self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
+    pub(super) async fn dry_run(&mut self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
         envelope.check(&self.capabilities).map_err(|unfit| ("MAIL", RelayError::Unfit(unfit)))?;
         let rcpt = rcpt_command(&envelope.recipient);
         for (name, command) in

@@ -33,8 +33,8 @@ pub struct Capabilities {
     pub(super) auth_login: bool,
 }
 
-/// EHLO with our `hostname`, within the client's time-out. A smarthost that does not understand it hears HELO, and can
-/// nothing beyond RFC 821 (RFC 5321 §3.2).
+/// EHLO with our `hostname`, within the client's time-out. A smarthost that does not understand it
+/// is sent HELO, and is assumed to support no extension (RFC 5321 §3.2).
 pub(super) async fn hello(
     client: &mut SmtpClient<Lines>,
     hostname: &str,

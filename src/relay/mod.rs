@@ -129,7 +129,7 @@ impl Smarthost {
     pub async fn probe(&self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
         let at = |step: &'static str| move |cause: RelayError| (step, cause);
         let mut connection = self.connect().await.map_err(at("connecting"))?;
-        connection.rehearse(envelope).await?;
+        connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
 

@@ -1,4 +1,4 @@
-//! Who has done something good.
+//! Keys seen recently, in bounded memory.
 
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};

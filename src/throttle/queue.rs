@@ -1,10 +1,10 @@
 //! A queue for something scarce, fair by client.
 //!
 //! What comes free goes to the client that holds the fewest, and of those to the one that has waited
-//! longest. That alone would leave who comes late at the mercy of those who hold on to what they have.
+//! longest. That alone would let early clients hold every lease indefinitely.
 //! So a lease that is older than the *grace* is *preempted* for a waiter whose client holds at least two
-//! fewer (max-min fairness): of `most` leases and fewer clients than that, a client that holds none has one
-//! after the grace at the latest, whatever the others do. A client's last lease is never preempted.
+//! fewer (max-min fairness): of `most` leases and fewer clients than that, a client that holds none is
+//! granted one at most [`PREEMPTION_CHECK`] after the grace, plus the time that the holder needs to stop. A client's last lease is never preempted.
 //!
 //! Clients are compared where they first differ: two of one wider network by what each of them holds,
 //! and all others by what their wider networks hold.
@@ -27,16 +27,16 @@ use crate::alias::AliasName;
 /// Of fewer leases, more than 80 % are all of them.
 const FEW: usize = 5;
 
-/// So many claims of one client may wait, and in a wider network as many times that as it may have.
+/// Claims of one client that may wait; a wider network may have [`Prefix::factor`] times as many.
 /// Postfix delivers 20 messages to a destination at a time (`default_destination_concurrency_limit`): by
 /// default 10 have a lease then, and 10 wait.
 const WAITING_OF_CLIENT: usize = 10;
 
-/// So many claims for one alias may wait, of all clients together.
+/// Claims for one alias that may wait, of all clients together: twice what one client may have waiting.
 const WAITING_FOR_ALIAS: usize = 20;
 
-/// Who waits looks so often whether a lease has become old enough to be preempted.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a waiter checks whether a lease has become old enough to preempt.
+const PREEMPTION_CHECK: Duration = Duration::from_secs(1);
 
 /// A number of leases, each held by one client.
 pub struct FairQueue {
@@ -52,7 +52,7 @@ struct State {
     last: u64,
     /// By number, so the oldest come first.
     held: BTreeMap<u64, Holder>,
-    /// What each client holds; a lease that was preempted is its heir's.
+    /// What each client holds; a lease that was preempted is its next_holder's.
     shares: Shares,
     /// In the order of their coming, and so of their numbers.
     waiting: VecDeque<Waiter>,
@@ -64,7 +64,7 @@ struct Holder {
     /// It ends soon without our help, and must not be interrupted.
     is_final: bool,
     /// For whom it was preempted.
-    heir: Option<Waiter>,
+    next_holder: Option<Waiter>,
 }
 
 struct Waiter {
@@ -96,7 +96,7 @@ pub struct Lease {
 pub enum Busy {
     /// All are held.
     ForAll,
-    /// This client, or a wider network of its, holds all it may, or has as many waiting as it may.
+    /// This client or one of its networks holds, or has waiting, all it may.
     ForClient,
     /// As many wait for this alias as may.
     ForAlias,
@@ -131,7 +131,7 @@ impl FairQueue {
         };
         loop {
             self.state().preempt_for(number, self);
-            let look_again = end.min(Instant::now() + LOOK_AGAIN);
+            let look_again = end.min(Instant::now() + PREEMPTION_CHECK);
             match timeout_at(look_again, &mut granted).await {
                 Ok(granted) => return granted.map_err(|_| busy),
                 Err(_) if look_again == end => return Err(busy),
@@ -163,15 +163,17 @@ impl FairQueue {
     /// A lease that is in the claimant's share already.
     fn hold(self: &Arc<Self>, state: &mut State, claim: Claim) -> Lease {
         let number = state.next_number();
-        state.held.insert(number, Holder { claim, since: Instant::now(), is_final: false, heir: None });
+        state
+            .held
+            .insert(number, Holder { claim, since: Instant::now(), is_final: false, next_holder: None });
         Lease { queue: self.clone(), number }
     }
 
     /// Ends the lease with this number. Who has it next, if anybody.
     fn release(self: &Arc<Self>, number: u64) -> Option<(oneshot::Sender<Lease>, Lease)> {
         let mut state = self.state();
-        let Holder { claim, heir, .. } = state.held.remove(&number)?;
-        if let Some(Waiter { claim, grant, .. }) = heir {
+        let Holder { claim, next_holder, .. } = state.held.remove(&number)?;
+        if let Some(Waiter { claim, grant, .. }) = next_holder {
             return Some((grant, self.hold(&mut state, claim)));
         }
         state.shares.remove(claim.client);
@@ -226,22 +228,24 @@ impl State {
         let Ok(at) = self.waiting.binary_search_by_key(&number, |waiter| waiter.number) else { return };
         let client = self.waiting[at].claim.client;
         let Some(victim) = self.victim_for(client, queue) else { return };
-        let (Some(heir), Some(holder)) = (self.waiting.remove(at), self.held.get_mut(&victim)) else {
+        let (Some(next_holder), Some(holder)) = (self.waiting.remove(at), self.held.get_mut(&victim)) else {
             return;
         };
         self.shares.remove(holder.claim.client);
         self.shares.add(client);
-        holder.heir = Some(heir);
+        holder.next_holder = Some(next_holder);
         holder.claim.preempted.cancel();
     }
 
     /// The lease that `client` may have: of the client that holds most, the oldest.
     fn victim_for(&self, client: ClientNet, queue: &FairQueue) -> Option<u64> {
         let now = Instant::now();
-        let is_ripe = |holder: &Holder| {
-            holder.heir.is_none() && !holder.is_final && now.duration_since(holder.since) >= queue.grace
+        let is_preemptible = |holder: &Holder| {
+            holder.next_holder.is_none()
+                && !holder.is_final
+                && now.duration_since(holder.since) >= queue.grace
         };
-        let ripe = self.held.iter().filter(|(_, holder)| is_ripe(holder));
+        let ripe = self.held.iter().filter(|(_, holder)| is_preemptible(holder));
         let surplus = ripe.filter_map(|(number, holder)| {
             let other = holder.claim.client;
             let (theirs, ours) = other.first_difference(client)?;

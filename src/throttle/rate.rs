@@ -1,4 +1,4 @@
-//! So many events of each client in a span of time.
+//! A rate limit for each client (the generic cell rate algorithm).
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,16 @@ const CLIENTS: usize = 50_000;
 /// The same of wider networks of one size. A table for so many takes 0.4 MB.
 const WIDE_NETWORKS: usize = 12_500;
 
-/// So many events of each client, and so many times as many of each wider network, in a span of time.
+/// At most so many events of each client in a span of time, and [`Prefix::factor`] times as many of each
+/// wider network.
 ///
 /// Who has been quiet may have them all at once; then they come back one by one, evenly over the
 /// span (the generic cell rate algorithm, in [`governor`]).
 ///
-/// Who is forgotten for want of room starts afresh like a stranger. That is no way around a limit: for a
-/// client it takes 50,000 others since its last try, and for a wider network 12,500 of its size; who
-/// commands so many has the full measure of each anyway. An event that is refused makes no room for
-/// itself, so the addresses of one network cannot push out those of others.
+/// A client that is evicted from the full table starts afresh. That does not bypass the limit: eviction
+/// takes 50,000 other clients since its last try (12,500 networks for a wider one), and an attacker with so
+/// many has the full allowance of each anyway. A refused event makes no entry, so one network cannot evict
+/// others.
 pub struct Rate<C: Clock = MonotonicClock> {
     clients: Limiter<C>,
     v4_wide: Limiter<C>,
@@ -95,7 +96,7 @@ impl<C: Clock + Clone> Rate<C> {
     ///
     /// # Errors
     /// As there.
-    pub fn look_alone(&self, client: ClientNet) -> Result<(), Duration> {
+    pub fn peek_client(&self, client: ClientNet) -> Result<(), Duration> {
         self.ask(client.own(), false)
     }
 
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(passing(&rate, client("2001:db8:0:100::1")), 3);
         assert_eq!(passing(&rate, client("2001:db8:0:200::1")), 3);
         assert_eq!(passing(&rate, client("2001:db8:0:300::1")), 0, "the /48 has had what it may");
-        assert!(rate.look_alone(client("2001:db8:0:300::1")).is_ok());
+        assert!(rate.peek_client(client("2001:db8:0:300::1")).is_ok());
     }
 
     /// A network that has had its measure makes no entries, so it cannot push out what is known.

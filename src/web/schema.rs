@@ -19,7 +19,8 @@ use crate::clock::{self, Timestamp};
 #[derive(Object)]
 #[oai(deny_unknown_fields, rename = "AliasRequest")]
 pub struct AliasRequest {
-    /// The real address, where messages go. Not one of our own domains, nor of what the operator forbids.
+    /// The real address, where messages go. Must not be in one of this service's domains, nor forbidden by the
+    /// operator.
     #[oai(validator(max_length = 254))]
     pub target: String,
     /// How many days it forwards, counted from `valid-from`; the operator usually grants 60.

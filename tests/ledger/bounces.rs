@@ -13,12 +13,12 @@ const DAY: i64 = 24 * 3600;
 
 /// The target of every alias of these tests, whose mailbox is gone.
 fn target_is_gone() -> Failure {
-    Failure { is_of_mailbox: true, recipient: Some("Someone@Example.NET".parse().unwrap()) }
+    Failure { is_mailbox_fault: true, recipient: Some("Someone@Example.NET".parse().unwrap()) }
 }
 
 /// The target's host has refused this one message.
 fn target_was_refused() -> Failure {
-    Failure { is_of_mailbox: false, ..target_is_gone() }
+    Failure { is_mailbox_fault: false, ..target_is_gone() }
 }
 
 const IGNORED: Bounced = Bounced { in_a_row: None, is_refunded: false };
@@ -155,7 +155,7 @@ async fn a_use_is_given_back_within_a_minute_when_the_target_has_not_got_the_mes
         ledger.spend(name.clone(), id, at(500)).await.unwrap();
         let outcome = bounced_at(&ledger, &name, id, failure.clone(), 500 + after).await;
         assert_eq!(outcome.is_refunded, is_refunded, "{failure:?} after {after} s");
-        assert_eq!(outcome.in_a_row.is_some(), failure.is_of_mailbox, "{failure:?} after {after} s");
+        assert_eq!(outcome.in_a_row.is_some(), failure.is_mailbox_fault, "{failure:?} after {after} s");
         spent += u32::from(!is_refunded);
         assert_eq!(used(&ledger, &name), spent, "{failure:?} after {after} s");
         assert_eq!(bounced_at(&ledger, &name, id, target_is_gone(), 500).await, IGNORED, "once");

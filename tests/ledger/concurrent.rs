@@ -103,7 +103,7 @@ async fn deliver(
         }
         // Not the mailbox's fault: nothing is suspended.
         let failure =
-            Failure { is_of_mailbox: false, recipient: Some("someone@example.net".parse().unwrap()) };
+            Failure { is_mailbox_fault: false, recipient: Some("someone@example.net".parse().unwrap()) };
         let (refund, bounce) =
             (ledger.refund(name.clone(), id), ledger.bounced(name.clone(), id, failure, at(1)));
         match message.end {

@@ -64,8 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// By somebody behind the target as often as by the target.
 fn failure() -> impl Strategy<Value = Failure> {
     (prop::bool::weighted(0.8), prop::sample::select(vec!["someone@example.net", "behind@example.org"]))
-        .prop_map(|(is_of_mailbox, recipient)| Failure {
-            is_of_mailbox,
+        .prop_map(|(is_mailbox_fault, recipient)| Failure {
+            is_mailbox_fault,
             recipient: Some(recipient.parse().unwrap()),
         })
 }
@@ -147,7 +147,7 @@ impl Model {
         let Some(spent) = self.deliveries.remove(&message) else { return ignored };
         let Some(Entry { alias, unbounced, .. }) = self.alive.get_mut(name) else { return ignored };
         let is_refunded = now - spent < 60 && failure.recipient.as_ref() == Some(&alias.target);
-        if failure.is_of_mailbox {
+        if failure.is_mailbox_fault {
             if *unbounced > 2 {
                 (alias.bounces, *unbounced) = (0, 1);
             }
@@ -157,7 +157,7 @@ impl Model {
             *unbounced -= 1;
         }
         alias.used -= u32::from(is_refunded);
-        Bounced { in_a_row: failure.is_of_mailbox.then_some(alias.bounces), is_refunded }
+        Bounced { in_a_row: failure.is_mailbox_fault.then_some(alias.bounces), is_refunded }
     }
 
     fn purge(&mut self, now: i64) -> Purged {

@@ -92,7 +92,7 @@ pub async fn message(ledger: &Ledger, name: &AliasName, now: Timestamp) -> Messa
 
 /// Somebody else than the target has not got a message, for a reason of the mailbox.
 pub fn gone() -> Failure {
-    Failure { is_of_mailbox: true, recipient: Some("behind@example.org".parse().unwrap()) }
+    Failure { is_mailbox_fault: true, recipient: Some("behind@example.org".parse().unwrap()) }
 }
 
 /// What the bounce of `message` changes, hours later.

@@ -76,13 +76,14 @@ fn a_wrong_guess_at_a_request_that_was_made_is_an_attempt() {
 }
 
 #[test]
-fn an_ipv6_network_of_64_bits_is_one_client() {
+fn an_ipv6_network_of_56_bits_is_one_client() {
     let site = limited(&[PROXY]);
     for n in 0..3 {
         assert_eq!(create_for(&site, &format!("2001:db8::{n}")).status, 201);
     }
     assert_eq!(create_for(&site, "2001:db8::ffff:1").status, 429);
-    assert_eq!(create_for(&site, "2001:db8:0:1::1").status, 201);
+    assert_eq!(create_for(&site, "2001:db8:0:ff::1").status, 429);
+    assert_eq!(create_for(&site, "2001:db8:0:100::1").status, 201);
 }
 
 /// RFC 9110 §5.6.1.2.
