@@ -358,7 +358,7 @@ fn clients_that_drip_a_text_cannot_keep_others_from_the_smarthost() {
     let settings = [("smarthost.max_connections", "4"), ("smtp.stress_timeout", "\"1s\"")];
     let appliance = Appliance::start_with(smarthost.address(), &settings);
     let mut drippers: Vec<_> = (1..=4).map(|n| hello(n, &appliance)).collect();
-    drippers.iter_mut().for_each(|dripper| dripper.begin("postmaster@alias.test"));
+    Client::begin_all(&mut drippers, "postmaster@alias.test");
     let mut honest = hello(99, &appliance);
     honest.command("MAIL FROM:<sender@client.test>", "250");
     honest.send("RCPT TO:<postmaster>\r\n");
@@ -407,14 +407,7 @@ fn clients_that_drip_commands_cannot_keep_others_out() {
 fn clients_that_drip_a_text_cannot_keep_others_out() {
     others_get_in_beside("x", |drippers| {
         drippers.iter_mut().for_each(|dripper| drop(dripper.command("EHLO client.test", "250")));
-        // All at once: the answer to the first RCPT of a stranger takes its time.
-        let envelope = "MAIL FROM:<sender@client.test>\r\nRCPT TO:<postmaster@alias.test>\r\nDATA\r\n";
-        drippers.iter_mut().for_each(|dripper| dripper.send(envelope));
-        for dripper in drippers {
-            for answer in ["250", "250", "354"] {
-                dripper.expect(answer);
-            }
-        }
+        Client::begin_all(drippers, "postmaster@alias.test");
     });
 }
 

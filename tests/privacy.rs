@@ -310,7 +310,7 @@ fn the_answer_about_one_alias_tells_nothing_of_the_mailbox_of_another() {
 /// look for a host takes a tenth of a second, and for one that it knows next to nothing.
 #[test]
 fn a_stranger_cannot_tell_by_the_time_what_the_smarthost_has_looked_up_before() {
-    const STEP: Duration = Duration::from_millis(250);
+    const STEP: Duration = Duration::from_millis(500);
     let scene = Scene::new(Smarthost::start(), &[]);
     let alias = |target: &str| scene.appliance.alias(target, 100).email;
     let [known, sought] = [TARGET, "somebody@elsewhere.example"].map(alias);
@@ -324,11 +324,14 @@ fn a_stranger_cannot_tell_by_the_time_what_the_smarthost_has_looked_up_before() 
     };
     let times = [&known, &sought].map(|alias| asks(alias));
     assert!(times.iter().all(|time| *time >= STEP), "{times:?}");
-    // Who has delivered to it is known, and waits no longer than the smarthost does.
-    assert_eq!(Client::hello(scene.appliance.smtp).deliver(&known).code(), 250);
-    let fastest = (0..20).map(|_| asks(&known)).min().expect("it was measured");
+    // Each measurement costs a use.
+    let measures = || {
+        assert_eq!(Client::hello(scene.appliance.smtp).deliver(&known).code(), 250);
+        asks(&known)
+    };
+    let fastest = (0..10).map(|_| measures()).min().expect("it was measured");
     assert!(fastest < STEP, "{fastest:?}");
-    assert!(asks(&sought) >= STEP);
+    assert!([&known, &sought].iter().all(|alias| asks(alias) >= STEP));
 }
 
 #[test]

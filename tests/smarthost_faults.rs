@@ -42,7 +42,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let smarthost = Smarthost::start();
-        let appliance = Appliance::start_with(smarthost.address(), IMPATIENT);
+        let appliance = Appliance::start_with(smarthost.address(), &[IMPATIENT, CROWD].concat());
         let alias = appliance.alias("target@mailbox.test", USES);
         Scene { smarthost, appliance, alias }
     }
@@ -254,7 +254,7 @@ fn a_client_that_leaves_while_the_smarthost_is_silent_leaves_nothing_behind() {
 #[test]
 fn a_thousand_failed_sessions_leave_no_descriptor_behind() {
     const SESSIONS: usize = 1000;
-    const AT_ONCE: usize = 4;
+    const AT_ONCE: usize = 20;
     let faults = [
         (Stage::Greeting, Behaviour::Drop),
         (Stage::Greeting, Behaviour::Answer(554)),
@@ -301,10 +301,8 @@ fn of_a_thousand_messages_at_once_to_one_use_exactly_one_is_delivered() {
     let alias = appliance.alias("target@mailbox.test", 1);
     // Each has everything but its final dot at the smarthost, so all compete for the one use.
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::hello(appliance.smtp)).collect();
-    for client in &mut clients {
-        client.begin(&alias.email);
-        client.send("Subject: me\r\n\r\nme\r\n");
-    }
+    Client::begin_all(&mut clients, &alias.email);
+    clients.iter_mut().for_each(|client| client.send("Subject: me\r\n\r\nme\r\n"));
     clients.iter_mut().for_each(|client| client.send(".\r\n"));
     let replies: Vec<_> = clients.iter_mut().map(|client| client.reply().text).collect();
 
@@ -329,7 +327,7 @@ fn a_hundred_messages_of_a_megabyte_need_little_memory() {
 
     let line = format!("{}\r\n", "x".repeat(1022));
     let mut clients: Vec<_> = (1..MESSAGES).map(|_| Client::hello(appliance.smtp)).collect();
-    clients.iter_mut().for_each(|client| client.begin(&alias.email));
+    Client::begin_all(&mut clients, &alias.email);
     // All grow side by side, so that all are there at once.
     for _ in 0..16 {
         clients.iter_mut().for_each(|client| client.send(line.repeat(64)));

@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "each test program uses its part of the kit")]
 mod support;
 
+use std::thread;
+
 use support::appliance::{Alias, Appliance, CROWD};
 use support::client::Client;
 use support::postfix::{Postfix, free_address};
@@ -86,6 +88,15 @@ impl Scene {
     }
 }
 
+/// All at once, for each session waits a while for the answer to RCPT.
+fn for_each_false_end(test: impl Fn(&'static [u8]) + Sync) {
+    thread::scope(|scope| {
+        for vector in FALSE_ENDS {
+            scope.spawn(|| test(vector));
+        }
+    });
+}
+
 /// A message with `vector` behind `head`.
 fn message(head: &[u8], vector: &[u8]) -> Vec<u8> {
     [b"Subject: outer\r\n\r\n", head, vector, BEHIND].concat()
@@ -93,8 +104,8 @@ fn message(head: &[u8], vector: &[u8]) -> Vec<u8> {
 
 #[test]
 fn no_false_end_ends_a_message_however_it_arrives() {
-    let scene = Scene::new(&[]);
-    for vector in FALSE_ENDS {
+    let scene = Scene::new(CROWD);
+    for_each_false_end(|vector| {
         let whole = message(b"outer", vector);
         scene.send([&whole[..]], "550 5.6.0");
         scene.send(whole.chunks(1), "550 5.6.0");
@@ -103,14 +114,14 @@ fn no_false_end_ends_a_message_however_it_arrives() {
             let (first, second) = whole.split_at(cut);
             scene.send([first, second], "550 5.6.0");
         }
-    }
+    });
     scene.is_untouched();
 }
 
 #[test]
 fn no_false_end_ends_a_message_at_the_edge_of_a_buffer_or_in_a_long_line() {
-    let scene = Scene::new(&[]);
-    for vector in FALSE_ENDS {
+    let scene = Scene::new(CROWD);
+    for_each_false_end(|vector| {
         for edge in EDGES {
             for before in 1..=vector.len() {
                 let head = b"Subject: outer\r\n\r\n".len() + before;
@@ -119,7 +130,7 @@ fn no_false_end_ends_a_message_at_the_edge_of_a_buffer_or_in_a_long_line() {
             }
         }
         scene.send([&message(&vec![b'x'; 100_000], vector)[..]], "550 5.6.0");
-    }
+    });
     scene.is_untouched();
 }
 
@@ -174,7 +185,7 @@ fn nothing_is_smuggled_into_a_lenient_postfix_however_it_arrives() {
         client.expect(answer);
         client.command("DATA", "503");
     };
-    for vector in FALSE_ENDS {
+    for_each_false_end(|vector| {
         let whole = message(b"outer", vector);
         send(&[&whole], "550 5.6.0");
         send(&whole.chunks(1).collect::<Vec<_>>(), "550 5.6.0");
@@ -183,7 +194,7 @@ fn nothing_is_smuggled_into_a_lenient_postfix_however_it_arrives() {
             let (first, second) = whole.split_at(cut);
             send(&[first, second], "550 5.6.0");
         }
-    }
+    });
     postfix.mailbox(0);
     for vector in TEXTS {
         let whole = message(b"outer", vector);

@@ -4,8 +4,9 @@
 //! Smarthosts look recipients up, and remember what they have found: a mailbox at a host that was asked
 //! for a moment ago is answered sooner. Anybody may make an alias for a mailbox at a host that they guess,
 //! write to it, and then measure how long RCPT takes for an alias of somebody else. So the answer to it
-//! comes at whole steps of time, until the client has delivered a message to the alias; from then on it has
-//! something to lose by each measurement, a use of the alias that its holder sees, and is not delayed.
+//! comes at whole steps of time. Each message that the client delivers to the alias lets one later answer
+//! come at its own time: so senders that go on delivering are not delayed, and each exact measurement
+//! costs a use of the alias, which its holder sees.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -14,47 +15,48 @@ use tokio::time::{Instant, sleep_until};
 
 use super::DELIVERY_REMEMBERED;
 use crate::alias::AliasName;
-use crate::throttle::{ClientNet, Known};
+use crate::throttle::{ClientNet, Credits};
 
 /// An answer comes at a multiple of this after the smarthost was asked. It covers look-ups in the DNS that
 /// are not in a cache (a few round trips across the world, tens of milliseconds each), and is nothing to a
 /// mail server that waits for it.
-const RESPONSE_STEP: Duration = Duration::from_millis(250);
+const RESPONSE_STEP: Duration = Duration::from_millis(500);
 
-/// Who has delivered a message to which alias.
+/// Which answers need not be padded.
 pub(super) struct FirstContact {
-    delivered: Known<u64>,
+    deliveries: Credits<u64>,
     /// Keeps nobody's network, and no alias, in memory.
     hasher: RandomState,
 }
 
 impl Default for FirstContact {
     fn default() -> Self {
-        FirstContact { delivered: Known::new(DELIVERY_REMEMBERED), hasher: RandomState::new() }
+        FirstContact { deliveries: Credits::new(DELIVERY_REMEMBERED), hasher: RandomState::new() }
     }
 }
 
 impl FirstContact {
     /// Remembers that `client` has delivered to `alias`, or to the postmaster.
     pub(super) fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
-        self.delivered.note(self.key(client, alias));
+        self.deliveries.give(self.key(client, alias));
     }
 
-    /// Ends at a whole step of time after `asked`, if it is the first contact of `client` with `alias`.
+    /// Ends at a whole step of time after `asked`, unless `client` has delivered to `alias` since its last
+    /// answer that was not padded.
     pub(super) async fn pad_response_time(
         &self,
         client: ClientNet,
         alias: Option<&AliasName>,
         asked: Instant,
     ) {
-        if !self.delivered.has(&self.key(client, alias)) {
+        if !self.deliveries.take(self.key(client, alias)) {
             sleep_until(asked + next_step(asked.elapsed())).await;
         }
     }
 
     /// Forgets the deliveries of long ago.
     pub(super) fn forget(&self) {
-        self.delivered.forget();
+        self.deliveries.forget();
     }
 
     fn key(&self, client: ClientNet, alias: Option<&AliasName>) -> u64 {
@@ -92,22 +94,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_smarthost_knows_and_what_it_looks_up_takes_the_same_time() {
         let (contact, stranger) = (FirstContact::default(), client("192.0.2.1"));
-        for millis in [0, 1, 20, 249] {
-            assert_eq!(waits(&contact, stranger, "k7m2q1", millis).await, 250, "{millis}");
-        }
-        for millis in [250, 499] {
+        for millis in [0, 1, 20, 499] {
             assert_eq!(waits(&contact, stranger, "k7m2q1", millis).await, 500, "{millis}");
+        }
+        for millis in [500, 999] {
+            assert_eq!(waits(&contact, stranger, "k7m2q1", millis).await, 1000, "{millis}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_is_delayed_until_it_has_delivered_to_that_alias() {
+    async fn each_delivery_lets_one_answer_about_that_alias_come_at_its_own_time() {
         let (contact, shop) = (FirstContact::default(), client("192.0.2.1"));
         contact.note_delivery(shop, Some(&"k7m2q1".parse().unwrap()));
+        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 500);
+        assert_eq!(waits(&contact, client("192.0.2.2"), "k7m2q1", 2).await, 500);
         assert_eq!(waits(&contact, shop, "k7m2q1", 2).await, 2);
-        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 250);
-        assert_eq!(waits(&contact, client("192.0.2.2"), "k7m2q1", 2).await, 250);
+        assert_eq!(waits(&contact, shop, "k7m2q1", 2).await, 500, "a second measurement costs another use");
         contact.note_delivery(shop, None);
-        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 250);
+        assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 500);
     }
 }

@@ -175,8 +175,10 @@ impl<'a> Transaction<'a> {
         let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
         let asked = Instant::now();
         let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
+        // A refusal gives the lease back before it is answered.
+        let begun = begun.map(|connection| (Box::new(connection), lease));
         self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
-        let connection = begun.map_err(|cause| {
+        let (connection, lease) = begun.map_err(|cause| {
             let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
                 400..500 | 552 => reply::RECIPIENT_LATER,
                 _ => reply::RECIPIENT_REFUSED,
@@ -186,7 +188,7 @@ impl<'a> Transaction<'a> {
             }
             verdict
         })?;
-        self.upstream = Upstream::Open { connection: Box::new(connection), lease, since: Instant::now() };
+        self.upstream = Upstream::Open { connection, lease, since: Instant::now() };
         Ok(())
     }
 

@@ -4,10 +4,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::recent::Recent;
-
-/// How many are in one generation; there are two. A table for so many clients takes 0.6 MB.
-const GENERATION: usize = 50_000;
+use super::recent::{GENERATION, Recent};
 
 /// Clients, or others, that are remembered for a span of time after the last event, and for two at the most.
 pub struct Known<K> {

@@ -14,6 +14,7 @@
 //! | [`recent`] | what is known of the networks that were seen last, in bounded memory |
 
 mod client;
+mod credits;
 mod known;
 mod queue;
 mod rate;
@@ -22,6 +23,7 @@ mod shares;
 mod slots;
 
 pub use client::ClientNet;
+pub use credits::Credits;
 pub use known::Known;
 pub use queue::{Busy, Claim, FairQueue, Lease};
 pub use rate::Rate;

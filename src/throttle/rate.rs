@@ -12,12 +12,9 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::client::{ClientNet, Prefix};
-use super::recent::Recent;
+use super::recent::{GENERATION, Recent};
 
-/// Clients of a [`Rate`] in one generation; there are two. A table for so many takes 1.6 MB.
-const CLIENTS: usize = 50_000;
-
-/// The same of wider networks of one size. A table for so many takes 0.4 MB.
+/// Wider networks of one size in one generation of a [`Rate`]. A table for so many takes 0.4 MB.
 const WIDE_NETWORKS: usize = 12_500;
 
 /// At most so many events of each client in a span of time, and [`Prefix::factor`] times as many of each
@@ -63,7 +60,7 @@ impl<C: Clock + Clone> Rate<C> {
             Some(RateLimiter::new(quota, Table::new(generation, span), clock.clone()))
         };
         Rate {
-            clients: limiter(Prefix::V4([0; 4]), CLIENTS),
+            clients: limiter(Prefix::V4([0; 4]), GENERATION),
             v4_wide: limiter(Prefix::V4Wide([0; 3]), WIDE_NETWORKS),
             v6_customers: limiter(Prefix::V6Customer([0; 7]), WIDE_NETWORKS),
             v6_wide: limiter(Prefix::V6Wide([0; 6]), WIDE_NETWORKS),
@@ -248,7 +245,7 @@ mod tests {
         }
         let [clients, wide] = [rate.clients, rate.v4_wide]
             .map(|limiter| limiter.unwrap().into_state_store().0.into_inner().unwrap());
-        assert!(clients.len() <= 2 * CLIENTS && wide.len() <= 2 * WIDE_NETWORKS);
+        assert!(clients.len() <= 2 * GENERATION && wide.len() <= 2 * WIDE_NETWORKS);
         assert!((950_000..1_000_000).all(|n| clients.find(&nth(n).own()).is_some()));
         // There may be as many IPv6 networks, of two sizes.
         let octets = clients.octets() + 3 * wide.octets();

@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+/// Keys in one generation of a table of clients or the like; there are two. A table for so many takes 0.6
+/// to 1.6 MB.
+pub(super) const GENERATION: usize = 50_000;
+
 /// What is known of networks or others, in two generations.
 ///
 /// When the young generation is full, or as old as the span, it becomes the old one, and the old one is

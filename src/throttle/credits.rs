@@ -1,0 +1,74 @@
+//! Credits that are given for something, and taken one by one.
+
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::recent::{GENERATION, Recent};
+
+/// Credits by key; they are forgotten a span of time after the last change, or two spans at the most.
+pub struct Credits<K> {
+    start: Instant,
+    recent: Mutex<Recent<K, u32>>,
+}
+
+impl<K: Eq + Hash> Credits<K> {
+    /// Nobody has any yet.
+    pub fn new(span: Duration) -> Self {
+        Credits { start: Instant::now(), recent: Mutex::new(Recent::new(GENERATION, span)) }
+    }
+
+    /// Gives one to `key`.
+    pub fn give(&self, key: K) {
+        let (now, mut recent) = (self.start.elapsed(), self.recent());
+        let credits = recent.find(&key).unwrap_or_default();
+        recent.keep(key, credits.saturating_add(1), now);
+    }
+
+    /// Takes one from `key`; false when there is none.
+    pub fn take(&self, key: K) -> bool {
+        let (now, mut recent) = (self.start.elapsed(), self.recent());
+        let left = recent.find(&key).and_then(|credits| credits.checked_sub(1));
+        if let Some(left) = left {
+            recent.keep(key, left, now);
+        }
+        left.is_some()
+    }
+
+    /// Forgets those that have not changed for so long that their time is over.
+    pub fn forget(&self) {
+        let now = self.start.elapsed();
+        self.recent().age(now);
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent<K, u32>> {
+        // A table is whole whatever happened to the thread that held it.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credit_can_be_taken_as_often_as_it_was_given() {
+        let credits = Credits::new(Duration::from_secs(3600));
+        assert!(!credits.take(1));
+        credits.give(1);
+        credits.give(1);
+        assert!(!credits.take(2));
+        assert_eq!([(); 3].map(|()| credits.take(1)), [true, true, false]);
+        credits.give(1);
+        credits.forget();
+        assert!(credits.take(1));
+    }
+
+    #[test]
+    fn credits_are_forgotten_when_their_time_is_over() {
+        let credits = Credits::new(Duration::ZERO);
+        credits.give(1);
+        credits.forget();
+        assert!(!credits.take(1));
+    }
+}
