@@ -245,6 +245,25 @@ fn of_a_message_that_finds_no_connection_every_recipient_hears_that_we_are_busy(
     assert_eq!(appliance.logged("smarthost-failed"), 0);
 }
 
+/// docs/smtp.md §2: the stress time is longer than anybody waits, but a connection is preempted before.
+#[test]
+fn a_connection_is_preempted_while_somebody_still_waits_for_it_whatever_the_stress_time() {
+    let smarthost = Smarthost::start();
+    let settings = [
+        ("smarthost.max_connections", "8"),
+        ("smarthost.connect_timeout", "\"6s\""),
+        ("smtp.stress_timeout", "\"60s\""),
+    ];
+    let appliance = Appliance::start_with(smarthost.address(), &settings);
+    let mut holders: Vec<_> = (0..8).map(|n| hello(1 + n / 2, &appliance)).collect();
+    for holder in &mut holders {
+        holder.command("MAIL FROM:<sender@client.test>", "250");
+        holder.command("RCPT TO:<postmaster>", "250");
+    }
+    assert_eq!(hello(9, &appliance).deliver("postmaster@alias.test").code(), 250);
+    wait::until_equal("preempted in the log", 1, || appliance.logged("it gives way to others"));
+}
+
 /// docs/smtp.md §2: six times the wait for a command, whatever is said.
 #[test]
 fn a_session_without_a_message_ends_though_it_goes_on_talking() {

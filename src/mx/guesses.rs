@@ -1,9 +1,11 @@
 //! How often a client may guess at aliases, and what it hears then.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::DELIVERY_REMEMBERED;
+use crate::alias::AliasName;
 use crate::throttle::{ClientNet, Known, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -12,22 +14,35 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 ///
 /// A client with too many is turned away, and a session that begins when one of its wider networks has had
 /// too many is told nothing about aliases. But a host that sends for many people has some who guess, and
-/// some whose aliases are over. So of a client that has delivered a message only the sessions that guess
-/// are ended, until it has guessed as often once more: who guesses can deliver a message, too.
+/// some whose aliases are over. So a client that has delivered a message is never turned away: only the
+/// sessions that guess are ended. Who guesses can deliver a message, too; so when it has guessed as often
+/// once more it is told nothing, either, but of the aliases that it has delivered to.
 #[derive(Clone)]
 pub(super) struct Guesses {
     per_hour: u32,
     allowed: Arc<Rate>,
     /// Those beyond.
     excess: Arc<Rate>,
-    delivered: Arc<Known<ClientNet>>,
+    delivered: Arc<Delivered>,
+}
+
+/// Who has delivered a message, and to which alias.
+struct Delivered {
+    clients: Known<ClientNet>,
+    aliases: Known<u64>,
+    /// Keeps no alias in memory.
+    hasher: RandomState,
 }
 
 impl Guesses {
     /// `per_hour` for each client; 0 stands for no limit.
     pub(super) fn new(per_hour: u32) -> Self {
         let rate = || Arc::new(Rate::new(per_hour, HOUR));
-        let delivered = Arc::new(Known::new(DELIVERY_REMEMBERED));
+        let delivered = Arc::new(Delivered {
+            clients: Known::new(DELIVERY_REMEMBERED),
+            aliases: Known::new(DELIVERY_REMEMBERED),
+            hasher: RandomState::new(),
+        });
         Guesses { per_hour, allowed: rate(), excess: rate(), delivered }
     }
 
@@ -42,33 +57,48 @@ impl Guesses {
     /// Counts a recipient that nobody is. Whether that is one too many: then the session is to end.
     pub(super) fn count_unknown_recipient(&self, client: ClientNet) -> bool {
         let is_excess = self.allowed.count(client).is_err();
-        if is_excess && self.delivered.has(&client) {
+        if is_excess && self.has_delivered(client) {
             let _ = self.excess.count(client); // there is no more to know than that
         }
         is_excess
     }
 
-    /// Whether nothing is to be said to `client` about aliases, good or not.
+    /// Whether nothing is to be said to `client` about aliases, good or not, to which it has not delivered.
     pub(super) fn is_exhausted(&self, client: ClientNet) -> bool {
-        let may_go_on = || self.delivered.has(&client) && self.excess.look(client).is_ok();
+        let may_go_on = || self.has_delivered(client) && self.excess.look(client).is_ok();
         self.allowed.look(client).is_err() && !may_go_on()
     }
 
-    /// Whether `client` is to be turned away at the greeting: that, and it has guessed itself.
+    /// Whether `client` is to be turned away at the greeting: it has guessed too often itself, and has
+    /// delivered nothing.
     pub(super) fn is_refused_at_greeting(&self, client: ClientNet) -> bool {
-        self.allowed.peek_client(client).is_err() && self.is_exhausted(client)
+        self.allowed.peek_client(client).is_err() && !self.has_delivered(client)
     }
 
-    /// Remembers that `client` has delivered a message.
-    pub(super) fn note_delivery(&self, client: ClientNet) {
-        self.delivered.note(client);
+    /// Whether `client` has delivered a message to `alias`, so that naming it is no guess.
+    pub(super) fn has_delivered_to(&self, client: ClientNet, alias: &AliasName) -> bool {
+        self.delivered.aliases.has(&self.delivered.hasher.hash_one((client, alias)))
+    }
+
+    /// Remembers that `client` has delivered a message to `alias`, or to the postmaster.
+    pub(super) fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
+        let Delivered { clients, aliases, hasher } = &*self.delivered;
+        clients.note(client);
+        if let Some(alias) = alias {
+            aliases.note(hasher.hash_one((client, alias)));
+        }
     }
 
     /// Forgets the clients of whom there is nothing to know.
     pub(super) fn forget(&self) {
         self.allowed.forget();
         self.excess.forget();
-        self.delivered.forget();
+        self.delivered.clients.forget();
+        self.delivered.aliases.forget();
+    }
+
+    fn has_delivered(&self, client: ClientNet) -> bool {
+        self.delivered.clients.has(&client)
     }
 }
 
@@ -93,13 +123,24 @@ mod tests {
 
     /// docs/smtp.md §2: harvesting.
     #[test]
-    fn who_has_delivered_a_message_is_let_in_until_it_has_guessed_twice_as_often() {
+    fn who_has_delivered_a_message_guesses_twice_as_often_and_is_never_turned_away() {
         let limit = Guesses::new(300);
         let [stranger, sender] = [client("192.0.2.1"), client("198.51.100.1")];
-        limit.note_delivery(sender);
+        limit.note_delivery(sender, None);
         assert_eq!(guesses(&limit, stranger), (300, 0));
         assert_eq!(guesses(&limit, sender), (300, 300));
-        assert!(limit.is_refused_at_greeting(stranger) && limit.is_refused_at_greeting(sender));
+        assert!(limit.is_refused_at_greeting(stranger) && !limit.is_refused_at_greeting(sender));
+    }
+
+    #[test]
+    fn a_client_knows_the_aliases_that_it_has_delivered_to() {
+        let limit = Guesses::new(300);
+        let [sender, neighbour] = [client("192.0.2.1"), client("192.0.2.2")];
+        let [shop, news]: [AliasName; 2] = ["k7m2q1", "k7m2q2"].map(|name| name.parse().unwrap());
+        limit.note_delivery(sender, Some(&shop));
+        limit.forget();
+        assert!(limit.renewed(5).has_delivered_to(sender, &shop));
+        assert!(!limit.has_delivered_to(sender, &news) && !limit.has_delivered_to(neighbour, &shop));
     }
 
     /// docs/design.md: what an IPv6 customer gains by having many networks.
@@ -120,14 +161,14 @@ mod tests {
         let neighbour = client("2001:db8:0:2::1");
         assert_eq!(guesses(&limit, client("2001:db8:0:1::1")), (300, 0));
         assert!(!limit.is_refused_at_greeting(neighbour) && limit.is_exhausted(neighbour));
-        limit.note_delivery(neighbour);
+        limit.note_delivery(neighbour, None);
         assert!(!limit.is_exhausted(neighbour));
     }
 
     #[test]
     fn a_neighbour_that_has_delivered_is_no_recommendation_and_one_that_guesses_no_fault() {
         let limit = Guesses::new(300);
-        limit.note_delivery(client("192.0.2.1"));
+        limit.note_delivery(client("192.0.2.1"), None);
         assert_eq!(guesses(&limit, client("192.0.2.2")), (300, 0));
         assert!(!limit.is_exhausted(client("192.0.2.1")) && !limit.is_exhausted(client("192.0.2.3")));
     }
@@ -135,7 +176,7 @@ mod tests {
     #[test]
     fn another_limit_does_not_forget_who_has_delivered() {
         let limit = Guesses::new(300);
-        limit.note_delivery(client("192.0.2.1"));
+        limit.note_delivery(client("192.0.2.1"), None);
         assert_eq!(guesses(&limit.renewed(5), client("192.0.2.1")), (5, 5));
     }
 }

@@ -82,6 +82,10 @@ const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A client may have one in so many of the connections to the smarthost.
 const SHARES: usize = 4;
 
+/// Who waits for a connection to the smarthost waits so many times as long, at least, as one is held before it may
+/// be preempted. Otherwise they would have given up before.
+const GRACES: u32 = 3;
+
 /// Whether slots are scarce is looked at so often while a client is waited for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -98,6 +102,8 @@ pub struct Mx {
     /// Connections to the smarthost, and how long to wait for one.
     upstream: Arc<FairQueue>,
     most_upstream: usize,
+    /// After so long one may be preempted.
+    upstream_grace: Duration,
     upstream_patience: Duration,
     connections: Arc<Rate>,
     guesses: Guesses,
@@ -120,14 +126,17 @@ impl Mx {
         assert!(!config.domains.is_empty(), "a checked configuration has a domain");
         let limits = config.smtp.clone();
         let most_upstream = config.smarthost.max_connections;
+        let upstream_patience = config.smarthost.connect_timeout;
+        let upstream_grace = limits.stress_timeout.min(upstream_patience / GRACES);
         Mx {
             hostname: config.hostname.to_string(),
             domains: config.domains.clone(),
             postmaster: config.postmaster.clone(),
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
-            upstream: FairQueue::new(most_upstream, most_upstream.div_ceil(SHARES), limits.stress_timeout),
+            upstream: FairQueue::new(most_upstream, most_upstream.div_ceil(SHARES), upstream_grace),
+            upstream_grace,
             most_upstream,
-            upstream_patience: config.smarthost.connect_timeout,
+            upstream_patience,
             connections: Arc::new(Rate::new(limits.connections_per_minute, MINUTE)),
             guesses: Guesses::new(limits.unknown_recipients_per_hour),
             first_contact: Arc::default(),
@@ -149,7 +158,7 @@ impl Mx {
         let keeps_slots = (old.max_connections, old.max_connections_per_ip)
             == (new.max_connections, new.max_connections_per_ip);
         let keeps_upstream =
-            (self.most_upstream, old.stress_timeout) == (fresh.most_upstream, new.stress_timeout);
+            (self.most_upstream, self.upstream_grace) == (fresh.most_upstream, fresh.upstream_grace);
         let keeps_connections = old.connections_per_minute == new.connections_per_minute;
         Mx {
             slots: if keeps_slots { self.slots.clone() } else { fresh.slots },
@@ -204,7 +213,7 @@ impl Mx {
 
     /// Remembers that `client` has delivered a message to `alias`, or to the postmaster.
     fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
-        self.guesses.note_delivery(client);
+        self.guesses.note_delivery(client, alias);
         self.first_contact.note_delivery(client, alias);
     }
 

@@ -14,6 +14,7 @@ use super::reply::{self, Extensions, Reply};
 use super::transaction::Transaction;
 use super::verdict::Verdict;
 use super::wire::{LineError, Wire};
+use crate::alias::AliasName;
 use crate::dnsbl::Listing;
 use crate::throttle::is_reached;
 use crate::tls::Identity;
@@ -47,7 +48,8 @@ pub(super) struct Session<'a> {
     pub(super) mx: &'a Mx,
     pub(super) wire: Wire<Transport>,
     pub(super) peer: IpAddr,
-    /// Others of its network have guessed at aliases too often: it is told nothing of them.
+    /// It or its network has guessed at aliases too often: it is told nothing of them, but for those that
+    /// it has delivered to.
     pub(super) hides_aliases: bool,
     /// What the DNS lists say of the client; asked for since it has come.
     pub(super) listing: Listing,
@@ -291,13 +293,15 @@ impl<'a> Session<'a> {
 
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
         self.in_order(Verb::Rcpt)?;
+        let (mx, client) = (self.mx, self.peer.into());
+        let is_strange = |alias: &AliasName| !mx.guesses.has_delivered_to(client, alias);
         let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
         let result = match transaction.admit(path) {
             Ok(None) => {
                 self.vain_recipients += 1;
                 Ok(())
             }
-            Ok(Some(recipient)) if self.hides_aliases && recipient.alias().is_some() => {
+            Ok(Some(recipient)) if self.hides_aliases && recipient.alias().is_some_and(is_strange) => {
                 Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))
             }
             Ok(Some(recipient)) => {
@@ -331,6 +335,7 @@ impl<'a> Session<'a> {
                 let Verdict { reply, reason, alias } = self.count_unknown(verdict);
                 self.mx.counters.recipients_refused.count(reason);
                 let client = network(self.peer);
+                let alias = alias.as_ref().map(AliasName::shortened);
                 tracing::info!(reason, code = reply.code, alias, client, "recipient refused");
                 Err(reply)
             }
@@ -338,10 +343,19 @@ impl<'a> Session<'a> {
     }
 
     /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
-    /// and so is every other of this client's at its next guess.
-    fn count_unknown(&self, verdict: Verdict) -> Verdict {
-        let count_unknown_recipient = || self.mx.guesses.count_unknown_recipient(self.peer.into());
-        if verdict.reply == reply::NO_ALIAS && (self.hides_aliases || count_unknown_recipient()) {
+    /// and so is every other of this client's at its next guess. It is none when the client has delivered
+    /// to the alias before.
+    fn count_unknown(&mut self, verdict: Verdict) -> Verdict {
+        let (guesses, client) = (&self.mx.guesses, self.peer.into());
+        let is_known = verdict.alias.as_ref().is_some_and(|alias| guesses.has_delivered_to(client, alias));
+        if verdict.reply != reply::NO_ALIAS || is_known {
+            return verdict;
+        }
+        if self.hides_aliases && self.conversation.allows(Verb::Data) {
+            // What a further recipient hears when it is somebody.
+            return Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients");
+        }
+        if self.hides_aliases || guesses.count_unknown_recipient(client) {
             return Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting");
         }
         verdict

@@ -12,8 +12,8 @@ use crate::relay::{RelayError, Unfit};
 pub(super) struct Verdict {
     pub(super) reply: Reply,
     pub(super) reason: &'static str,
-    /// Which alias it is about, shortened.
-    pub(super) alias: Option<String>,
+    /// Which alias it is about.
+    pub(super) alias: Option<AliasName>,
 }
 
 impl Verdict {
@@ -22,7 +22,7 @@ impl Verdict {
     }
 
     pub(super) fn about(self, alias: Option<&AliasName>) -> Self {
-        Verdict { alias: alias.map(AliasName::shortened), ..self }
+        Verdict { alias: alias.cloned(), ..self }
     }
 
     /// The smarthost's fault: `by_code` tells the answer to a refusal, all else is "later".

@@ -6,8 +6,13 @@
 //! fewer (max-min fairness): of `most` leases and fewer clients than that, a client that holds none is
 //! granted one at most [`PREEMPTION_CHECK`] after the grace, plus the time that the holder needs to stop. A client's last lease is never preempted.
 //!
-//! Clients are compared where they first differ: two of one wider network by what each of them holds,
-//! and all others by what their wider networks hold.
+//! Places in the queue are bounded for each client, wider network and alias. When all of a kind are taken,
+//! a newcomer displaces a waiter in the same way: of those for that alias, or of that network, one whose
+//! client has at least two more waiting. So nobody's last place is lost, and nobody keeps others' mail for
+//! an alias out by waiting for it.
+//!
+//! Clients are compared where they first differ: two of one wider network by what each of them has,
+//! and all others by what their wider networks have.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -96,9 +101,10 @@ pub struct Lease {
 pub enum Busy {
     /// All are held.
     ForAll,
-    /// This client or one of its networks holds, or has waiting, all it may.
+    /// This client or one of its networks holds, or has waiting, all it may, and no other client of that
+    /// network has more waiting.
     ForClient,
-    /// As many wait for this alias as may.
+    /// As many wait for this alias as may, and no other client has more of them.
     ForAlias,
 }
 
@@ -113,7 +119,8 @@ impl FairQueue {
     /// the claim is, too.
     ///
     /// # Errors
-    /// When it had none within `patience`; at once when too many of its kind wait.
+    /// When it had none within `patience`; at once when too many of its kind wait, or as soon as its place
+    /// goes to another client.
     pub async fn wait(self: &Arc<Self>, claim: Claim, patience: Duration) -> Result<Lease, Busy> {
         let end = Instant::now() + patience;
         let (busy, number, mut granted) = {
@@ -123,7 +130,7 @@ impl FairQueue {
                 Err(busy) => busy,
             };
             state.waiting.retain(|waiter| !waiter.grant.is_closed());
-            state.may_wait(&claim)?;
+            state.make_place(&claim)?;
             let (grant, granted) = oneshot::channel();
             let number = state.next_number();
             state.waiting.push_back(Waiter { number, claim, grant });
@@ -184,7 +191,7 @@ impl FairQueue {
             .enumerate()
             .filter(|(_, waiter)| self.room(&state, waiter.claim.client).is_ok());
         // Of equal ones the first.
-        let (next, _) = have_room.min_by_key(|(_, waiter)| state.holdings(waiter.claim.client))?;
+        let (next, _) = have_room.min_by_key(|(_, waiter)| state.shares.levels(waiter.claim.client))?;
         let Waiter { claim, grant, .. } = state.waiting.remove(next)?;
         Some((grant, self.grant(&mut state, claim)))
     }
@@ -201,25 +208,26 @@ impl State {
         self.last
     }
 
-    /// What `client` holds, its widest network first.
-    fn holdings(&self, client: ClientNet) -> [usize; 3] {
-        client.levels().map(|prefix| self.shares.of(prefix))
-    }
-
-    /// Whether there is a place in the queue.
-    fn may_wait(&self, claim: &Claim) -> Result<(), Busy> {
-        let count = |is_meant: &dyn Fn(&Claim) -> bool| {
-            self.waiting.iter().filter(|waiter| is_meant(&waiter.claim)).count()
-        };
-        for prefix in claim.client.prefixes() {
-            let waiting = count(&|other| other.client.prefixes().any(|other| other == prefix));
-            if waiting >= prefix.allowance(WAITING_OF_CLIENT) {
-                return Err(Busy::ForClient);
+    /// Makes sure that there is a place in the queue for `claim`; somebody else's, if need be.
+    fn make_place(&mut self, claim: &Claim) -> Result<(), Busy> {
+        let client = claim.client;
+        let mut displaced = Vec::new();
+        let mut ask = |most: usize, busy: Busy, is_meant: &dyn Fn(&Claim) -> bool| {
+            let stays = |waiter: &&Waiter| is_meant(&waiter.claim) && !displaced.contains(&waiter.number);
+            let waiting: Vec<_> = self.waiting.iter().filter(stays).collect();
+            if waiting.len() >= most {
+                displaced.push(displaced_by(client, &waiting).ok_or(busy)?);
             }
+            Ok(())
+        };
+        for prefix in client.prefixes() {
+            ask(prefix.allowance(WAITING_OF_CLIENT), Busy::ForClient, &|other| {
+                other.client.prefixes().any(|other| other == prefix)
+            })?;
         }
-        if count(&|other| other.alias == claim.alias) >= WAITING_FOR_ALIAS {
-            return Err(Busy::ForAlias);
-        }
+        ask(WAITING_FOR_ALIAS, Busy::ForAlias, &|other| other.alias == claim.alias)?;
+        // Only now: who is refused displaces nobody. Dropping its grant ends its wait.
+        self.waiting.retain(|waiter| !displaced.contains(&waiter.number));
         Ok(())
     }
 
@@ -248,14 +256,24 @@ impl State {
         let ripe = self.held.iter().filter(|(_, holder)| is_preemptible(holder));
         let surplus = ripe.filter_map(|(number, holder)| {
             let other = holder.claim.client;
-            let (theirs, ours) = other.first_difference(client)?;
-            let surplus = self.shares.of(theirs).checked_sub(self.shares.of(ours))?;
+            let surplus = self.shares.surplus(other, client)?;
             let mut gaining = client.prefixes().filter(|ours| other.prefixes().all(|theirs| theirs != *ours));
             let fits = gaining.all(|ours| self.shares.has_room_in(ours, queue.most_per_client));
-            (surplus >= 2 && fits).then(|| (surplus, self.holdings(other), Reverse(*number)))
+            fits.then(|| (surplus, self.shares.levels(other), Reverse(*number)))
         });
         surplus.max().map(|(_, _, Reverse(number))| number)
     }
+}
+
+/// Of `waiting`, whose place `client` may have: of the client that has most of them, the youngest's.
+fn displaced_by(client: ClientNet, waiting: &[&Waiter]) -> Option<u64> {
+    let mut shares = Shares::default();
+    waiting.iter().for_each(|waiter| shares.add(waiter.claim.client));
+    let surplus = waiting.iter().filter_map(|waiter| {
+        let other = waiter.claim.client;
+        Some((shares.surplus(other, client)?, shares.levels(other), waiter.number))
+    });
+    surplus.max().map(|(_, _, number)| number)
 }
 
 impl Lease {
@@ -396,36 +414,93 @@ mod tests {
         assert!(queue.state().held.is_empty() && queue.state().waiting.is_empty());
     }
 
+    /// Which of `claims`, waiting in this order, are refused or displaced at once.
+    async fn refused(queue: &Arc<FairQueue>, claims: Vec<Claim>) -> Vec<(usize, Busy)> {
+        let start = Instant::now();
+        let mut waiting = Vec::new();
+        for claim in claims {
+            waiting.push(wait(queue, claim));
+            yield_now().await;
+        }
+        yield_now().await;
+        let mut refused = Vec::new();
+        for (n, waiter) in waiting.into_iter().enumerate() {
+            if waiter.is_finished() {
+                refused.push((n, waiter.await.unwrap().err().unwrap()));
+            } else {
+                waiter.abort();
+            }
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        refused
+    }
+
     /// docs/smtp.md §2: what one client, a wider network and one alias may have waiting.
     #[tokio::test(start_paused = true)]
     async fn ten_of_a_client_eighty_of_a_24_and_twenty_for_an_alias_wait_and_the_next_hears_so_at_once() {
         let queue = FairQueue::new(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
-        let start = Instant::now();
-        let refused = |claims: Vec<Claim>| {
-            let queue = queue.clone();
-            async move {
-                let waiting: Vec<_> = claims.into_iter().map(|claim| wait(&queue, claim)).collect();
-                yield_now().await;
-                yield_now().await;
-                let mut refused = Vec::new();
-                for waiter in waiting {
-                    if waiter.is_finished() {
-                        refused.push(waiter.await.unwrap().err().unwrap());
-                    } else {
-                        waiter.abort();
-                    }
-                }
-                refused
-            }
-        };
         let of_client = (0..11).map(|n| for_alias(nth(1), n)).collect();
-        assert_eq!(refused(of_client).await, [Busy::ForClient]);
+        assert_eq!(refused(&queue, of_client).await, [(10, Busy::ForClient)]);
         let of_24 = (0..85).map(|n| for_alias(client(&format!("10.0.0.{n}")), n)).collect();
-        assert_eq!(refused(of_24).await, [Busy::ForClient; 5]);
+        assert_eq!(refused(&queue, of_24).await, (80..85).map(|n| (n, Busy::ForClient)).collect::<Vec<_>>());
         let of_alias = (0..22).map(|n| for_alias(nth(n), 7)).collect();
-        assert_eq!(refused(of_alias).await, [Busy::ForAlias; 2]);
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(refused(&queue, of_alias).await, [(20, Busy::ForAlias), (21, Busy::ForAlias)]);
+    }
+
+    /// docs/smtp.md §2: two clients that wait for an alias, or for the postmaster, as often as they may.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_others_out_by_waiting_for_their_alias() {
+        let queue = FairQueue::new(1, 0, MINUTE);
+        let _held = take(&queue, nth(0)).await;
+        for to in [|client| for_alias(client, 7), claim] {
+            let greedy = || (0..20).map(move |n| to(nth(1 + n / 10)));
+            // The youngest of who has most; then of the other, who has one more.
+            let claims = greedy().chain([to(nth(3)), to(nth(4))]).collect();
+            assert_eq!(refused(&queue, claims).await, [(9, Busy::ForAll), (19, Busy::ForAll)]);
+            // Neighbours are one; and who has most cannot displace who came instead.
+            let neighbours = (0..20).map(|n| to(client(&format!("192.0.2.{n}"))));
+            let claims = neighbours.chain([to(nth(3)), to(client("192.0.2.99"))]).collect();
+            assert_eq!(refused(&queue, claims).await, [(19, Busy::ForAll), (21, Busy::ForAlias)]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_as_many_waiting_or_one_less_displaces_nobody() {
+        let queue = FairQueue::new(1, 0, MINUTE);
+        let _held = take(&queue, nth(0)).await;
+        // Two of each of ten clients; the eleventh has one of them in exchange, and no second.
+        let claims = (0..20).map(|n| nth(1 + n / 2)).chain([nth(11), nth(11)]);
+        let claims = claims.map(|client| for_alias(client, 7)).collect();
+        assert_eq!(refused(&queue, claims).await, [(19, Busy::ForAll), (21, Busy::ForAlias)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_a_neighbour_out_by_waiting() {
+        let queue = FairQueue::new(1, 0, MINUTE);
+        let _held = take(&queue, nth(0)).await;
+        let cases: [(usize, &dyn Fn(usize) -> String, &str); 3] = [
+            (80, &|n| format!("192.0.2.{}", n / 10), "192.0.2.99"),
+            (20, &|n| format!("2001:db8:0:{}00::1", n / 10), "2001:db8:0:900::1"),
+            (10, &|_| "2001:db8::1".to_owned(), "2001:db8:0:9::1"),
+        ];
+        for (places, greedy, neighbour) in cases {
+            let greedy = (0..places).map(|n| for_alias(client(&greedy(n)), n));
+            let claims = greedy.chain([for_alias(client(neighbour), 999)]).collect();
+            assert_eq!(refused(&queue, claims).await, [(places - 1, Busy::ForAll)], "{neighbour}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_displaces_nobody() {
+        let queue = FairQueue::new(1, 0, MINUTE);
+        let _held = take(&queue, nth(0)).await;
+        // In its network there would be a place for it, but 20 others wait for its alias.
+        let neighbours = (0..80).map(|n| for_alias(client(&format!("192.0.2.{}", n / 10)), n));
+        let others = (1..=19).map(|n| for_alias(nth(n), 999));
+        let own = for_alias(client("192.0.2.9"), 999);
+        let claims = neighbours.chain(others).chain([own.clone(), own.clone()]).collect();
+        assert_eq!(refused(&queue, claims).await, [(79, Busy::ForAll), (100, Busy::ForAlias)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -478,7 +553,7 @@ mod tests {
         let _ = gone.await;
         drop(first);
         assert!(next.await.unwrap().is_ok());
-        assert_eq!(queue.state().holdings(nth(2)), [0, 0, 0]);
+        assert_eq!(queue.state().shares.levels(nth(2)), [0, 0, 0]);
     }
 
     /// A stranger's neighbour pays for it no more than everybody else.

@@ -27,6 +27,18 @@ impl Shares {
         !is_reached(prefix.allowance(limit), self.of(prefix))
     }
 
+    /// What `client` has, its widest network first.
+    pub(super) fn levels(&self, client: ClientNet) -> [usize; 3] {
+        client.levels().map(|prefix| self.of(prefix))
+    }
+
+    /// How many more `other` has than `client`, where they first differ. None: at most one more, so that
+    /// nothing is won when it changes hands.
+    pub(super) fn surplus(&self, other: ClientNet, client: ClientNet) -> Option<usize> {
+        let (theirs, ours) = other.first_difference(client)?;
+        self.of(theirs).checked_sub(self.of(ours)).filter(|surplus| *surplus >= 2)
+    }
+
     /// `client` has one more.
     pub(super) fn add(&mut self, client: ClientNet) {
         for prefix in client.prefixes() {
