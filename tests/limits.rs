@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use support::appliance::Appliance;
 use support::client::Client;
 use support::process::Process;
-use support::smarthost::Smarthost;
+use support::smarthost::{Behaviour, Smarthost, Stage};
 use support::wait;
 
 /// An appliance with `settings`; no message gets as far as its smarthost.
@@ -351,6 +351,37 @@ fn clients_that_have_hung_up_do_not_wait_for_the_smarthost() {
     holder.command("RSET", "250");
     assert_eq!(hello(9, &appliance).deliver("postmaster@alias.test").code(), 250);
     assert_eq!(smarthost.count(|record| record.heard("RCPT")), 2);
+}
+
+/// docs/smtp.md §2: who has ended its side may still read; but it has no place in the queue.
+#[test]
+fn a_client_that_has_ended_its_side_hears_what_the_smarthost_says_or_that_we_are_busy() {
+    let smarthost = Smarthost::start();
+    let appliance = Appliance::start_with(smarthost.address(), &[("smarthost.max_connections", "1")]);
+    let envelope_then_end = |n| {
+        let mut client = hello(n, &appliance);
+        // All of it is there before it is read.
+        appliance.hold();
+        client.send("MAIL FROM:<sender@client.test>\r\nRCPT TO:<postmaster>\r\nQUIT\r\n");
+        client.end();
+        appliance.release();
+        client.expect("250");
+        client
+    };
+    for code in [250, 550] {
+        smarthost.set(Stage::Rcpt, if code == 250 { Behaviour::Accept } else { Behaviour::Answer(code) });
+        let mut client = envelope_then_end(1);
+        client.expect(&code.to_string());
+        client.expect("221");
+    }
+    smarthost.set(Stage::Rcpt, Behaviour::Accept);
+    let mut holder = hello(2, &appliance);
+    holder.command("MAIL FROM:<sender@client.test>", "250");
+    holder.command("RCPT TO:<postmaster>", "250");
+    let mut client = envelope_then_end(3);
+    client.expect("451 4.3.2");
+    client.expect("221");
+    assert_eq!(appliance.logged("client-gone"), 1);
 }
 
 /// docs/smtp.md §2: a client that lingers after QUIT lingers without its connection to the smarthost.

@@ -232,6 +232,59 @@ fn a_reply_may_be_its_code_alone_and_that_to_ehlo_may_be_long() {
     }
 }
 
+/// Takes everything in few words, and what begins with `verb` (`.` is the end of a text) with `reply`.
+fn of_few_words_but_at(verb: &'static str, reply: &str) -> impl FnMut(&str) -> String + Clone + Send + use<> {
+    let (reply, mut few) = (reply.to_owned(), of_few_words("250\r\n"));
+    move |line| {
+        let usual = few(line);
+        if !usual.is_empty() && line.starts_with(verb) { reply.clone() } else { usual }
+    }
+}
+
+/// `code` in many lines, 16 KiB of them.
+fn at_length(code: u16) -> String {
+    format!("{}{code} end\r\n", format!("{code}-{}\r\n", "x".repeat(250)).repeat(64))
+}
+
+/// RFC 5321 §4.2.1 sets no limit to the lines of a reply.
+#[test]
+fn every_reply_may_be_long() {
+    for (verb, code) in
+        [("greeting", 220), ("EHLO", 250), ("MAIL", 250), ("RCPT", 250), ("DATA", 354), (".", 250)]
+    {
+        let greeting = if verb == "greeting" { at_length(code) } else { "220\r\n".into() };
+        let script = Script::start(greeting.leak(), of_few_words_but_at(verb, &at_length(code)));
+        let appliance = Appliance::start_with(script.address(), CROWD);
+        let alias = appliance.alias("target@mailbox.test", 3);
+        for left in [2, 1] {
+            let reply = Client::hello(appliance.smtp).deliver(&alias.email);
+            assert!(reply.text.starts_with("250 2.0.0"), "{verb}: {reply:?}");
+            assert_eq!(appliance.uses_left(&alias), left, "{verb}");
+        }
+        assert_eq!(script.heard().iter().filter(|line| *line == ".").count(), 2, "{verb}");
+    }
+}
+
+#[test]
+fn a_long_refusal_costs_nothing() {
+    for (verb, code, answer) in [
+        ("MAIL", 550, "451 4.4.1"),
+        ("RCPT", 450, "451 4.2.0"),
+        ("RCPT", 550, "550 5.2.1"),
+        ("DATA", 451, "451 4.3.0"),
+        ("DATA", 554, "554 5."),
+        (".", 451, "451 4.3.0"),
+        (".", 550, "554 5."),
+    ] {
+        let script = Script::start("220\r\n", of_few_words_but_at(verb, &at_length(code)));
+        let appliance = Appliance::start_with(script.address(), CROWD);
+        let alias = appliance.alias("target@mailbox.test", 3);
+        let reply = Client::hello(appliance.smtp).deliver(&alias.email);
+        assert!(reply.text.starts_with(answer), "{verb} {code}: {reply:?}");
+        assert_eq!(appliance.uses_left(&alias), 3, "{verb} {code}");
+    }
+}
+
 /// RFC 5321 §3.2: what it cannot do then is found out before anything is sent.
 #[test]
 fn a_smarthost_that_knows_no_ehlo_hears_helo() {

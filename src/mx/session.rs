@@ -310,15 +310,14 @@ impl<'a> Session<'a> {
                 let _ = self.wire.flush().await;
                 let alias = recipient.alias().cloned();
                 let preempted = transaction.preempted().clone();
+                // Boxed: it is much larger than anything that goes on without the smarthost.
+                let offer = Box::pin(transaction.offer(recipient, &mut self.listing, self.wire.hung_up()));
                 let offered = tokio::select! {
-                    // Boxed: it is much larger than anything that goes on without the smarthost.
-                    offered = Box::pin(transaction.offer(recipient, &mut self.listing)) => offered,
+                    offered = offer => offered,
                     () = preempted.cancelled() => {
                         self.mx.counters.preempted.inc();
                         Err(Verdict::new(reply::PREEMPTED, "preempted"))
                     }
-                    // It takes no place in the queue, and no work of the smarthost's. Nobody hears the reply.
-                    () = self.wire.hung_up() => Err(Verdict::new(reply::IDLE, "client-gone")),
                 };
                 offered.map_err(|verdict| verdict.about(alias.as_ref()))
             }

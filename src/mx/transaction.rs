@@ -77,14 +77,20 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// RCPT, the others' part: the DNS lists', then the smarthost's.
-    pub(super) async fn offer(&mut self, recipient: Recipient, listing: &mut Listing) -> Result<(), Verdict> {
+    /// RCPT, the others' part: the DNS lists', then the smarthost's. A client whose side of the connection
+    /// has ended (`gone`) takes no place in the queue for the smarthost.
+    pub(super) async fn offer(
+        &mut self,
+        recipient: Recipient,
+        listing: &mut Listing,
+        gone: impl Future<Output = ()>,
+    ) -> Result<(), Verdict> {
         if let Some(list) = listing.listed_by().await {
             return Err(Verdict::new(reply::listed(list), "listed"));
         }
         if let Some(target) = recipient.target() {
             crash::point("envelope");
-            self.open(&recipient, target).await?;
+            self.open(&recipient, target, gone).await?;
             crash::point("rcpt");
         }
         self.recipient = Some(recipient);
@@ -167,12 +173,23 @@ impl<'a> Transaction<'a> {
     }
 
     /// Offers the message for `recipient`, whose mailbox is `target`, to the smarthost.
-    async fn open(&mut self, recipient: &Recipient, target: &Mailbox) -> Result<(), Verdict> {
+    async fn open(
+        &mut self,
+        recipient: &Recipient,
+        target: &Mailbox,
+        gone: impl Future<Output = ()>,
+    ) -> Result<(), Verdict> {
         if let Upstream::Failed(verdict) = &self.upstream {
             return Err(verdict.clone());
         }
         let (client, alias, preempted) = (self.client, recipient.alias().cloned(), self.preempted.clone());
-        let lease = self.mx.upstream_lease(Claim { client, alias, preempted }).await?;
+        let lease = tokio::select! {
+            // What is free at once needs no queue, and a client that has ended its side may still read
+            // (RFC 9293 §3.6): then it hears what becomes of the recipient.
+            biased;
+            lease = self.mx.upstream_lease(Claim { client, alias, preempted }) => lease?,
+            () = gone => return Err(Verdict::new(reply::TOO_BUSY, "client-gone")),
+        };
         let asked = Instant::now();
         let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
         // A refusal gives the lease back before it is answered.

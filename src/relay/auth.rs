@@ -4,11 +4,10 @@
 //! refusal may repeat what was said.
 
 use data_encoding::BASE64;
-use mail_send::SmtpClient;
 
 use super::RelayError;
+use super::client::Client;
 use super::hello::Capabilities;
-use super::stream::Lines;
 
 /// The password is wrong; another mechanism would not help (RFC 4954 §6).
 const WRONG_PASSWORD: u16 = 535;
@@ -31,7 +30,7 @@ struct Exchange {
 /// # Errors
 /// Neither is offered, or none was accepted.
 pub(super) async fn authenticate(
-    client: &mut SmtpClient<Lines>,
+    client: &mut Client,
     credentials: &Credentials,
     offered: &Capabilities,
 ) -> Result<(), RelayError> {
@@ -69,13 +68,13 @@ impl Credentials {
 
 impl Exchange {
     /// The code it ends with.
-    async fn hold(self, client: &mut SmtpClient<Lines>) -> mail_send::Result<u16> {
-        let mut code = client.cmd(self.command).await?.code;
+    async fn hold(self, client: &mut Client) -> Result<u16, RelayError> {
+        let mut code = client.command(self.command).await?.code;
         for answer in self.answers {
             if code != 334 {
                 break;
             }
-            code = client.cmd(answer).await?.code;
+            code = client.command(answer).await?.code;
         }
         Ok(code)
     }

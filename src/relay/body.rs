@@ -1,9 +1,9 @@
 //! The message: streamed with our own dot-stuffing, settled by the answer to the final dot.
 
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::pool::QUIT_TIMEOUT;
+use super::reply::{Reply, is_refusal};
 use super::{Connection, RelayError};
 use crate::crash;
 use crate::metrics::seconds;
@@ -93,18 +93,17 @@ impl Body {
         let Connection { client, smarthost, .. } = &mut self.connection;
         let start = Instant::now();
         let answer = async {
-            client.stream.write_all(dot).await?;
-            client.stream.flush().await?;
+            client.stream.write(dot).await?;
             crash::point("dot");
-            client.read().await
+            client.reply().await
         };
         let answer = timeout(smarthost.config.final_timeout, answer).await;
         smarthost.counters.final_seconds.observe(seconds(start.elapsed()));
-        match answer.unwrap_or(Err(mail_send::Error::Timeout)) {
-            Ok(reply) if (200..300).contains(&reply.code) => Outcome::Accepted,
-            Ok(reply) if (400..600).contains(&reply.code) => {
-                tracing::debug!(code = reply.code, text = reply.message, "the smarthost refused the message");
-                Outcome::Refused(reply.code)
+        match answer.unwrap_or_else(|_| Err(RelayError::no_answer())) {
+            Ok(reply) if reply.is_positive() => Outcome::Accepted,
+            Ok(Reply { code, text }) if is_refusal(code) => {
+                tracing::debug!(code, text, "the smarthost refused the message");
+                Outcome::Refused(code)
             }
             Ok(reply) => {
                 tracing::warn!(code = reply.code, "the smarthost gave no sense to the final dot");
@@ -130,9 +129,9 @@ impl Body {
         if !client.stream.has_more() {
             return None;
         }
-        let reply = timeout(QUIT_TIMEOUT, client.read()).await.ok()?.ok()?;
-        tracing::debug!(code = reply.code, text = reply.message, "the smarthost interrupted the message");
-        (400..600).contains(&reply.code).then_some(RelayError::Refused(reply.code))
+        let Reply { code, text } = timeout(QUIT_TIMEOUT, client.reply()).await.ok()?.ok()?;
+        tracing::debug!(code, text, "the smarthost interrupted the message");
+        is_refusal(code).then_some(RelayError::Refused(code))
     }
 }
 

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use mail_send::SmtpClient;
-use mail_send::smtp::AssertReply;
-use smtp_proto::Response;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::auth::authenticate;
+use super::client::Client;
 use super::hello::{Capabilities, hello};
 use super::pool::QUIT_TIMEOUT;
+use super::reply::Reply;
 use super::stream::Lines;
 use super::{Body, Inner, RelayError, Smarthost};
 use crate::address::Mailbox;
@@ -23,7 +22,7 @@ use crate::transport::Transport;
 
 /// A connection to the smarthost, between messages or in an envelope.
 pub struct Connection {
-    pub(super) client: SmtpClient<Lines>,
+    pub(super) client: Client,
     pub(super) smarthost: Arc<Inner>,
     capabilities: Capabilities,
     messages: usize,
@@ -82,8 +81,8 @@ impl Connection {
         if tls == Tls::Implicit {
             transport = encrypt(transport, &smarthost).await?;
         }
-        let mut client = SmtpClient { stream: Lines::new(transport), timeout: config.connect_timeout };
-        client.read().await?.assert_code(220)?;
+        let mut client = Client { stream: Lines::new(transport), timeout: config.connect_timeout };
+        client.reply().await?.expect(220)?;
         let mut capabilities = hello(&mut client, hostname).await?;
         if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.starttls {
             client = starttls(client, &capabilities, &smarthost).await?;
@@ -115,7 +114,7 @@ impl Connection {
             let together = [self.mail_command(&envelope), rcpt_command(&envelope.recipient)].concat();
             self.mail(together).await?;
             // Nothing more to be said: the answer to RCPT is on its way.
-            self.timed("").await?.assert_positive_completion()?;
+            self.timed("").await?.expect_positive()?;
         } else {
             self.mail(self.mail_command(&envelope)).await?;
             self.command(rcpt_command(&envelope.recipient)).await?;
@@ -168,7 +167,7 @@ impl Connection {
 
     async fn try_data(&mut self) -> Result<(), RelayError> {
         self.check_step()?;
-        self.timed("DATA\r\n").await?.assert_code(354)?;
+        self.timed("DATA\r\n").await?.expect(354)?;
         self.check_step()
     }
 
@@ -208,10 +207,9 @@ impl Connection {
     /// answer to the command after its own.
     pub(super) async fn ends_in_step(&mut self) -> bool {
         self.client.timeout = QUIT_TIMEOUT;
-        match self.client.cmd("QUIT\r\n").await {
+        match self.client.command("QUIT\r\n").await {
             Ok(reply) => matches!(reply.code, 221 | 421),
-            Err(mail_send::Error::Timeout) => false,
-            Err(_) => !self.is_in_step(), // it has hung up
+            Err(_) => self.client.stream.has_ended(),
         }
     }
 
@@ -222,13 +220,13 @@ impl Connection {
 
     async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<(), RelayError> {
         self.check_step()?;
-        Ok(self.timed(command).await?.assert_positive_completion()?)
+        self.timed(command).await?.expect_positive()
     }
 
     /// A command and its answer; how long that took is counted.
-    async fn timed(&mut self, command: impl AsRef<[u8]>) -> mail_send::Result<Response<String>> {
+    async fn timed(&mut self, command: impl AsRef<[u8]>) -> Result<Reply, RelayError> {
         let start = Instant::now();
-        let answer = self.client.cmd(command).await;
+        let answer = self.client.command(command).await;
         self.smarthost.counters.command_seconds.observe(seconds(start.elapsed()));
         answer
     }
@@ -247,15 +245,15 @@ fn rcpt_command(recipient: &Mailbox) -> String {
 
 /// STARTTLS (RFC 3207).
 async fn starttls(
-    mut client: SmtpClient<Lines>,
+    mut client: Client,
     capabilities: &Capabilities,
     smarthost: &Inner,
-) -> Result<SmtpClient<Lines>, RelayError> {
+) -> Result<Client, RelayError> {
     if !capabilities.starttls {
         return Err(RelayError::Failed("it offers no STARTTLS".into()));
     }
-    let reply = client.cmd("STARTTLS\r\n").await?;
-    if !reply.is_positive_completion() {
+    let reply = client.command("STARTTLS\r\n").await?;
+    if !reply.is_positive() {
         return Err(RelayError::Tls(format!("STARTTLS was refused with {}", reply.code)));
     }
     // Clear text behind the 220 would be taken for the smarthost's own words under TLS
@@ -264,7 +262,7 @@ async fn starttls(
         return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
     }
     let transport = encrypt(client.stream.into_transport(), smarthost).await?;
-    Ok(SmtpClient { stream: Lines::new(transport), timeout: client.timeout })
+    Ok(Client { stream: Lines::new(transport), timeout: client.timeout })
 }
 
 async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, RelayError> {

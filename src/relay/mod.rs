@@ -6,10 +6,12 @@
 
 mod auth;
 mod body;
+mod client;
 mod connection;
 mod counters;
 mod hello;
 mod pool;
+mod reply;
 mod stream;
 
 #[cfg(any(test, fuzzing))]
@@ -218,28 +220,12 @@ impl RelayError {
         }
     }
 
+    fn no_answer() -> Self {
+        RelayError::Failed("no answer in time".into())
+    }
+
     fn timed_out(what: &str, limit: Duration) -> Self {
         RelayError::Failed(format!("no end of {what} within {} s", limit.as_secs_f32()))
-    }
-}
-
-/// In our own words: what the smarthost said is for the debug log alone.
-impl From<mail_send::Error> for RelayError {
-    fn from(error: mail_send::Error) -> Self {
-        let failed = |what: &str| RelayError::Failed(what.to_owned());
-        match error {
-            mail_send::Error::UnexpectedReply(reply) => {
-                tracing::debug!(code = reply.code, text = ?reply.message, "the smarthost's words");
-                match reply.code {
-                    400..600 => RelayError::Refused(reply.code),
-                    code => RelayError::Failed(format!("unexpected reply {code}")),
-                }
-            }
-            mail_send::Error::UnparseableReply => failed("it hung up, or does not speak SMTP"),
-            mail_send::Error::Timeout => failed("no answer in time"),
-            mail_send::Error::Io(cause) => RelayError::from(cause),
-            _ => failed("it could not be spoken to"),
-        }
     }
 }
 
