@@ -479,13 +479,16 @@ mod tests {
     async fn nobody_keeps_a_neighbour_out_by_waiting() {
         let queue = FairQueue::new(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
-        let cases: [(usize, &dyn Fn(usize) -> String, &str); 3] = [
-            (80, &|n| format!("192.0.2.{}", n / 10), "192.0.2.99"),
-            (20, &|n| format!("2001:db8:0:{}00::1", n / 10), "2001:db8:0:900::1"),
-            (10, &|_| "2001:db8::1".to_owned(), "2001:db8:0:9::1"),
-        ];
-        for (places, greedy, neighbour) in cases {
-            let greedy = (0..places).map(|n| for_alias(client(&greedy(n)), n));
+        // Eight hosts of a /24, two customers of a /48, a /64 of a /56: ten of each.
+        let hosts: Vec<_> = (0..8).map(|n| format!("192.0.2.{n}")).collect();
+        let customers = ["2001:db8::1", "2001:db8:0:100::1"].map(str::to_owned).to_vec();
+        for (greedy, neighbour) in [
+            (hosts, "192.0.2.99"),
+            (customers, "2001:db8:0:900::1"),
+            (vec!["2001:db8::1".to_owned()], "2001:db8:0:9::1"),
+        ] {
+            let places = 10 * greedy.len();
+            let greedy = (0..places).map(|n| for_alias(client(&greedy[n / 10]), n));
             let claims = greedy.chain([for_alias(client(neighbour), 999)]).collect();
             assert_eq!(refused(&queue, claims).await, [(places - 1, Busy::ForAll)], "{neighbour}");
         }
