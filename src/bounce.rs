@@ -37,11 +37,46 @@ pub enum BounceOf {
 /// What a report says of a message that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Who did not get the message; several, when the target's host has passed it on to several.
+    pub failed: Vec<Failed>,
+    /// The report is about nobody else: all of it was read, and everybody in it has failed and is in
+    /// `failed`.
+    pub is_all: bool,
+}
+
+/// A recipient that did not get the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Its address, when the report has one that we can read.
+    pub recipient: Option<Mailbox>,
     /// The mailbox is at fault and no message would arrive: it does not exist, is disabled, or its
     /// host cannot be found. What this message alone has caused is not meant.
     pub is_mailbox_fault: bool,
-    /// Who did not get the message, when the report is about nobody else.
-    pub recipient: Option<Mailbox>,
+}
+
+impl Failure {
+    /// Whether the mailbox `target`, which the message was sent to, is at fault. The fault of another
+    /// mailbox is that of one behind the target, which has got its own copy, perhaps. A report of a
+    /// single failure without an address is about the only recipient that we have named.
+    pub fn is_fault_of(&self, target: &Mailbox) -> bool {
+        let is_about_one = self.is_all && self.failed.len() == 1;
+        self.failed.iter().any(|one| {
+            let is_target = if one.recipient.is_some() { one.is(target) } else { is_about_one };
+            one.is_mailbox_fault && is_target
+        })
+    }
+
+    /// Whether `target` itself did not get the message, and the report is about nobody else.
+    pub fn is_only_of(&self, target: &Mailbox) -> bool {
+        self.is_all && self.failed.iter().all(|one| one.is(target))
+    }
+}
+
+impl Failed {
+    /// In any case: many a host changes that on the way.
+    fn is(&self, target: &Mailbox) -> bool {
+        self.recipient.as_ref().is_some_and(|one| one.as_str().eq_ignore_ascii_case(target.as_str()))
+    }
 }
 
 impl BounceKey {
@@ -112,6 +147,49 @@ mod tests {
 
     fn local(address: &str) -> &str {
         address.split_once('@').unwrap().0
+    }
+
+    #[test]
+    fn the_fault_of_another_mailbox_is_not_the_targets() {
+        let target = "a@b.example".parse().unwrap();
+        let failed = |recipient: &str, is_mailbox_fault| Failed {
+            recipient: (!recipient.is_empty()).then(|| recipient.parse().unwrap()),
+            is_mailbox_fault,
+        };
+        let is_fault =
+            |failed: &[Failed], is_all| Failure { failed: failed.to_vec(), is_all }.is_fault_of(&target);
+        let (gone, full, other) =
+            (failed("A@b.Example", true), failed("a@b.example", false), failed("c@d.example", true));
+        let unnamed = failed("", true);
+        for is_all in [true, false] {
+            assert!(is_fault(&[gone.clone()], is_all));
+            assert!(is_fault(&[other.clone(), gone.clone()], is_all), "it is among them");
+            assert!(!is_fault(&[other.clone()], is_all));
+            assert!(!is_fault(&[full.clone(), other.clone()], is_all), "it is for another reason");
+            assert!(!is_fault(&[unnamed.clone(), other.clone()], is_all));
+            assert!(!is_fault(&[unnamed.clone(), unnamed.clone()], is_all));
+            assert_eq!(is_fault(&[unnamed.clone()], is_all), is_all);
+        }
+        assert!(!is_fault(&[failed("", false)], true));
+    }
+
+    #[test]
+    fn a_failure_is_only_the_targets_when_nobody_else_is_in_the_report() {
+        let target = "a@b.example".parse().unwrap();
+        let failed = |recipient: &str| Failed {
+            recipient: (!recipient.is_empty()).then(|| recipient.parse().unwrap()),
+            is_mailbox_fault: false,
+        };
+        let is_only =
+            |failed: &[Failed], is_all| Failure { failed: failed.to_vec(), is_all }.is_only_of(&target);
+        let (own, other, unnamed) = (failed("A@b.Example"), failed("c@d.example"), failed(""));
+        assert!(is_only(&[own.clone()], true) && is_only(&[own.clone(), own.clone()], true));
+        assert!(!is_only(&[own.clone()], false));
+        for not_only in
+            [vec![own.clone(), other.clone()], vec![own, unnamed.clone()], vec![other], vec![unnamed]]
+        {
+            assert!(!is_only(&not_only, true), "{not_only:?}");
+        }
     }
 
     #[test]

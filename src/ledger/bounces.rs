@@ -3,8 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{LedgerError, aliases};
-use crate::address::Mailbox;
-use crate::alias::{Alias, AliasName};
+use crate::alias::AliasName;
 use crate::bounce::Failure;
 use crate::clock::Timestamp;
 use crate::message_id::MessageId;
@@ -57,8 +56,8 @@ pub(super) fn bounced(
     let (Some(spent), Some(alias)) = (spent, aliases::lookup(connection, name)?) else {
         return Ok(Bounced::default());
     };
-    let is_refunded = now.as_second() - spent < REFUND_WINDOW && is_about_target(&alias, failure);
-    let in_a_row = if failure.is_mailbox_fault {
+    let is_refunded = now.as_second() - spent < REFUND_WINDOW && failure.is_only_of(&alias.target);
+    let in_a_row = if failure.is_fault_of(&alias.target) {
         let parameters = (name.as_str(), i64::from(is_refunded));
         Some(connection.prepare_cached(COUNT)?.query_row(parameters, |row| row.get(0))?)
     } else {
@@ -68,11 +67,4 @@ pub(super) fn bounced(
         None
     };
     Ok(Bounced { in_a_row, is_refunded })
-}
-
-/// Whether the target itself did not get the message. A report about somebody else comes from behind
-/// the target: a forwarder, which may have kept a copy.
-fn is_about_target(alias: &Alias, failure: &Failure) -> bool {
-    let target = alias.target.as_str();
-    failure.recipient.as_ref().map(Mailbox::as_str).is_some_and(|one| one.eq_ignore_ascii_case(target))
 }

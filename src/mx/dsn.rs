@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use crate::address::Mailbox;
-use crate::bounce::Failure;
+use crate::bounce::{Failed, Failure};
 
 /// A field, unfolded; its name in lower case.
 pub(super) struct Field {
@@ -35,16 +35,17 @@ struct Recipient {
 /// it; `is_at_rcpt`: the next host has refused the recipient, before there was a text.
 pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<Failure> {
     let recipients = recipients(status);
-    let failed: Vec<_> = recipients.iter().filter(|recipient| recipient.has_failed()).collect();
-    let first = failed.first()?;
-    let addresses: Vec<_> = recipients.iter().map(|recipient| recipient.mailbox()).collect();
     let is_at_rcpt = is_at_rcpt && recipients.len() == 1;
-    let is_about_one =
-        is_whole && failed.len() == recipients.len() && addresses.iter().all(|one| *one == addresses[0]);
-    Some(Failure {
-        is_mailbox_fault: failed.iter().any(|recipient| recipient.is_gone(is_at_rcpt)),
-        recipient: if is_about_one { first.mailbox() } else { None },
-    })
+    let failed = recipients.iter().filter(|recipient| recipient.has_failed());
+    let failed: Vec<_> = failed
+        .map(|recipient| Failed {
+            recipient: recipient.mailbox(),
+            is_mailbox_fault: recipient.is_gone(is_at_rcpt),
+        })
+        .collect();
+    let is_readable = recipients.iter().all(|one| one.address.is_none() || one.mailbox().is_some());
+    let is_all = is_whole && is_readable && failed.len() == recipients.len();
+    (!failed.is_empty()).then_some(Failure { failed, is_all })
 }
 
 /// The fields of a header section or of one group of a status, without what is none.
@@ -225,11 +226,17 @@ mod tests {
         failure(&format!("Reporting-MTA: dns; relay.example\r\n\r\n{fields}\r\n"), true, false)
     }
 
-    fn failed(status: &str, diagnostic: &str) -> Failure {
-        of(&format!(
+    fn failed(status: &str, diagnostic: &str) -> Failed {
+        let failure = of(&format!(
             "Final-Recipient: rfc822; {TARGET}\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {diagnostic}"
-        ))
-        .unwrap()
+        ));
+        let Failure { failed, is_all: true } = failure.unwrap() else { panic!("nobody else is in it") };
+        let [failed] = failed.try_into().unwrap();
+        failed
+    }
+
+    fn alone(failed: Failed) -> Option<Failure> {
+        Some(Failure { failed: vec![failed], is_all: true })
     }
 
     fn target() -> Option<Mailbox> {
@@ -243,7 +250,7 @@ mod tests {
         {
             assert_eq!(
                 failed(status, ""),
-                Failure { is_mailbox_fault: true, recipient: target() },
+                Failed { is_mailbox_fault: true, recipient: target() },
                 "{status}"
             );
         }
@@ -255,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(
                 failed(status, ""),
-                Failure { is_mailbox_fault: false, recipient: target() },
+                Failed { is_mailbox_fault: false, recipient: target() },
                 "{status}"
             );
         }
@@ -281,7 +288,7 @@ mod tests {
             "Action: Failed\r\nX-Note: a\r\n b: c\r\nStatus: 5.1.1\r\nFinal-Recipient: rfc822;a@B.Example",
             "Final-Recipient: utf-8; a@b.example\r\nAction: failed\r\nStatus: 5.1.1",
         ] {
-            assert_eq!(of(fields), Some(Failure { is_mailbox_fault: true, recipient: target() }), "{fields}");
+            assert_eq!(of(fields), alone(Failed { is_mailbox_fault: true, recipient: target() }), "{fields}");
         }
     }
 
@@ -301,8 +308,9 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_is_not_about_one_recipient_alone_names_none() {
+    fn a_report_that_is_about_others_too_or_cut_off_is_not_about_one_alone() {
         let one = "Final-Recipient: rfc822; a@b.example\r\nAction: failed\r\nStatus: 5.1.1";
+        let gone = Failed { is_mailbox_fault: true, recipient: target() };
         for other in [
             "Final-Recipient: rfc822; c@d.example\r\nAction: failed\r\nStatus: 5.1.1",
             "Final-Recipient: rfc822; a@b.example\r\nAction: delivered\r\nStatus: 2.1.5",
@@ -314,15 +322,30 @@ mod tests {
                 format!("{other}\r\n\r\n{one}"),
                 format!("{one}\r\n{other}"),
             ] {
-                assert_eq!(of(&text), Some(Failure { is_mailbox_fault: true, recipient: None }), "{text}");
+                let Failure { failed, is_all } = of(&text).unwrap();
+                assert!(failed.contains(&gone), "{text}");
+                assert!(!is_all || failed.len() == 2, "{text}");
+                assert!(!(Failure { failed, is_all }).is_only_of(&gone.recipient.clone().unwrap()), "{text}");
             }
         }
-        assert_eq!(of(&format!("{one}\r\n\r\n{one}")).unwrap().recipient, target());
-        assert_eq!(failure(one, false, false).unwrap().recipient, None, "the rest is not known");
+        let twice = Failure { failed: vec![gone.clone(), gone.clone()], is_all: true };
+        assert_eq!(of(&format!("{one}\r\n\r\n{one}")), Some(twice));
+        let cut = Failure { failed: vec![gone], is_all: false };
+        assert_eq!(failure(one, false, false), Some(cut), "the rest is not known");
         let original = one.replace(
             "Final-Recipient: rfc822; a@b",
             "Original-Recipient: rfc822; a@b.example\r\nFinal-Recipient: rfc822; c@d",
         );
-        assert_eq!(of(&original).unwrap().recipient, Some("c@d.example".parse().unwrap()));
+        assert_eq!(of(&original).unwrap().failed[0].recipient, Some("c@d.example".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_somebodys_and_a_missing_one_is_nobody_elses() {
+        let unnamed = Failed { is_mailbox_fault: true, recipient: None };
+        assert_eq!(of("Action: failed\r\nStatus: 5.1.1"), alone(unnamed.clone()));
+        for address in ["x400; /G=a/S=b/", "x-local; a", "rfc822; a@b.example, c@d.example", "rfc822;", ""] {
+            let failure = of(&format!("Final-Recipient: {address}\r\nAction: failed\r\nStatus: 5.1.1"));
+            assert_eq!(failure, Some(Failure { failed: vec![unnamed.clone()], is_all: false }), "{address}");
+        }
     }
 }

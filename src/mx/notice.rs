@@ -1,7 +1,7 @@
 //! Bounces in plain text: qmail's, and those of Exim before it wrote delivery status notifications.
 
 use super::dsn::{is_mailbox_fault, mailbox};
-use crate::bounce::Failure;
+use crate::bounce::{Failed, Failure};
 
 /// The first words of a bounce in qmail's form (<https://cr.yp.to/proto/qsbmf.txt>).
 const QMAIL: &str = "Hi. This is the ";
@@ -22,37 +22,46 @@ pub(super) fn of_qmail(text: &str, is_whole: bool) -> Option<Failure> {
         }
         let (first, words) = paragraph.split_once('\n').unwrap_or((paragraph, ""));
         if let Some(recipient) = first.trim_end().strip_suffix(':').filter(|first| first.starts_with('<')) {
-            failed.push((
-                recipient.to_owned(),
-                is_mailbox_fault(words, words.contains("does not like recipient")),
-            ));
+            failed.push(Failed {
+                recipient: mailbox(recipient),
+                is_mailbox_fault: is_mailbox_fault(words, words.contains("does not like recipient")),
+            });
         }
     }
-    let is_mailbox_fault = failed.iter().any(|(_, is_mailbox_fault)| *is_mailbox_fault);
-    let (first, others) = failed.split_first()?;
-    let recipient = if is_whole && others.is_empty() { mailbox(&first.0) } else { None };
-    Some(Failure { is_mailbox_fault, recipient })
+    let is_all = is_whole && failed.iter().all(|one| one.recipient.is_some());
+    (!failed.is_empty()).then_some(Failure { failed, is_all })
 }
 
 /// What has failed by a text of Exim's about these `recipients`, which are joined by commas. The
-/// message follows behind hyphens.
+/// message follows behind hyphens. Which of several a word is about cannot be told, so of several it
+/// names none.
 pub(super) fn of_exim(recipients: &str, text: &str, is_whole: bool) -> Option<Failure> {
     let (words, is_whole) = match text.find("\n------") {
         Some(end) => (&text[..end], true),
         None => (text, is_whole),
     };
-    let recipient = if is_whole { mailbox(recipients) } else { None };
+    let recipient = mailbox(recipients);
+    let is_all = is_whole && recipient.is_some();
     let is_mailbox_fault =
         words.contains("Unrouteable address") || is_mailbox_fault(words, words.contains("after RCPT TO:"));
-    Some(Failure { is_mailbox_fault, recipient })
+    Some(Failure { failed: vec![Failed { recipient, is_mailbox_fault }], is_all })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn failed(is_mailbox_fault: bool, recipient: Option<&str>) -> Failed {
+        Failed { is_mailbox_fault, recipient: recipient.map(|one| one.parse().unwrap()) }
+    }
+
     fn failure(is_mailbox_fault: bool, recipient: Option<&str>) -> Option<Failure> {
-        Some(Failure { is_mailbox_fault, recipient: recipient.map(|one| one.parse().unwrap()) })
+        Some(Failure { failed: vec![failed(is_mailbox_fault, recipient)], is_all: true })
+    }
+
+    /// Somebody else may be in it, too.
+    fn failure_among_others(recipient: Option<&str>) -> Option<Failure> {
+        Some(Failure { failed: vec![failed(true, recipient)], is_all: false })
     }
 
     fn qmail(paragraphs: &str) -> Option<Failure> {
@@ -90,16 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn several_recipients_of_qmails_are_nobody_alone() {
+    fn of_several_recipients_of_qmails_each_has_its_own_words() {
         let two = "<a@b.example>:\nmailbox full (#5.2.2)\n\n<c@d.example>:\nno mailbox (#5.1.1)";
-        assert_eq!(qmail(two), failure(true, None));
+        let two_failed = vec![failed(false, Some("a@b.example")), failed(true, Some("c@d.example"))];
+        assert_eq!(qmail(two), Some(Failure { failed: two_failed, is_all: true }));
+        let unreadable = "<not an address>:\nno mailbox (#5.1.1)";
+        assert_eq!(qmail(unreadable), failure_among_others(None));
     }
 
     #[test]
     fn what_does_not_begin_as_qmails_bounces_do_is_none() {
         assert_eq!(qmail("nobody"), None);
         let text = "Hi. This is the qmail-send program.\n\n<a@b.example>:\nno (#5.1.1)\n";
-        assert_eq!(of_qmail(text, false), failure(true, None), "the rest is not known");
+        assert_eq!(of_qmail(text, false), failure_among_others(Some("a@b.example")), "the rest is not known");
         assert_eq!(of_qmail(&format!("I am away.\n\n{text}"), true), None);
         assert_eq!(of_qmail(&format!("> {text}"), true), None);
     }
@@ -129,7 +141,11 @@ mod tests {
             other
         );
         assert_eq!(exim("retry timeout exceeded"), other);
-        assert_eq!(of_exim("a@b.example, c@d.example", "Unrouteable address", true), failure(true, None));
-        assert_eq!(of_exim("a@b.example", "Unrouteable address", false), failure(true, None));
+        assert_eq!(
+            of_exim("a@b.example, c@d.example", "Unrouteable address", true),
+            failure_among_others(None)
+        );
+        let cut = of_exim("a@b.example", "Unrouteable address", false);
+        assert_eq!(cut, failure_among_others(Some("a@b.example")));
     }
 }

@@ -1,9 +1,11 @@
 //! A bounce as it streams by: finds the part that decides, and keeps no more than that.
 //!
 //! That is the `message/delivery-status` of a `multipart/report` (RFC 3464; RFC 6533 for messages in
-//! UTF-8), also where a gateway has put it into a `multipart/mixed`; or the text of the bounces that
-//! qmail and old versions of Exim write. What a report quotes of the message itself, and what an
-//! automatic reply says, proves nothing.
+//! UTF-8), also where a gateway has put it into a `multipart/mixed` or `signed`, or into any other
+//! multipart (one whose kind is not known is read as mixed, RFC 2046 §5.1.3); or the text of the
+//! bounces that qmail and old versions of Exim write. What a report quotes of the message itself, and
+//! what an automatic reply says, proves nothing; nor does a `multipart/alternative`, whose parts are
+//! all the same text.
 
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
@@ -181,7 +183,8 @@ impl Report {
             |main, sub| kind.as_ref().is_some_and(|kind| kind.ctype() == main && kind.subtype() == Some(sub));
         let is_inside = !self.boundaries.is_empty();
         self.place = Place::Skipped;
-        if is("multipart", "report") || is("multipart", "mixed") {
+        let is_multipart = kind.as_ref().is_some_and(|kind| kind.ctype() == "multipart");
+        if is_multipart && !is("multipart", "alternative") {
             let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
             if let Some(boundary) = boundary.filter(|boundary| (1..=BOUNDARY).contains(&boundary.len()))
                 && self.boundaries.len() < DEPTH
@@ -257,6 +260,7 @@ fn content_type(value: &str) -> Option<ContentType<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounce::Failed;
 
     fn failure(message: &str) -> Option<Failure> {
         let message = message.replace("\r\n", "\n").replace('\n', "\r\n");
@@ -273,8 +277,12 @@ mod tests {
         failure(message).is_some()
     }
 
+    fn a_is_gone() -> Failed {
+        Failed { is_mailbox_fault: true, recipient: Some("a@b.example".parse().unwrap()) }
+    }
+
     fn gone() -> Option<Failure> {
-        Some(Failure { is_mailbox_fault: true, recipient: Some("a@b.example".parse().unwrap()) })
+        Some(Failure { failed: vec![a_is_gone()], is_all: true })
     }
 
     const STATUS: &str = "Reporting-MTA: dns; relay.example\n\nFinal-Recipient: rfc822; a@b.example\nAction: failed\nStatus: 5.1.1\n";
@@ -336,7 +344,7 @@ mod tests {
             let fields = format!("Status: 5.0.0\nDiagnostic-Code: smtp; {diagnostic}\n");
             let report =
                 report("failed", "hello").replace("Status: 5.1.1\n", &fields).replace("I'm sorry.", words);
-            failure(&report).unwrap().is_mailbox_fault
+            failure(&report).unwrap().failed[0].is_mailbox_fault
         };
         for words in [
             "host mx.b.example said: 550 unknown (in reply to RCPT TO command)",
@@ -386,6 +394,26 @@ mod tests {
         let deep = (0..DEPTH).fold(status, |part, depth| multipart("mixed", &format!("b{depth}"), &[&part]));
         assert_eq!(failure(&deep), gone());
         assert_eq!(failure(&multipart("mixed", "one-more", &[&deep])), None);
+    }
+
+    #[test]
+    fn a_report_inside_any_multipart_but_an_alternative_is_one() {
+        let status = format!("Content-Type: message/delivery-status\n\n{STATUS}");
+        let inner = multipart("report; report-type=delivery-status", "in", &["\nsorry\n", &status]);
+        let signature = "Content-Type: application/pgp-signature\n\nx\n";
+        for kind in
+            ["signed; micalg=sha-256", "related; type=\"multipart/report\"", "mixed", "parallel", "x-unknown"]
+        {
+            assert_eq!(failure(&multipart(kind, "out", &[&inner, signature])), gone(), "{kind}");
+            assert_eq!(failure(&multipart(kind, "out", &["\nsorry\n", &status])), gone(), "{kind}");
+            let reply = format!("\nI am away.\n\n> {inner}\n{STATUS}");
+            assert_eq!(failure(&multipart(kind, "out", &[&reply, signature])), None, "{kind}");
+            let quoted = format!("Content-Type: message/rfc822\n\n{inner}");
+            assert_eq!(failure(&multipart(kind, "out", &["\naway\n", &quoted])), None, "{kind}");
+        }
+        // The words for people may be there twice.
+        let words = multipart("alternative", "words", &["\nsorry\n", "Content-Type: text/html\n\nsorry\n"]);
+        assert_eq!(failure(&multipart("report", "b", &[&words, &status])), gone());
     }
 
     #[test]
@@ -465,6 +493,6 @@ mod tests {
             "b",
             &[&format!("Content-Type: message/delivery-status\n\n{long}")],
         ));
-        assert_eq!(failure, Some(Failure { is_mailbox_fault: true, recipient: None }));
+        assert_eq!(failure, Some(Failure { failed: vec![a_is_gone()], is_all: false }));
     }
 }

@@ -13,12 +13,12 @@ const DAY: i64 = 24 * 3600;
 
 /// The target of every alias of these tests, whose mailbox is gone.
 fn target_is_gone() -> Failure {
-    Failure { is_mailbox_fault: true, recipient: Some("Someone@Example.NET".parse().unwrap()) }
+    failure(Some("Someone@Example.NET"), true)
 }
 
 /// The target's host has refused this one message.
 fn target_was_refused() -> Failure {
-    Failure { is_mailbox_fault: false, ..target_is_gone() }
+    failure(Some("Someone@Example.NET"), false)
 }
 
 const IGNORED: Bounced = Bounced { in_a_row: None, is_refunded: false };
@@ -135,31 +135,52 @@ async fn a_use_is_given_back_within_a_minute_when_the_target_has_not_got_the_mes
     let (_dir, ledger) = fresh();
     let name = with_uses(&ledger, 9).await;
     let mut spent = 0;
-    for (failure, after, is_refunded) in [
-        (target_was_refused(), 0, true),
-        (target_was_refused(), 59, true),
-        (target_was_refused(), 60, false),
-        (target_is_gone(), 59, true),
-        (target_is_gone(), 60, false),
-        // A forwarder behind the target, which may have kept a copy; somebody not named.
-        (gone(), 0, false),
-        (Failure { recipient: None, ..target_is_gone() }, 0, false),
-        (
-            Failure { recipient: Some("someone@example.org".parse().unwrap()), ..target_was_refused() },
-            0,
-            false,
-        ),
+    let among_others = |failure: Failure| Failure { is_all: false, ..failure };
+    for (failure, after, is_refunded, counts) in [
+        (target_was_refused(), 0, true, false),
+        (target_was_refused(), 59, true, false),
+        (target_was_refused(), 60, false, false),
+        (target_is_gone(), 59, true, true),
+        (target_is_gone(), 60, false, true),
+        // Somebody not named; a forwarder behind the target, which may have kept a copy; others.
+        (gone(), 0, false, true),
+        (failure(Some("behind@example.org"), true), 0, false, false),
+        (failure(Some("someone@example.org"), false), 0, false, false),
+        (among_others(target_is_gone()), 0, false, true),
+        (among_others(gone()), 0, false, false),
     ] {
         // The text has taken its time: it counts since its use was spent.
         let id = MessageId::new(at(0));
         ledger.spend(name.clone(), id, at(500)).await.unwrap();
         let outcome = bounced_at(&ledger, &name, id, failure.clone(), 500 + after).await;
         assert_eq!(outcome.is_refunded, is_refunded, "{failure:?} after {after} s");
-        assert_eq!(outcome.in_a_row.is_some(), failure.is_mailbox_fault, "{failure:?} after {after} s");
+        assert_eq!(outcome.in_a_row.is_some(), counts, "{failure:?} after {after} s");
         spent += u32::from(!is_refunded);
         assert_eq!(used(&ledger, &name), spent, "{failure:?} after {after} s");
         assert_eq!(bounced_at(&ledger, &name, id, target_is_gone(), 500).await, IGNORED, "once");
     }
+}
+
+#[tokio::test]
+async fn the_fault_of_a_mailbox_behind_the_target_never_suspends() {
+    let (_dir, ledger) = fresh();
+    let name = with_uses(&ledger, 20).await;
+    let behind = failure(Some("behind@example.org"), true);
+    let several = |one: &Failure| Failure {
+        failed: [one, &behind].map(|one| one.failed[0].clone()).into(),
+        is_all: true,
+    };
+    for failure in [&behind, &several(&behind), &several(&target_was_refused()), &several(&gone())] {
+        for after in [0, 1000] {
+            let id = message(&ledger, &name, at(1)).await;
+            let outcome = bounced_at(&ledger, &name, id, failure.clone(), after + 1).await;
+            assert_eq!(outcome, IGNORED, "{failure:?}");
+        }
+    }
+    assert_eq!((used(&ledger, &name), bounces(&ledger, &name)), (8, 0));
+    let id = message(&ledger, &name, at(1)).await;
+    let outcome = bounced_at(&ledger, &name, id, several(&target_is_gone()), 1).await;
+    assert_eq!(outcome, Bounced { in_a_row: Some(1), is_refunded: false }, "the target is among them");
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempalias::alias::AliasName;
-use tempalias::bounce::Failure;
 use tempalias::ledger::{Ledger, SpendOutcome};
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
@@ -102,8 +101,7 @@ async fn deliver(
             continue;
         }
         // Not the mailbox's fault: nothing is suspended.
-        let failure =
-            Failure { is_mailbox_fault: false, recipient: Some("someone@example.net".parse().unwrap()) };
+        let failure = failure(Some("someone@example.net"), false);
         let (refund, bounce) =
             (ledger.refund(name.clone(), id), ledger.bounced(name.clone(), id, failure, at(1)));
         match message.end {

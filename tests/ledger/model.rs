@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tempalias::alias::{Alias, AliasName, LimitError, LimitRequest, Limits, SUSPENDED_AFTER_BOUNCES, State};
-use tempalias::bounce::Failure;
+use tempalias::bounce::{Failed, Failure};
 use tempalias::ledger::{AmendOutcome, Amendment, Bounced, Ledger, Purged, SpendOutcome};
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
@@ -61,13 +61,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// By somebody behind the target as often as by the target.
+/// By the target, by somebody behind it, by one of several or by somebody who is not named.
 fn failure() -> impl Strategy<Value = Failure> {
-    (prop::bool::weighted(0.8), prop::sample::select(vec!["someone@example.net", "behind@example.org"]))
-        .prop_map(|(is_mailbox_fault, recipient)| Failure {
-            is_mailbox_fault,
-            recipient: Some(recipient.parse().unwrap()),
-        })
+    let recipient = prop::sample::select(vec![
+        Some("someone@example.net"),
+        Some("someone@example.net"),
+        Some("behind@example.org"),
+        None,
+    ]);
+    let failed = (recipient, prop::bool::weighted(0.8)).prop_map(|(recipient, is_mailbox_fault)| Failed {
+        recipient: recipient.map(|recipient| recipient.parse().unwrap()),
+        is_mailbox_fault,
+    });
+    let failed = prop_oneof![4 => vec(failed.clone(), 1), 1 => vec(failed, 2)];
+    (failed, prop::bool::weighted(0.9)).prop_map(|(failed, is_all)| Failure { failed, is_all })
 }
 
 struct Entry {
@@ -146,8 +153,9 @@ impl Model {
         }
         let Some(spent) = self.deliveries.remove(&message) else { return ignored };
         let Some(Entry { alias, unbounced, .. }) = self.alive.get_mut(name) else { return ignored };
-        let is_refunded = now - spent < 60 && failure.recipient.as_ref() == Some(&alias.target);
-        if failure.is_mailbox_fault {
+        let is_refunded = now - spent < 60 && failure.is_only_of(&alias.target);
+        let counts = failure.is_fault_of(&alias.target);
+        if counts {
             if *unbounced > 2 {
                 (alias.bounces, *unbounced) = (0, 1);
             }
@@ -157,7 +165,7 @@ impl Model {
             *unbounced -= 1;
         }
         alias.used -= u32::from(is_refunded);
-        Bounced { in_a_row: failure.is_mailbox_fault.then_some(alias.bounces), is_refunded }
+        Bounced { in_a_row: counts.then_some(alias.bounces), is_refunded }
     }
 
     fn purge(&mut self, now: i64) -> Purged {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempalias::alias::{Alias, AliasName, Caps, LimitRequest, Limits};
-use tempalias::bounce::Failure;
+use tempalias::bounce::{Failed, Failure};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
     self, AmendOutcome, Amendment, BackupError, Bounced, FILE_NAME, Issued, Ledger, LedgerError, NewAlias,
@@ -90,9 +90,15 @@ pub async fn message(ledger: &Ledger, name: &AliasName, now: Timestamp) -> Messa
     id
 }
 
-/// Somebody else than the target has not got a message, for a reason of the mailbox.
+/// This one, and nobody else, has not got a message.
+pub fn failure(recipient: Option<&str>, is_mailbox_fault: bool) -> Failure {
+    let recipient = recipient.map(|recipient| recipient.parse().unwrap());
+    Failure { failed: vec![Failed { recipient, is_mailbox_fault }], is_all: true }
+}
+
+/// The mailbox is gone; whose it is, the report does not say, so it gives nothing back.
 pub fn gone() -> Failure {
-    Failure { is_mailbox_fault: true, recipient: Some("behind@example.org".parse().unwrap()) }
+    failure(None, true)
 }
 
 /// What the bounce of `message` changes, hours later.

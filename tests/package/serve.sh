@@ -12,7 +12,7 @@ grep -q "^Uid:	$(id -u tempalias)	" "$status" || fail "who it is"
 grep -q '^NoNewPrivs:	1$' "$status" || fail "new privileges"
 grep -q '^Seccomp:	2$' "$status" || fail "no filter of system calls"
 grep -q '^CapBnd:	0000000000000400$' "$status" || fail "capabilities"
-is "its memory, at the most" "$(property MemoryMax)" $((512 * 1024 * 1024))
+is "its memory, at the most" "$(property MemoryMax)" $((1024 * 1024 * 1024))
 grep -Eq '^[^ ]+ [^ ]+ [^ ]+ [^ ]+ / ro' "/proc/$(property MainPID)/mountinfo" || fail "it may write to the system"
 
 alias=$(new_alias 2)

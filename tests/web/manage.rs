@@ -1,7 +1,7 @@
 //! Looking at, changing and revoking aliases with their key.
 
 use serde_json::{Value, json};
-use tempalias::bounce::Failure;
+use tempalias::bounce::{Failed, Failure};
 use tempalias::clock;
 
 use crate::site::{Site, TARGET, seconds_between};
@@ -86,7 +86,8 @@ fn resuming_forgets_the_bounces_that_suspended_an_alias() {
     let (aid, key) = (alias["aid"].as_str().unwrap(), alias["updatekey"].as_str().unwrap());
     for _ in 0..5 {
         let (name, message, now) = (aid.parse().unwrap(), site.spend(aid), clock::now());
-        let gone = Failure { is_mailbox_fault: true, recipient: None };
+        let failed = vec![Failed { is_mailbox_fault: true, recipient: None }];
+        let gone = Failure { failed, is_all: true };
         site.runtime.block_on(site.ledger.bounced(name, message, gone, now)).unwrap();
     }
     let seen = site.manage("GET", aid, key, None).json();
