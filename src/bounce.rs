@@ -56,8 +56,8 @@ pub struct Failed {
 
 impl Failure {
     /// Whether the mailbox `target`, which the message was sent to, is at fault. The fault of another
-    /// mailbox is that of one behind the target, which has got its own copy, perhaps. A report of a
-    /// single failure without an address is about the only recipient that we have named.
+    /// mailbox is that of one behind the target, which may have its own copy. A report of a single
+    /// failure without an address is about the only recipient that we have named.
     pub fn is_fault_of(&self, target: &Mailbox) -> bool {
         let is_about_one = self.is_all && self.failed.len() == 1;
         self.failed.iter().any(|one| {
@@ -156,21 +156,22 @@ mod tests {
             recipient: (!recipient.is_empty()).then(|| recipient.parse().unwrap()),
             is_mailbox_fault,
         };
-        let is_fault =
-            |failed: &[Failed], is_all| Failure { failed: failed.to_vec(), is_all }.is_fault_of(&target);
+        let is_fault = |failed: &[&Failed], is_all| {
+            Failure { failed: failed.iter().copied().cloned().collect(), is_all }.is_fault_of(&target)
+        };
         let (gone, full, other) =
             (failed("A@b.Example", true), failed("a@b.example", false), failed("c@d.example", true));
         let unnamed = failed("", true);
         for is_all in [true, false] {
-            assert!(is_fault(&[gone.clone()], is_all));
-            assert!(is_fault(&[other.clone(), gone.clone()], is_all), "it is among them");
-            assert!(!is_fault(&[other.clone()], is_all));
-            assert!(!is_fault(&[full.clone(), other.clone()], is_all), "it is for another reason");
-            assert!(!is_fault(&[unnamed.clone(), other.clone()], is_all));
-            assert!(!is_fault(&[unnamed.clone(), unnamed.clone()], is_all));
-            assert_eq!(is_fault(&[unnamed.clone()], is_all), is_all);
+            assert!(is_fault(&[&gone], is_all));
+            assert!(is_fault(&[&other, &gone], is_all), "it is among them");
+            assert!(!is_fault(&[&other], is_all));
+            assert!(!is_fault(&[&full, &other], is_all), "it is for another reason");
+            assert!(!is_fault(&[&unnamed, &other], is_all));
+            assert!(!is_fault(&[&unnamed, &unnamed], is_all));
+            assert_eq!(is_fault(&[&unnamed], is_all), is_all);
         }
-        assert!(!is_fault(&[failed("", false)], true));
+        assert!(!is_fault(&[&failed("", false)], true));
     }
 
     #[test]
@@ -180,15 +181,14 @@ mod tests {
             recipient: (!recipient.is_empty()).then(|| recipient.parse().unwrap()),
             is_mailbox_fault: false,
         };
-        let is_only =
-            |failed: &[Failed], is_all| Failure { failed: failed.to_vec(), is_all }.is_only_of(&target);
+        let is_only = |failed: &[&Failed], is_all| {
+            Failure { failed: failed.iter().copied().cloned().collect(), is_all }.is_only_of(&target)
+        };
         let (own, other, unnamed) = (failed("A@b.Example"), failed("c@d.example"), failed(""));
-        assert!(is_only(&[own.clone()], true) && is_only(&[own.clone(), own.clone()], true));
-        assert!(!is_only(&[own.clone()], false));
-        for not_only in
-            [vec![own.clone(), other.clone()], vec![own, unnamed.clone()], vec![other], vec![unnamed]]
-        {
-            assert!(!is_only(&not_only, true), "{not_only:?}");
+        assert!(is_only(&[&own], true) && is_only(&[&own, &own], true));
+        assert!(!is_only(&[&own], false));
+        for not_only in [[&own, &other].as_slice(), &[&own, &unnamed], &[&other], &[&unnamed]] {
+            assert!(!is_only(not_only, true), "{not_only:?}");
         }
     }
 
