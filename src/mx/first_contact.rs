@@ -22,7 +22,7 @@ use crate::throttle::{ClientNet, Credits};
 /// mail server that waits for it.
 const RESPONSE_STEP: Duration = Duration::from_millis(500);
 
-/// Which answers need not be padded.
+/// Who has delivered to which alias, and how many answers about it need not be padded.
 pub(super) struct FirstContact {
     deliveries: Credits<u64>,
     /// Keeps nobody's network, and no alias, in memory.
@@ -52,6 +52,11 @@ impl FirstContact {
         if !self.deliveries.take(self.key(client, alias)) {
             sleep_until(asked + next_step(asked.elapsed())).await;
         }
+    }
+
+    /// Whether `client` has delivered to `alias` lately, so that naming it is no guess.
+    pub(super) fn has_delivered(&self, client: ClientNet, alias: &AliasName) -> bool {
+        self.deliveries.has_been_given(&self.key(client, Some(alias)))
     }
 
     /// Forgets the deliveries of long ago.
@@ -112,5 +117,16 @@ mod tests {
         assert_eq!(waits(&contact, shop, "k7m2q1", 2).await, 500, "a second measurement costs another use");
         contact.note_delivery(shop, None);
         assert_eq!(waits(&contact, shop, "k7m2q2", 2).await, 500);
+    }
+
+    #[test]
+    fn a_client_knows_the_aliases_that_it_has_delivered_to() {
+        let contact = FirstContact::default();
+        let [sender, neighbour] = [client("192.0.2.1"), client("192.0.2.2")];
+        let [shop, news]: [AliasName; 2] = ["k7m2q1", "k7m2q2"].map(|name| name.parse().unwrap());
+        contact.note_delivery(sender, Some(&shop));
+        contact.forget();
+        assert!(contact.has_delivered(sender, &shop));
+        assert!(!contact.has_delivered(sender, &news) && !contact.has_delivered(neighbour, &shop));
     }
 }

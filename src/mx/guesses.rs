@@ -1,11 +1,9 @@
 //! How often a client may guess at aliases, and what it hears then.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::DELIVERY_REMEMBERED;
-use crate::alias::AliasName;
 use crate::throttle::{ClientNet, Known, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -23,26 +21,14 @@ pub(super) struct Guesses {
     allowed: Arc<Rate>,
     /// Those beyond.
     excess: Arc<Rate>,
-    delivered: Arc<Delivered>,
-}
-
-/// Who has delivered a message, and to which alias.
-struct Delivered {
-    clients: Known<ClientNet>,
-    aliases: Known<u64>,
-    /// Keeps no alias in memory.
-    hasher: RandomState,
+    delivered: Arc<Known<ClientNet>>,
 }
 
 impl Guesses {
     /// `per_hour` for each client; 0 stands for no limit.
     pub(super) fn new(per_hour: u32) -> Self {
         let rate = || Arc::new(Rate::new(per_hour, HOUR));
-        let delivered = Arc::new(Delivered {
-            clients: Known::new(DELIVERY_REMEMBERED),
-            aliases: Known::new(DELIVERY_REMEMBERED),
-            hasher: RandomState::new(),
-        });
+        let delivered = Arc::new(Known::new(DELIVERY_REMEMBERED));
         Guesses { per_hour, allowed: rate(), excess: rate(), delivered }
     }
 
@@ -75,30 +61,20 @@ impl Guesses {
         self.allowed.peek_client(client).is_err() && !self.has_delivered(client)
     }
 
-    /// Whether `client` has delivered a message to `alias`, so that naming it is no guess.
-    pub(super) fn has_delivered_to(&self, client: ClientNet, alias: &AliasName) -> bool {
-        self.delivered.aliases.has(&self.delivered.hasher.hash_one((client, alias)))
-    }
-
-    /// Remembers that `client` has delivered a message to `alias`, or to the postmaster.
-    pub(super) fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
-        let Delivered { clients, aliases, hasher } = &*self.delivered;
-        clients.note(client);
-        if let Some(alias) = alias {
-            aliases.note(hasher.hash_one((client, alias)));
-        }
+    /// Remembers that `client` has delivered a message.
+    pub(super) fn note_delivery(&self, client: ClientNet) {
+        self.delivered.note(client);
     }
 
     /// Forgets the clients of whom there is nothing to know.
     pub(super) fn forget(&self) {
         self.allowed.forget();
         self.excess.forget();
-        self.delivered.clients.forget();
-        self.delivered.aliases.forget();
+        self.delivered.forget();
     }
 
     fn has_delivered(&self, client: ClientNet) -> bool {
-        self.delivered.clients.has(&client)
+        self.delivered.has(&client)
     }
 }
 
@@ -126,21 +102,10 @@ mod tests {
     fn who_has_delivered_a_message_guesses_twice_as_often_and_is_never_turned_away() {
         let limit = Guesses::new(300);
         let [stranger, sender] = [client("192.0.2.1"), client("198.51.100.1")];
-        limit.note_delivery(sender, None);
+        limit.note_delivery(sender);
         assert_eq!(guesses(&limit, stranger), (300, 0));
         assert_eq!(guesses(&limit, sender), (300, 300));
         assert!(limit.is_refused_at_greeting(stranger) && !limit.is_refused_at_greeting(sender));
-    }
-
-    #[test]
-    fn a_client_knows_the_aliases_that_it_has_delivered_to() {
-        let limit = Guesses::new(300);
-        let [sender, neighbour] = [client("192.0.2.1"), client("192.0.2.2")];
-        let [shop, news]: [AliasName; 2] = ["k7m2q1", "k7m2q2"].map(|name| name.parse().unwrap());
-        limit.note_delivery(sender, Some(&shop));
-        limit.forget();
-        assert!(limit.renewed(5).has_delivered_to(sender, &shop));
-        assert!(!limit.has_delivered_to(sender, &news) && !limit.has_delivered_to(neighbour, &shop));
     }
 
     /// docs/design.md: what an IPv6 customer gains by having many networks.
@@ -161,14 +126,14 @@ mod tests {
         let neighbour = client("2001:db8:0:2::1");
         assert_eq!(guesses(&limit, client("2001:db8:0:1::1")), (300, 0));
         assert!(!limit.is_refused_at_greeting(neighbour) && limit.is_exhausted(neighbour));
-        limit.note_delivery(neighbour, None);
+        limit.note_delivery(neighbour);
         assert!(!limit.is_exhausted(neighbour));
     }
 
     #[test]
     fn a_neighbour_that_has_delivered_is_no_recommendation_and_one_that_guesses_no_fault() {
         let limit = Guesses::new(300);
-        limit.note_delivery(client("192.0.2.1"), None);
+        limit.note_delivery(client("192.0.2.1"));
         assert_eq!(guesses(&limit, client("192.0.2.2")), (300, 0));
         assert!(!limit.is_exhausted(client("192.0.2.1")) && !limit.is_exhausted(client("192.0.2.3")));
     }
@@ -176,7 +141,7 @@ mod tests {
     #[test]
     fn another_limit_does_not_forget_who_has_delivered() {
         let limit = Guesses::new(300);
-        limit.note_delivery(client("192.0.2.1"), None);
+        limit.note_delivery(client("192.0.2.1"));
         assert_eq!(guesses(&limit.renewed(5), client("192.0.2.1")), (5, 5));
     }
 }

@@ -213,7 +213,7 @@ impl Mx {
 
     /// Remembers that `client` has delivered a message to `alias`, or to the postmaster.
     fn note_delivery(&self, client: ClientNet, alias: Option<&AliasName>) {
-        self.guesses.note_delivery(client, alias);
+        self.guesses.note_delivery(client);
         self.first_contact.note_delivery(client, alias);
     }
 

@@ -294,7 +294,7 @@ impl<'a> Session<'a> {
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
         self.in_order(Verb::Rcpt)?;
         let (mx, client) = (self.mx, self.peer.into());
-        let is_strange = |alias: &AliasName| !mx.guesses.has_delivered_to(client, alias);
+        let is_strange = |alias: &AliasName| !mx.first_contact.has_delivered(client, alias);
         let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
         let result = match transaction.admit(path) {
             Ok(None) => {
@@ -345,8 +345,9 @@ impl<'a> Session<'a> {
     /// and so is every other of this client's at its next guess. It is none when the client has delivered
     /// to the alias before.
     fn count_unknown(&mut self, verdict: Verdict) -> Verdict {
-        let (guesses, client) = (&self.mx.guesses, self.peer.into());
-        let is_known = verdict.alias.as_ref().is_some_and(|alias| guesses.has_delivered_to(client, alias));
+        let Mx { guesses, first_contact, .. } = self.mx;
+        let client = self.peer.into();
+        let is_known = verdict.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
         if verdict.reply != reply::NO_ALIAS || is_known {
             return verdict;
         }

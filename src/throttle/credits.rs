@@ -35,6 +35,11 @@ impl<K: Eq + Hash> Credits<K> {
         left.is_some()
     }
 
+    /// Whether `key` was given any, taken since or not.
+    pub fn has_been_given(&self, key: &K) -> bool {
+        self.recent().find(key).is_some()
+    }
+
     /// Forgets those that have not changed for so long that their time is over.
     pub fn forget(&self) {
         let now = self.start.elapsed();
@@ -54,11 +59,12 @@ mod tests {
     #[test]
     fn a_credit_can_be_taken_as_often_as_it_was_given() {
         let credits = Credits::new(Duration::from_secs(3600));
-        assert!(!credits.take(1));
+        assert!(!credits.take(1) && !credits.has_been_given(&1));
         credits.give(1);
         credits.give(1);
         assert!(!credits.take(2));
         assert_eq!([(); 3].map(|()| credits.take(1)), [true, true, false]);
+        assert!(credits.has_been_given(&1) && !credits.has_been_given(&2));
         credits.give(1);
         credits.forget();
         assert!(credits.take(1));
