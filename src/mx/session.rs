@@ -341,9 +341,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Nobody guesses by mistake as often as a client may in an hour: then the session is over,
-    /// and so is every other of this client's at its next guess. It is none when the client has delivered
-    /// to the alias before.
+    /// Nobody guesses by mistake as often as a client may in an hour: then this session ends, and every other
+    /// of the client ends at its next guess. An alias that the client has delivered to is no guess.
     fn count_unknown(&mut self, verdict: Verdict) -> Verdict {
         let Mx { guesses, first_contact, .. } = self.mx;
         let client = self.peer.into();

@@ -60,7 +60,7 @@ pub(super) struct Data<'a, S, P> {
     pace: P,
     most: u64,
     /// Nobody gets the message.
-    is_unheard: bool,
+    is_discarded: bool,
     /// For the client: the time between its pieces is ours, or the smarthost's.
     waited: Duration,
     received: u64,
@@ -161,8 +161,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// is to be refused, but not beyond `most` octets on the wire.
     pub(super) fn data<P: Fn() -> Pace>(&mut self, pace: P, most: u64) -> Data<'_, S, P> {
         let decoder = Decoder::new();
-        let (is_unheard, waited) = (false, Duration::ZERO);
-        Data { wire: self, decoder, pace, most, is_unheard, waited, received: 0, consumed: 0 }
+        let (is_discarded, waited) = (false, Duration::ZERO);
+        Data { wire: self, decoder, pace, most, is_discarded, waited, received: 0, consumed: 0 }
     }
 
     /// Says `reply`; it is sent with the next [`Wire::flush`], so that answers to pipelined
@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
 
     /// From here on nobody gets the message: it is read without a buffer of its own.
     pub(super) fn discard(&mut self) {
-        self.is_unheard = true;
+        self.is_discarded = true;
     }
 
     /// What the message must be refused for; final when [`Data::next`] has come to its end.
@@ -274,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         }
         self.wire.input.drain(..self.consumed);
         self.consumed = 0;
-        if self.is_unheard {
+        if self.is_discarded {
             self.wire.input.shrink_to_fit();
         }
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
@@ -283,7 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
             let deadline = start + (self.pace)().patience(self.received, self.waited);
             let look_again = Instant::now() + LOOK_AGAIN;
             let read = async {
-                match self.is_unheard {
+                match self.is_discarded {
                     true => self.wire.read_discarded().await,
                     false => self.wire.read(DATA_CHUNK).await,
                 }
