@@ -36,13 +36,22 @@ pub struct Alias {
 impl Appliance {
     /// Starts one with its files in `dir`, which it takes with it, before a smarthost at `smarthost`.
     pub fn start(dir: &Path, smarthost: SocketAddr) -> Self {
-        let mut appliance = Appliance::start_on(dir, smarthost);
+        Appliance::start_of(Path::new(PROGRAM), dir, smarthost)
+    }
+
+    /// As [`Appliance::start`], of another build of the program.
+    pub fn start_of(program: &Path, dir: &Path, smarthost: SocketAddr) -> Self {
+        let mut appliance = Appliance::run(program, dir, smarthost);
         appliance.dir = Some(dir.to_owned());
         appliance
     }
 
     /// As [`Appliance::start`], with files that may be there already, and stay.
     pub fn start_on(dir: &Path, smarthost: SocketAddr) -> Self {
+        Appliance::run(Path::new(PROGRAM), dir, smarthost)
+    }
+
+    fn run(program: &Path, dir: &Path, smarthost: SocketAddr) -> Self {
         let data = dir.join("data");
         fs::create_dir_all(&data).expect("a directory can be made");
         let config = format!(
@@ -74,7 +83,7 @@ max_connections = 0
         fs::write(&file, config).expect("a file can be written");
         let log = dir.join("log");
         let begin = Instant::now();
-        let mut child = Command::new(PROGRAM)
+        let mut child = Command::new(program)
             .args(["serve", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -137,6 +146,17 @@ max_connections = 0
     /// Forgets the highest memory so far (proc(5), clear_refs).
     pub fn forget_peak(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("it is our process");
+    }
+
+    /// Processor time of all its threads so far, in its own code and in the kernel (proc(5), stat: in
+    /// hundredths of a second).
+    pub fn processor_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The name, which is in brackets, may contain anything.
+        let (_, after) = stat.rsplit_once(") ").expect("stat has a name in brackets");
+        let ticks =
+            after.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks are numbers"));
+        Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
     /// How often its threads have been woken so far.

@@ -6,6 +6,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `beside` | another build of the program instead of peers |
 //! | `report` | the table, and the lines `bar: NAME VALUE` |
 //! | `rows` | what is measured, against whom, and the targets |
 //! | `ledger` | the rows on ten million aliases |
@@ -15,6 +16,7 @@
 #![expect(clippy::print_stdout, reason = "a bench reports to the terminal")]
 
 mod appliance;
+mod beside;
 mod http;
 mod ledger;
 mod peers;
@@ -40,17 +42,25 @@ fn main() {
     {
         return sink::run(port.parse().expect("the port is a number"));
     }
+    let (beside, arguments) = match arguments.as_slice() {
+        [option, program, rows @ ..] if option == "--beside" => (Some(PathBuf::from(program)), rows),
+        rows => (None, rows),
+    };
     let wanted = |row: &str| arguments.is_empty() || arguments.iter().any(|name| row.starts_with(name));
     let directory = directory();
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).expect("the directory for the bench can be made");
-    let mut report = report::Report::default();
-    for (name, row) in rows::ALL {
-        if wanted(name) {
-            println!("{name} …");
-            row(&mut report);
+    if let Some(other) = beside {
+        beside::run(&other, wanted);
+    } else {
+        let mut report = report::Report::default();
+        for (name, row) in rows::ALL {
+            if wanted(name) {
+                println!("{name} …");
+                row(&mut report);
+            }
         }
+        println!("\n{report}");
     }
     let _ = std::fs::remove_dir_all(&directory);
-    println!("\n{report}");
 }

@@ -54,7 +54,7 @@ pub fn medians<const N: usize>(mut contestants: [&mut dyn FnMut() -> f64; N]) ->
     })
 }
 
-fn directory_of(row: &str) -> PathBuf {
+pub fn directory_of(row: &str) -> PathBuf {
     let dir = directory().join(row);
     fs::create_dir_all(&dir).expect("a directory can be made");
     dir

@@ -9,7 +9,7 @@ echo 'you: "|exit 67"' >>/etc/aliases
 postalias /etc/aliases
 systemctl restart postfix
 smarthost_is_ready
-systemctl start tempalias
+service start
 
 alias=$(new_alias 3)
 mail_to "$alias" gone

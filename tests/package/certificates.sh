@@ -22,7 +22,7 @@ renew first
 hook
 sed -i '/^\[http\]/,$d' /etc/tempalias/tempalias.toml
 cat smtp.toml http.toml >>/etc/tempalias/tempalias.toml
-systemctl start tempalias
+service start
 show first || fail "the first one is not shown"
 is "who may read the key" "$(stat -c '%a %U:%G' /etc/tempalias/privkey.pem)" "640 root:tempalias"
 

@@ -15,6 +15,15 @@ eventually() {
 sudo() { if [ "$1" = -u ]; then runuser -u "$2" -- "${@:3}"; else "$@"; fi; }
 property() { systemctl show --property "$1" --value tempalias.service; }
 
+# service start|restart: also where the kernel has not let the new process into its control group, and the program
+# has not even begun (status 219/CGROUP, systemd.exec(5)): then systemd tries again by itself, in seconds.
+service() {
+    systemctl "$1" tempalias && return
+    [ "$(property ExecMainStatus)" = 219 ] || { systemctl status tempalias >&2; fail "it does not $1"; }
+    eventually "systemd has started it again" is_active
+}
+is_active() { [ "$(property ActiveState)" = active ]; }
+
 install_package() { dpkg -i "tempalias_${1:-0.1.0-1}_amd64.deb"; }
 
 # As it says at its top.

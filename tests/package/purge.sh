@@ -1,7 +1,7 @@
 install_package
 configure
 smarthost
-systemctl start tempalias
+service start
 alias=$(new_alias 3)
 
 dpkg --remove tempalias
@@ -12,7 +12,7 @@ for kept in /var/lib/tempalias/tempalias.db /etc/tempalias/tempalias.toml; do
 done
 
 install_package
-systemctl start tempalias
+service start
 is "uses left" "$(uses_left "$alias")" 3
 
 dpkg --purge tempalias

@@ -28,7 +28,7 @@ admit 'first secret'
 . /test/keep <<<'first secret'
 sed -i '/^\[smarthost\]/,/^$/d' /etc/tempalias/tempalias.toml
 cat /test/relay.toml >>/etc/tempalias/tempalias.toml
-systemctl start tempalias
+service start
 alias=$(new_alias 4)
 mail_to "$alias" file
 eventually "the message is there" has_arrived file
@@ -51,7 +51,7 @@ mkdir -p /etc/systemd/system/tempalias.service.d
 cp credential.conf /etc/systemd/system/tempalias.service.d/override.conf
 systemctl daemon-reload
 set_key password_file "$(sed -n 's/^password_file = //p' credential.toml)"
-systemctl restart tempalias
+service restart
 mail_to "$alias" credential
 eventually "the message is there" has_arrived credential
 # Also without any capability, where it sees no other users.

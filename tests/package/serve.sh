@@ -1,7 +1,7 @@
 install_package
 configure
 smarthost
-systemctl start tempalias
+service start
 is "its state" "$(property ActiveState)" active
 is "what it says" "$(property StatusText)" \
     "SMTP on 0.0.0.0:25 and [::]:25, HTTP on 127.0.0.1:8080"

@@ -49,7 +49,7 @@ for restart in 1 2 3 4; do
         eventually "$what goes on before restart $restart" goes_on "$what" "$(answered "$what")"
     done
     before=$(property MainPID)
-    systemctl restart tempalias
+    service restart
     [ "$(property MainPID)" != "$before" ] || fail "no restart"
 done
 touch enough

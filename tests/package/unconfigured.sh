@@ -23,7 +23,7 @@ is "the other socket" "$(socket http SubState)" listening
 # What the operator does then, as the configuration says at its top, opens it again.
 configure
 smarthost
-systemctl restart tempalias
+service restart
 for name in smtp http; do is "the $name socket" "$(socket "$name" SubState)" running; done
 alias=$(new_alias 1)
 mail_to "$alias" configured

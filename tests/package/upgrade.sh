@@ -1,7 +1,7 @@
 install_package
 configure
 smarthost
-systemctl start tempalias
+service start
 alias=$(new_alias 3)
 before=$(property MainPID)
 

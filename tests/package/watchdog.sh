@@ -4,7 +4,7 @@ smarthost
 mkdir -p /etc/systemd/system/tempalias.service.d
 printf '[Service]\nWatchdogSec=2s\nRestartSec=100ms\n' >/etc/systemd/system/tempalias.service.d/quick.conf
 systemctl daemon-reload
-systemctl start tempalias
+service start
 pid=$(property MainPID)
 
 # It is fed more than once, with nothing else to do.
