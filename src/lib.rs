@@ -11,10 +11,9 @@
 //! | [`mx`], [`web`] | the two front doors, which never know each other |
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
-//! | [`tls`], [`transport`] | certificates, our own and those we trust; a connection with or without TLS |
 //! | [`dnsbl`] | lists of clients that others have found to send junk |
 //! | [`resolve`] | names to addresses: `/etc/hosts` and the DNS |
-//! | [`throttle`] | how much one client may ask of us |
+//! | [`net`] | connections below SMTP and HTTP: with and without TLS, and limits for each client |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | open files, their limit, and what else the process takes |
 //! | [`systemd`] | the service manager: what it hears from us, and its sockets |
@@ -44,12 +43,10 @@ pub mod ledger;
 pub mod message_id;
 pub mod metrics;
 pub mod mx;
+pub mod net;
 pub mod relay;
 pub mod resolve;
 pub mod sink;
 pub mod systemd;
 pub mod telemetry;
-pub mod throttle;
-pub mod tls;
-pub mod transport;
 pub mod web;

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{ConfigFile, Failure, block_on};
 use crate::config::{Config, Http};
-use crate::tls;
+use crate::net::tls;
 
 /// For each door. A server that takes longer is of no use to its clients either.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -24,12 +24,17 @@ pub use web::{Colour, Link, Network, Origin, Url};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
+
+/// What is set now: a reload stores another. Who has begun something keeps what was set then.
+pub type Settings = Arc<ArcSwap<Config>>;
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

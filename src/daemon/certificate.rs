@@ -3,7 +3,7 @@
 use tracing::{error, info, warn};
 
 use crate::clock::Timestamp;
-use crate::tls::Identity;
+use crate::net::tls::Identity;
 
 /// The certificate of a listener, if it has one.
 pub(super) struct Certificate {

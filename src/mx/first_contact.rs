@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::DELIVERY_REMEMBERED;
 use crate::alias::AliasName;
-use crate::throttle::{ClientNet, Credits};
+use crate::net::limits::{ClientNet, Credits};
 
 /// An answer comes at a multiple of this after the smarthost was asked. It covers look-ups in the DNS that
 /// are not in a cache (a few round trips across the world, tens of milliseconds each), and is nothing to a

@@ -17,8 +17,8 @@ use crate::bounce::BounceOf;
 use crate::config;
 use crate::fuzzing::{PAUSE, Script, pieces};
 use crate::ledger::Ledger;
+use crate::net::transport::Transport;
 use crate::relay::Smarthost;
-use crate::transport::Transport;
 
 /// A session that never waits for anybody lasts for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);

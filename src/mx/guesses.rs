@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DELIVERY_REMEMBERED;
-use crate::throttle::{ClientNet, Known, Rate};
+use crate::net::limits::{ClientNet, Known, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -51,8 +51,8 @@ impl Guesses {
 
     /// Whether nothing is to be said to `client` about aliases, good or not, to which it has not delivered.
     pub(super) fn is_exhausted(&self, client: ClientNet) -> bool {
-        let may_go_on = || self.has_delivered(client) && self.excess.look(client).is_ok();
-        self.allowed.look(client).is_err() && !may_go_on()
+        let may_go_on = || self.has_delivered(client) && self.excess.peek(client).is_ok();
+        self.allowed.peek(client).is_err() && !may_go_on()
     }
 
     /// Whether `client` is to be turned away at the greeting: it has guessed too often itself, and has

@@ -14,8 +14,8 @@ use super::reply;
 use super::verdict::Verdict;
 use super::{Mx, session};
 use crate::metrics::Presence;
-use crate::throttle::{ClientNet, Full, Slot};
-use crate::transport::Transport;
+use crate::net::limits::{ClientNet, Full, Slot};
+use crate::net::transport::Transport;
 
 /// Rest after an `accept` that failed for want of descriptors: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -16,9 +16,9 @@ use super::verdict::Verdict;
 use super::wire::{LineError, Wire};
 use crate::alias::AliasName;
 use crate::dnsbl::Listing;
-use crate::throttle::is_reached;
-use crate::tls::Identity;
-use crate::transport::Transport;
+use crate::net::limits::is_reached;
+use crate::net::tls::Identity;
+use crate::net::transport::Transport;
 
 /// First words of clients that speak HTTP, not SMTP.
 const HTTP_VERBS: &[&[u8]] = &[

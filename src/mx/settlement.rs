@@ -20,8 +20,7 @@ use crate::clock::Timestamp;
 use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::message_id::MessageId;
-use crate::relay::{Body, Outcome};
-use crate::throttle::Lease;
+use crate::relay::{Body, Lease, Outcome};
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;

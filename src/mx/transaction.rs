@@ -26,8 +26,8 @@ use crate::clock;
 use crate::crash;
 use crate::dnsbl::Listing;
 use crate::message_id::MessageId;
-use crate::relay::{Connection, Envelope, RelayError};
-use crate::throttle::{Claim, ClientNet, Lease, lesser_limit};
+use crate::net::limits::{ClientNet, lesser_limit};
+use crate::relay::{Claim, Connection, Envelope, Lease, RelayError};
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {

@@ -16,7 +16,7 @@ use super::LOOK_AGAIN;
 use super::data::{Decoder, Step, Violation};
 use super::pace::Pace;
 use super::reply::Reply;
-use crate::transport::Transport;
+use crate::net::transport::Transport;
 
 /// Longest command line in octets, CRLF included: four times RFC 5321 §4.5.3.1.4, for the long
 /// paths of forwarders.

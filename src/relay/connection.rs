@@ -17,8 +17,8 @@ use super::{Body, Inner, RelayError, Smarthost};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
-use crate::tls;
-use crate::transport::Transport;
+use crate::net::tls;
+use crate::net::transport::Transport;
 
 /// A connection to the smarthost, between messages or in an envelope.
 pub struct Connection {

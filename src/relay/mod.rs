@@ -11,6 +11,7 @@ mod connection;
 mod counters;
 mod hello;
 mod pool;
+mod queue;
 mod reply;
 mod stream;
 
@@ -19,6 +20,7 @@ pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
 pub use connection::{Connection, Envelope, Unfit};
 pub use hello::Capabilities;
+pub use queue::{Busy, Claim, FairQueue, Lease};
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -31,8 +33,8 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::{self, Dns, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
+use crate::net::tls;
 use crate::resolve::{ResolveError, Resolver};
-use crate::tls;
 use auth::Credentials;
 use counters::Counters;
 use pool::Pool;

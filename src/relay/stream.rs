@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::task::coop::unconstrained;
 
-use crate::transport::Transport;
+use crate::net::transport::Transport;
 
 /// Read buffer; replies are short.
 const BUFFER: usize = 1024;

@@ -7,7 +7,7 @@ use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
 
 use crate::config::Network;
-use crate::throttle::ClientNet;
+use crate::net::limits::ClientNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{Config, Targets};
 use crate::dnsbl::Lists;
 use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
-use crate::throttle::Rate;
+use crate::net::limits::Rate;
 
 /// Aliases that a client gets at once, after a rest: one was mistyped, one for a friend.
 const BURST: u32 = 3;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Http;
-use crate::throttle::{Full, Slot, Slots};
+use crate::net::limits::{Full, Slot, Slots};
 
 /// Connections beyond all limits at the same time. A health check needs one for milliseconds.
 const RESERVED: usize = 32;

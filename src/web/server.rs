@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use super::room::{Place, Room};
 use super::{MAX_FIELDS, MAX_HEAD};
-use crate::throttle::Full;
-use crate::tls::Identity;
+use crate::net::limits::Full;
+use crate::net::tls::Identity;
 
 /// For the head of a request, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::{Config, is_open_to_everybody};
 use crate::daemon::Files;
 use crate::ledger::{self, FILE_NAME};
-use crate::tls::Facts;
+use crate::net::tls::Facts;
 
 /// What everybody may do with a file.
 const OTHERS_READ: u32 = 0o004;

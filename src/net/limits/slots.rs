@@ -8,13 +8,12 @@ use super::shares::Shares;
 
 /// A number of places, of which no client, and none of its wider networks, may take too many.
 pub struct Slots {
-    most: usize,
-    most_per_client: usize,
     taken: Mutex<Taken>,
 }
 
-#[derive(Default)]
 struct Taken {
+    most: usize,
+    most_per_client: usize,
     all: usize,
     shares: Shares,
 }
@@ -37,7 +36,14 @@ pub enum Full {
 impl Slots {
     /// `most` in all, `most_per_client` for each; 0 stands for no limit.
     pub fn new(most: usize, most_per_client: usize) -> Arc<Self> {
-        Arc::new(Slots { most, most_per_client, taken: Mutex::default() })
+        let taken = Taken { most, most_per_client, all: 0, shares: Shares::default() };
+        Arc::new(Slots { taken: Mutex::new(taken) })
+    }
+
+    /// From now on `most` in all, `most_per_client` for each. Slots that are taken stay taken.
+    pub fn set_limits(&self, most: usize, most_per_client: usize) {
+        let mut taken = self.taken();
+        (taken.most, taken.most_per_client) = (most, most_per_client);
     }
 
     /// Takes one for `client`.
@@ -46,10 +52,10 @@ impl Slots {
     /// When there is none left.
     pub fn take(self: &Arc<Self>, client: ClientNet) -> Result<Slot, Full> {
         let mut taken = self.taken();
-        if is_reached(self.most, taken.all) {
+        if is_reached(taken.most, taken.all) {
             return Err(Full::ForAll);
         }
-        if !taken.shares.has_room(client, self.most_per_client) {
+        if !taken.shares.has_room(client, taken.most_per_client) {
             return Err(Full::ForClient);
         }
         taken.all += 1;
@@ -59,7 +65,8 @@ impl Slots {
 
     /// Whether more than 80 % are taken: time to be short with everybody.
     pub fn are_scarce(&self) -> bool {
-        is_scarce(self.most, self.taken().all)
+        let taken = self.taken();
+        is_scarce(taken.most, taken.all)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -77,7 +84,7 @@ impl Drop for Slot {
 }
 
 /// Whether more than 80 % of `most` (0: no limit) are taken.
-pub(super) fn is_scarce(most: usize, taken: usize) -> bool {
+pub(crate) fn is_scarce(most: usize, taken: usize) -> bool {
     most > 0 && taken * 5 > most * 4
 }
 
@@ -151,5 +158,16 @@ mod tests {
         assert!(panicked.join().is_err());
         drop(slots.take(nth(1)).unwrap());
         slots.take(nth(2)).unwrap();
+    }
+
+    #[test]
+    fn another_limit_holds_from_now_on_and_takes_no_slot_away() {
+        let slots = Slots::new(2, 0);
+        let taken = [1, 2].map(|n| slots.take(nth(n)).ok().unwrap());
+        slots.set_limits(1, 1);
+        assert!(slots.take(nth(3)).is_err());
+        drop(taken);
+        let _one = slots.take(nth(1)).ok().unwrap();
+        assert!(slots.take(nth(2)).is_err());
     }
 }

@@ -1,5 +1,5 @@
 //! How much one client may ask of us: so much at a time ([`Slots`]), so much in a span of time
-//! ([`Rate`]), and of what is scarce a fair share ([`FairQueue`]).
+//! ([`Rate`]).
 //!
 //! A client is a [`ClientNet`]; the wider network that it is part of is counted, too, with a larger
 //! allowance. All of it is in memory, bounded whatever comes from outside, and forgotten when the
@@ -9,14 +9,12 @@
 //! |---|---|
 //! | [`client`] | who counts as one client, and what it is part of |
 //! | [`slots`], [`shares`] | so much at a time; how much each network has at the moment |
-//! | [`queue`] | what can be waited for: who is next, and who has to give back |
 //! | [`rate`], [`known`] | so much in a span of time; who has done something good |
 //! | [`recent`] | what is known of the networks that were seen last, in bounded memory |
 
 mod client;
 mod credits;
 mod known;
-mod queue;
 mod rate;
 mod recent;
 mod shares;
@@ -25,8 +23,9 @@ mod slots;
 pub use client::ClientNet;
 pub use credits::Credits;
 pub use known::Known;
-pub use queue::{Busy, Claim, FairQueue, Lease};
 pub use rate::Rate;
+pub(crate) use shares::Shares;
+pub(crate) use slots::is_scarce;
 pub use slots::{Full, Slot, Slots};
 
 /// Whether `count` has come up to a `limit`, of which 0 stands for none.
@@ -43,17 +42,17 @@ pub fn lesser_limit(one: u64, other: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::IpAddr;
 
     use super::*;
 
-    pub(super) fn client(address: &str) -> ClientNet {
+    pub(crate) fn client(address: &str) -> ClientNet {
         address.parse::<IpAddr>().unwrap().into()
     }
 
     /// A client, in a /24 of its own.
-    pub(super) fn nth(n: u32) -> ClientNet {
+    pub(crate) fn nth(n: u32) -> ClientNet {
         IpAddr::from((n << 8).to_be_bytes()).into()
     }
 

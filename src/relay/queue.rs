@@ -23,11 +23,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::client::ClientNet;
-use super::is_reached;
-use super::shares::Shares;
-use super::slots::is_scarce;
 use crate::alias::AliasName;
+use crate::net::limits::{ClientNet, Shares, is_reached, is_scarce};
 
 /// Of fewer leases, more than 80 % are all of them.
 const FEW: usize = 5;
@@ -299,8 +296,8 @@ mod tests {
     use tokio::task::{JoinHandle, yield_now};
     use tokio::time::{advance, sleep};
 
-    use super::super::tests::{client, nth};
     use super::*;
+    use crate::net::limits::tests::{client, nth};
 
     const MINUTE: Duration = Duration::from_secs(60);
     const GRACE: Duration = Duration::from_secs(10);

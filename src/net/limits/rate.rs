@@ -1,9 +1,10 @@
 //! A rate limit for each client (the generic cell rate algorithm).
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -28,6 +29,14 @@ const WIDE_NETWORKS: usize = 12_500;
 /// many has the full allowance of each anyway. A refused event makes no entry, so one network cannot evict
 /// others.
 pub struct Rate<C: Clock = MonotonicClock> {
+    limiters: ArcSwap<Limiters<C>>,
+    clock: C,
+}
+
+/// For networks of each size.
+struct Limiters<C: Clock> {
+    most: u32,
+    span: Duration,
     clients: Limiter<C>,
     v4_wide: Limiter<C>,
     v6_customers: Limiter<C>,
@@ -49,22 +58,24 @@ impl Rate {
     pub fn every(interval: Duration, burst: u32) -> Self {
         Rate::new(burst, interval * burst)
     }
+
+    /// As [`Rate::set_limit`], in the words of [`Rate::every`].
+    pub fn set_interval(&self, interval: Duration, burst: u32) {
+        self.set_limit(burst, interval * burst);
+    }
 }
 
 impl<C: Clock + Clone> Rate<C> {
     /// [`Rate::new`], with another clock.
     pub fn with_clock(most: u32, span: Duration, clock: C) -> Self {
-        let limiter = |example: Prefix, generation| {
-            let most = NonZeroU32::new(most.saturating_mul(example.factor()))?;
-            let quota = Quota::with_period(span / most.get())?.allow_burst(most);
-            Some(RateLimiter::new(quota, Table::new(generation, span), clock.clone()))
-        };
-        Rate {
-            clients: limiter(Prefix::V4([0; 4]), GENERATION),
-            v4_wide: limiter(Prefix::V4Wide([0; 3]), WIDE_NETWORKS),
-            v6_customers: limiter(Prefix::V6Customer([0; 7]), WIDE_NETWORKS),
-            v6_wide: limiter(Prefix::V6Wide([0; 6]), WIDE_NETWORKS),
-            start: clock.now(),
+        Rate { limiters: ArcSwap::from_pointee(Limiters::new(most, span, &clock)), clock }
+    }
+
+    /// From now on `most` events in `span`. Unless that is the limit already, all clients start afresh.
+    pub fn set_limit(&self, most: u32, span: Duration) {
+        let limiters = self.limiters.load();
+        if (limiters.most, limiters.span) != (most, span) {
+            self.limiters.store(Arc::new(Limiters::new(most, span, &self.clock)));
         }
     }
 
@@ -74,18 +85,20 @@ impl<C: Clock + Clone> Rate<C> {
     /// It was one too many, and is not counted; how long until the next may come.
     pub fn count(&self, client: ClientNet) -> Result<(), Duration> {
         // The wider ones are asked before, so that what one network refuses does not count for another.
+        let limiters = self.limiters.load();
         for wider in client.prefixes().skip(1) {
-            self.ask(wider, false)?;
+            limiters.ask(wider, false)?;
         }
-        client.prefixes().try_for_each(|prefix| self.ask(prefix, true))
+        client.prefixes().try_for_each(|prefix| limiters.ask(prefix, true))
     }
 
     /// What [`Rate::count`] would say, without an event.
     ///
     /// # Errors
     /// As there.
-    pub fn look(&self, client: ClientNet) -> Result<(), Duration> {
-        let waits = client.prefixes().filter_map(|prefix| self.ask(prefix, false).err());
+    pub fn peek(&self, client: ClientNet) -> Result<(), Duration> {
+        let limiters = self.limiters.load();
+        let waits = client.prefixes().filter_map(|prefix| limiters.ask(prefix, false).err());
         waits.max().map_or(Ok(()), Err)
     }
 
@@ -94,14 +107,34 @@ impl<C: Clock + Clone> Rate<C> {
     /// # Errors
     /// As there.
     pub fn peek_client(&self, client: ClientNet) -> Result<(), Duration> {
-        self.ask(client.own(), false)
+        self.limiters.load().ask(client.own(), false)
     }
 
     /// Forgets the networks of which there is nothing to know: all their events have come back.
     pub fn forget(&self) {
-        let Rate { clients, v4_wide, v6_customers, v6_wide, .. } = self;
+        let limiters = self.limiters.load();
+        let Limiters { clients, v4_wide, v6_customers, v6_wide, .. } = &**limiters;
         for limiter in [clients, v4_wide, v6_customers, v6_wide].into_iter().flatten() {
             limiter.retain_recent();
+        }
+    }
+}
+
+impl<C: Clock + Clone> Limiters<C> {
+    fn new(most: u32, span: Duration, clock: &C) -> Self {
+        let limiter = |example: Prefix, generation| {
+            let most = NonZeroU32::new(most.saturating_mul(example.factor()))?;
+            let quota = Quota::with_period(span / most.get())?.allow_burst(most);
+            Some(RateLimiter::new(quota, Table::new(generation, span), clock.clone()))
+        };
+        Limiters {
+            most,
+            span,
+            clients: limiter(Prefix::V4([0; 4]), GENERATION),
+            v4_wide: limiter(Prefix::V4Wide([0; 3]), WIDE_NETWORKS),
+            v6_customers: limiter(Prefix::V6Customer([0; 7]), WIDE_NETWORKS),
+            v6_wide: limiter(Prefix::V6Wide([0; 6]), WIDE_NETWORKS),
+            start: clock.now(),
         }
     }
 
@@ -123,7 +156,7 @@ impl<C: Clock + Clone> Rate<C> {
 }
 
 /// What a [`Rate`] asks a table: about whom, when (since the start), and whether the answer is to be
-/// kept. Only events are; a look leaves everything as it is.
+/// kept. Only events are; a peek leaves everything as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Question {
     prefix: Prefix,
@@ -197,6 +230,10 @@ mod tests {
         (0..1000).filter(|_| rate.count(client).is_ok()).count()
     }
 
+    fn limiters(rate: Rate<FakeRelativeClock>) -> Limiters<FakeRelativeClock> {
+        Arc::into_inner(rate.limiters.into_inner()).unwrap()
+    }
+
     #[test]
     fn a_limit_of_0_is_none() {
         assert_eq!(passing(&Rate::with_clock(0, MINUTE, FakeRelativeClock::default()), nth(1)), 1000);
@@ -217,11 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn a_look_counts_nothing() {
+    fn another_limit_holds_from_now_on_and_the_same_one_changes_nothing() {
+        let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
+        assert_eq!(passing(&rate, nth(1)), 3);
+        rate.set_limit(3, MINUTE);
+        assert_eq!(passing(&rate, nth(1)), 0);
+        rate.set_limit(5, MINUTE);
+        assert_eq!(passing(&rate, nth(1)), 5);
+    }
+
+    #[test]
+    fn a_peek_counts_nothing() {
         let rate = Rate::with_clock(2, MINUTE, FakeRelativeClock::default());
-        assert!((0..10).all(|_| rate.look(nth(1)).is_ok()));
+        assert!((0..10).all(|_| rate.peek(nth(1)).is_ok()));
         assert_eq!(passing(&rate, nth(1)), 2);
-        assert_eq!(rate.look(nth(1)), Err(MINUTE / 2));
+        assert_eq!(rate.peek(nth(1)), Err(MINUTE / 2));
     }
 
     #[test]
@@ -243,8 +290,9 @@ mod tests {
                 assert_eq!(rate.count(busy).is_ok(), n == 0, "a client that goes on trying was forgotten");
             }
         }
-        let [clients, wide] = [rate.clients, rate.v4_wide]
-            .map(|limiter| limiter.unwrap().into_state_store().0.into_inner().unwrap());
+        let Limiters { clients, v4_wide, .. } = limiters(rate);
+        let [clients, wide] =
+            [clients, v4_wide].map(|limiter| limiter.unwrap().into_state_store().0.into_inner().unwrap());
         assert!(clients.len() <= 2 * GENERATION && wide.len() <= 2 * WIDE_NETWORKS);
         assert!((950_000..1_000_000).all(|n| clients.find(&nth(n).own()).is_some()));
         // There may be as many IPv6 networks, of two sizes.
@@ -270,7 +318,7 @@ mod tests {
         let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
         assert_eq!(passing(&rate, client("192.0.2.1")), 3);
         assert_eq!(passing(&rate, client("192.0.2.2")), 3);
-        assert!(rate.look(client("192.0.2.3")).is_ok());
+        assert!(rate.peek(client("192.0.2.3")).is_ok());
         assert_eq!(passing(&rate, client("2001:db8:0:100::1")), 3);
         assert_eq!(passing(&rate, client("2001:db8:0:200::1")), 3);
         assert_eq!(passing(&rate, client("2001:db8:0:300::1")), 0, "the /48 has had what it may");
@@ -284,7 +332,7 @@ mod tests {
         for n in 0..16 {
             passing(&rate, client(&format!("2001:db8:0:{n:x}00::1")));
         }
-        assert_eq!(rate.clients.unwrap().len(), 2);
+        assert_eq!(limiters(rate).clients.unwrap().len(), 2);
     }
 
     /// Of three clients, those still in the tables when a fourth comes after `pause`.
@@ -297,7 +345,7 @@ mod tests {
         }
         clock.advance(pause);
         rate.count(nth(3)).unwrap();
-        let recent = rate.clients.unwrap().into_state_store().0.into_inner().unwrap();
+        let recent = limiters(rate).clients.unwrap().into_state_store().0.into_inner().unwrap();
         (0..3).filter(|n| recent.find(&nth(*n).own()).is_some()).count()
     }
 
@@ -312,7 +360,7 @@ mod tests {
     fn whoever_has_his_full_measure_again_is_forgotten_without_a_question() {
         let clock = FakeRelativeClock::default();
         let rate = Rate::with_clock(2, MINUTE, clock.clone());
-        let known = || rate.clients.as_ref().map(RateLimiter::len);
+        let known = || rate.limiters.load().clients.as_ref().map(RateLimiter::len);
         rate.count(nth(1)).unwrap();
         clock.advance(MINUTE + MINUTE / 2);
         assert_eq!(passing(&rate, nth(2)), 2);
@@ -334,7 +382,7 @@ mod tests {
         assert_eq!(passing(&rate, nth(1)), 2);
         for _ in 0..20 {
             clock.advance(MINUTE / 4);
-            let _ = rate.look(nth(1));
+            let _ = rate.peek(nth(1));
             clock.advance(MINUTE / 4);
             assert_eq!(passing(&rate, nth(1)), 1, "half a span gives back half");
         }

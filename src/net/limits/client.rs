@@ -18,7 +18,7 @@ enum Net {
 
 /// A network that is counted, by its leading octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Prefix {
+pub(crate) enum Prefix {
     V4([u8; 4]),
     V4Wide([u8; 3]),
     V6([u8; 8]),
@@ -28,19 +28,19 @@ pub(super) enum Prefix {
 
 impl ClientNet {
     /// The client alone.
-    pub(super) fn own(self) -> Prefix {
+    pub(crate) fn own(self) -> Prefix {
         let [_, _, own] = self.levels();
         own
     }
 
     /// What an event of this client's counts for: the client, and its wider networks.
-    pub(super) fn prefixes(self) -> impl Iterator<Item = Prefix> + Clone {
+    pub(crate) fn prefixes(self) -> impl Iterator<Item = Prefix> + Clone {
         let [wide, middle, own] = self.levels();
         [Some(own), (middle != own).then_some(middle), Some(wide)].into_iter().flatten()
     }
 
     /// The same in three steps, the widest first. IPv4 has two, so the last stands there twice.
-    pub(super) fn levels(self) -> [Prefix; 3] {
+    pub(crate) fn levels(self) -> [Prefix; 3] {
         match self.0 {
             Net::V4(own @ [a, b, c, _]) => [Prefix::V4Wide([a, b, c]), Prefix::V4(own), Prefix::V4(own)],
             Net::V6(own @ [a, b, c, d, e, f, g, _]) => [
@@ -52,7 +52,7 @@ impl ClientNet {
     }
 
     /// The widest networks in which `self` and `other` differ; none: they are one client.
-    pub(super) fn first_difference(self, other: ClientNet) -> Option<(Prefix, Prefix)> {
+    pub(crate) fn first_difference(self, other: ClientNet) -> Option<(Prefix, Prefix)> {
         self.levels().into_iter().zip(other.levels()).find(|(mine, theirs)| mine != theirs)
     }
 }
@@ -62,7 +62,7 @@ impl Prefix {
     ///
     /// A /56 is what one customer gets, so it has no more than one client; a /48 may be one customer, or
     /// some. The hosts of an IPv4 /24 are mostly strangers to each other, or a large provider's senders.
-    pub(super) fn factor(self) -> u32 {
+    pub(crate) fn factor(self) -> u32 {
         match self {
             Prefix::V4(_) | Prefix::V6(_) | Prefix::V6Customer(_) => 1,
             Prefix::V6Wide(_) => 2,
@@ -71,7 +71,7 @@ impl Prefix {
     }
 
     /// What this network may have where a client may have `limit`; 0 stands for no limit.
-    pub(super) fn allowance(self, limit: usize) -> usize {
+    pub(crate) fn allowance(self, limit: usize) -> usize {
         limit.saturating_mul(self.factor() as usize)
     }
 }

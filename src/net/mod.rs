@@ -1,0 +1,11 @@
+//! Connections, below SMTP and HTTP.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | [`transport`] | a connection with or without TLS |
+//! | [`tls`] | certificates, our own and those we trust |
+//! | [`limits`] | how much one client may ask of us |
+
+pub mod limits;
+pub mod tls;
+pub mod transport;
