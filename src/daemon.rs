@@ -33,6 +33,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::config::{Changes, Config, ConfigError, FileError, Places, is_open_to_everybody};
 use crate::descriptors;
+use crate::events::Events;
 use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
 use crate::metrics::Metrics;
 use crate::mx;
@@ -71,6 +72,7 @@ pub struct Daemon {
     live: Live,
     reloading: Option<Reloading>,
     counters: Counters,
+    events: Events,
     shutdown: CancellationToken,
 }
 
@@ -168,8 +170,8 @@ impl Daemon {
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
         clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));
-        let shutdown = CancellationToken::new();
-        let live = Live::new(config, &ledger, files, shutdown.clone());
+        let (shutdown, events) = (CancellationToken::new(), Events::default());
+        let live = Live::new(config, &ledger, files, &events, shutdown.clone());
         let (mx, web, purge_interval) = (live.mx.clone(), live.web.clone(), live.purge_interval.subscribe());
         let forget_clients = {
             let (mx, web) = (mx.clone(), web.clone());
@@ -191,6 +193,7 @@ impl Daemon {
             live,
             reloading: None,
             counters: Counters::new(clock::now()),
+            events: events.clone(),
             shutdown: shutdown.clone(),
             ledger: ledger.clone(),
         };
@@ -198,7 +201,10 @@ impl Daemon {
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
         let doors = Doors { tcp: http, unix: socket, identity: http_identity };
         daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
-        daemon.spawn("the purge timer", purge(ledger, forget_clients, purge_interval, shutdown.clone()));
+        daemon.spawn(
+            "the purge timer",
+            purge(ledger, events, forget_clients, purge_interval, shutdown.clone()),
+        );
         if !metrics.is_empty() {
             let (doors, site) = (Doors { tcp: metrics, ..Doors::default() }, daemon.exposition());
             daemon.spawn("the metrics", web::serve(doors, Arc::new(site), shutdown));
@@ -324,7 +330,14 @@ impl Daemon {
     fn exposition(&self) -> Exposition {
         let (mx, web) = (self.live.mx.load(), self.live.web.load());
         let [smtp, smarthost] = mx.metrics();
-        let rooms = [&self.counters.metrics, self.ledger.metrics(), smtp, smarthost, web.metrics()];
+        let rooms = [
+            &self.counters.metrics,
+            self.events.metrics(),
+            self.ledger.metrics(),
+            smtp,
+            smarthost,
+            web.metrics(),
+        ];
         let counters = self.counters.clone();
         Exposition::new(rooms.map(Metrics::clone).to_vec(), move || counters.measure())
     }
@@ -469,6 +482,7 @@ mod tests {
             "hostname = 'mx.a.test'\ndomains = ['a.test']\npostmaster = 'p@b.test'\nsmarthost.host = 'r'";
         let config = crate::config::parse("test", config, []).unwrap();
         let (ledger, shutdown) = (Ledger::open(dir.path(), 6).unwrap(), CancellationToken::new());
+        let events = Events::default();
         let mut daemon = Daemon {
             _lock: DataDirLock::take(dir.path()).unwrap(),
             smtp: vec!["127.0.0.1:25".parse().unwrap(), "[::1]:25".parse().unwrap()],
@@ -477,9 +491,10 @@ mod tests {
             metrics: vec![],
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            live: Live::new(&config, &ledger, load_files(&config).unwrap(), shutdown.clone()),
+            live: Live::new(&config, &ledger, load_files(&config).unwrap(), &events, shutdown.clone()),
             reloading: None,
             counters: Counters::new(clock::now()),
+            events,
             ledger,
             shutdown,
         };

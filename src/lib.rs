@@ -11,6 +11,7 @@
 //! | [`mx`], [`web`] | the two front doors, which never know each other |
 //! | [`sink`] | the demo's built-in smarthost |
 //! | [`relay`] | the client side towards the smarthost |
+//! | [`events`] | what happens that is worth telling, for the log and the metrics |
 //! | [`dnsbl`] | lists of clients that others have found to send junk |
 //! | [`resolve`] | names to addresses: `/etc/hosts` and the DNS |
 //! | [`net`] | connections below SMTP and HTTP: with and without TLS, and limits for each client |
@@ -37,6 +38,7 @@ mod crash;
 pub mod daemon;
 pub mod descriptors;
 pub mod dnsbl;
+pub mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;

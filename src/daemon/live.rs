@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::certificate::Certificate;
 use super::{Files, http_certificate, identity, smtp_certificate};
 use crate::config::{Changes, Config, FileError};
+use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::mx::Mx;
 use crate::web::Web;
@@ -32,10 +33,16 @@ impl Live {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(super) fn new(config: &Config, ledger: &Ledger, files: Files, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        ledger: &Ledger,
+        files: Files,
+        events: &Events,
+        shutdown: CancellationToken,
+    ) -> Self {
         let Files { smarthost, smtp, http } = files;
         let mx = Mx::new(config, ledger.clone(), smarthost, smtp.clone());
-        let web = Web::new(config, ledger.clone());
+        let web = Web::new(config, ledger.clone(), events.clone());
         for lists in [mx.lists(), web.lists()] {
             tokio::spawn(lists.clone().watch(shutdown.clone()));
         }

@@ -5,15 +5,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::clock;
-use crate::ledger::Ledger;
+use crate::events::{Event, Events};
+use crate::ledger::{Ledger, Purged};
 
 /// Deletes what is over, now and after every `interval`, at once when that becomes another; and has
 /// the clients forgotten of whom there is nothing to know.
 pub(super) async fn purge(
     ledger: Ledger,
+    events: Events,
     forget_clients: impl Fn(),
     mut interval: watch::Receiver<Duration>,
     shutdown: CancellationToken,
@@ -27,7 +29,7 @@ pub(super) async fn purge(
         }
         match ledger.purge(clock::now()).await {
             Ok(purged) if purged.is_empty() => {}
-            Ok(purged) => info!(expired = purged.expired, used_up = purged.used_up, "purged"),
+            Ok(Purged { expired, used_up }) => events.tell(Event::Purged { expired, used_up }),
             Err(cause) => error!(%cause, "the purge failed; the next one will try again"),
         }
         forget_clients();

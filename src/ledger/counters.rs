@@ -16,7 +16,6 @@ pub(super) struct Counters {
     pub(super) aliases: IntGauge,
     pub(super) purges: Tally,
     pub(super) purge_seconds: Histogram,
-    pub(super) purged: [IntCounter; 2],
     pub(super) last_purge: IntGauge,
 }
 
@@ -58,11 +57,6 @@ impl Default for Counters {
                 "tempalias_ledger_purge_seconds",
                 "How long a purge took.",
                 LONG_TIMES,
-            ),
-            purged: metrics.counters(
-                "tempalias_ledger_aliases_purged_total",
-                "Aliases that were deleted for good, by what was over.",
-                ("reason", ["expired", "used-up"]),
             ),
             last_purge: metrics.gauge(
                 "tempalias_ledger_last_purge_timestamp_seconds",

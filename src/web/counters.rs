@@ -13,7 +13,6 @@ const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 /// The web's metrics.
 pub(super) struct Counters {
     pub(super) metrics: Metrics,
-    pub(super) created: IntCounter,
     answers: [IntCounter; STATUSES.len()],
     refused: [IntCounter; Code::WORDS.len()],
     answer_seconds: Histogram,
@@ -37,10 +36,6 @@ impl Default for Counters {
     fn default() -> Self {
         let metrics = Metrics::default();
         Counters {
-            created: metrics.counter(
-                "tempalias_http_aliases_created_total",
-                "Aliases that were handed out by page and API.",
-            ),
             answers: metrics.counters(
                 "tempalias_http_answers_total",
                 "Requests that were answered, by the class of the status.",

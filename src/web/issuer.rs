@@ -13,6 +13,7 @@ use crate::alias::{Caps, Limits};
 use crate::clock;
 use crate::config::{Config, Targets};
 use crate::dnsbl::Lists;
+use crate::events::{Event, Events};
 use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
 use crate::net::limits::Rate;
 
@@ -32,11 +33,12 @@ pub struct Issuer {
     interval: Duration,
     lists: Lists,
     counters: Arc<Counters>,
+    events: Events,
 }
 
 impl Issuer {
     /// For the domains and within the limits of `config`.
-    pub fn new(config: &Config, ledger: Ledger) -> Self {
+    pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
         let http = &config.http;
         Issuer {
             ledger,
@@ -47,13 +49,14 @@ impl Issuer {
             interval: http.create_interval,
             lists: Lists::new(&http.rbls, &config.dns),
             counters: Arc::default(),
+            events,
         }
     }
 
     /// The same with another configuration. Who has had an alias is remembered unless the interval
     /// is another.
     pub fn renewed(&self, config: &Config) -> Self {
-        let fresh = Issuer::new(config, self.ledger.clone());
+        let fresh = Issuer::new(config, self.ledger.clone(), self.events.clone());
         let rate = if fresh.interval == self.interval { self.rate.clone() } else { fresh.rate };
         let lists = self.lists.renewed(&config.http.rbls, &config.dns);
         Issuer { rate, lists, counters: self.counters.clone(), ..fresh }
@@ -109,8 +112,8 @@ impl Issuer {
                 }
             }
         };
-        if matches!(outcome, Repeated::New(_)) {
-            self.counters.created.inc();
+        if let Repeated::New(issued) = &outcome {
+            self.events.tell(Event::Created(&issued.alias.name));
         }
         let (Repeated::New(issued) | Repeated::Again(issued)) = outcome else {
             return Err(Problem::other_request());
@@ -160,7 +163,7 @@ mod tests {
              smarthost.host = 'relay'\nhttp.create_interval = '0s'",
             [],
         );
-        let issuer = Issuer::new(&config.unwrap(), Ledger::open(dir.path(), 6).unwrap());
+        let issuer = Issuer::new(&config.unwrap(), Ledger::open(dir.path(), 6).unwrap(), Events::default());
         let issue = |key: String, max_usage| {
             let wish = AliasRequest {
                 target: "hidden.person@mailbox.example".into(),
@@ -180,6 +183,7 @@ mod tests {
             let (first, again) = tokio::join!(issue(key("same"), 1), issue(key("same"), 1));
             assert_eq!(first.unwrap().aid, again.unwrap().aid);
         }
-        assert_eq!(issuer.counters().created.get(), 20);
+        let counted = crate::metrics::text([issuer.events.metrics()]);
+        assert!(counted.contains("tempalias_http_aliases_created_total 20"), "{counted}");
     }
 }

@@ -38,6 +38,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 
 use crate::config::{Config, Http};
 use crate::dnsbl::Lists;
+use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use client::{Client, Way};
@@ -95,8 +96,8 @@ pub struct Web {
 
 impl Web {
     /// The web side for `config`.
-    pub fn new(config: &Config, ledger: Ledger) -> Self {
-        let issuer = Arc::new(Issuer::new(config, ledger.clone()));
+    pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
+        let issuer = Arc::new(Issuer::new(config, ledger.clone(), events));
         let look = Look(config).document();
         let pages = Arc::new(Pages::assemble(&Look(config)));
         Web::over(api::routes(config, ledger, issuer.clone()), config, issuer, (pages, look))
@@ -376,7 +377,7 @@ mod tests {
             [],
         );
         let config = Config { domains: Vec::new(), ..config.unwrap() };
-        let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap()));
+        let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap(), Events::default()));
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
         let pages = Arc::new(Pages::assemble(&Look(&config)));
         Web::over(panics, &config, issuer, (pages, String::new()))
