@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempalias::alias::Limits;
 use tempalias::clock::{self, Timestamp};
 use tempalias::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp};
+use tempalias::events::Events;
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
 use tempalias::message_id::MessageId;
 use tempalias::web::{self, Doors, Web};
@@ -89,7 +90,7 @@ impl Site {
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let mut config = config(directory.path());
         change(&mut config);
-        let web = Arc::new(Web::new(&config, ledger.clone()));
+        let web = Arc::new(Web::new(&config, ledger.clone(), Events::default()));
         let mut doors = Doors { tcp: listeners, ..Doors::default() };
         {
             let _inside = runtime.enter();
