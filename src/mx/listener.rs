@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::SockRef;
@@ -14,11 +13,9 @@ use super::reply;
 use super::verdict::Verdict;
 use super::{Mx, session};
 use crate::metrics::Presence;
+use crate::net::accept::Acceptor;
 use crate::net::limits::{ClientNet, Full, Slot};
 use crate::net::transport::Transport;
-
-/// Rest after an `accept` that failed for want of descriptors: trying at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended, and
 /// the uses that it had to give back are given back.
@@ -74,20 +71,9 @@ async fn accept<R, F>(
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = signals.shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip()),
-            Err(cause) => {
-                tracing::warn!(%cause, "cannot accept a session");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let mut acceptor = Acceptor::new("smtp", signals.shutdown.clone());
+    while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
+        let peer = peer.ip();
         // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
         let _ = stream.set_nodelay(true);
         let mx = mx.load_full();

@@ -2,10 +2,12 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | [`accept`] | accepting connections, and what happens when that fails |
 //! | [`transport`] | a connection with or without TLS |
 //! | [`tls`] | certificates, our own and those we trust |
 //! | [`limits`] | how much one client may ask of us |
 
+pub mod accept;
 pub mod limits;
 pub mod tls;
 pub mod transport;

@@ -6,11 +6,10 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::room::{Place, Room};
 use super::{MAX_FIELDS, MAX_HEAD};
+use crate::net::accept::{Acceptor, LogThrottle};
 use crate::net::limits::Full;
 use crate::net::tls::Identity;
 
@@ -57,12 +57,6 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection in a reserved place is cut after this: no health check waits longer.
 const RESERVED_FOR: Duration = Duration::from_secs(5);
-
-/// Pause after a failed accept: out of descriptors, usually.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-
-/// The log hears of each trouble with accepting no more often than this.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Where requests come in.
 #[derive(Default)]
@@ -118,13 +112,9 @@ struct House {
 /// Takes connections from one listener.
 struct Porter {
     house: House,
-    failed: Complaint,
-    full: Complaint,
+    acceptor: Acceptor,
+    full: LogThrottle,
 }
-
-/// When something that may go on and on was logged last.
-#[derive(Default)]
-struct Complaint(Option<Instant>);
 
 /// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
 ///
@@ -154,7 +144,7 @@ pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationTo
 
 async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: House) {
     let mut porter = Porter::new(&house);
-    while let Some((stream, peer)) = porter.accepted(|| listener.accept()).await {
+    while let Some((stream, peer)) = porter.acceptor.next(|| listener.accept()).await {
         let is_local = || stream.local_addr().is_ok_and(|ours| is_this_host(peer.ip(), ours.ip()));
         let Some(place) = porter.place(Some(peer.ip()), is_local) else { continue };
         let (guests, identity, is_reserved) = (house.clone(), identity.clone(), place.is_reserved());
@@ -165,7 +155,7 @@ async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: Ho
 
 async fn accept_unix(listener: UnixListener, house: House) {
     let mut porter = Porter::new(&house);
-    while let Some((stream, _)) = porter.accepted(|| listener.accept()).await {
+    while let Some((stream, _)) = porter.acceptor.next(|| listener.accept()).await {
         let Some(place) = porter.place(None, || true) else { continue };
         let unnamed = || Addr::custom("unix", "");
         let is_reserved = place.is_reserved();
@@ -178,26 +168,8 @@ async fn accept_unix(listener: UnixListener, house: House) {
 
 impl Porter {
     fn new(house: &House) -> Self {
-        Porter { house: house.clone(), failed: Complaint::default(), full: Complaint::default() }
-    }
-
-    /// The next connection; none when it is time to close.
-    async fn accepted<T, F: Future<Output = io::Result<T>>>(&mut self, accept: impl Fn() -> F) -> Option<T> {
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept() => accepted,
-                () = self.house.shutdown.cancelled() => return None,
-            };
-            match accepted {
-                Ok(connection) => return Some(connection),
-                Err(cause) => {
-                    if self.failed.is_due() {
-                        tracing::warn!(%cause, "web connections cannot be accepted");
-                    }
-                    sleep(ACCEPT_AGAIN_AFTER).await;
-                }
-            }
-        }
+        let acceptor = Acceptor::new("http", house.shutdown.clone());
+        Porter { house: house.clone(), acceptor, full: LogThrottle::default() }
     }
 
     /// A place for the connection from `peer`; none: a proxy, on this host. When all are taken, one from this
@@ -217,16 +189,6 @@ impl Porter {
             tracing::debug!(?full, "a web connection was closed at once");
         }
         reserved
-    }
-}
-
-impl Complaint {
-    fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
-        if is_due {
-            self.0 = Some(Instant::now());
-        }
-        is_due
     }
 }
 
