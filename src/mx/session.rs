@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
     async fn encrypted(mut self, identity: &Identity) -> io::Result<Self> {
         self.reset();
         self.wire.flush().await?;
-        let wire = self.wire.start_tls(identity.acceptor()).await?;
+        let wire = self.wire.start_tls(identity).await?;
         let conversation = Conversation::new(self.peer);
         self.mx.counters.encrypted.inc();
         Ok(Session { wire, conversation, hello: None, transaction: None, is_encrypted: true, ..self })

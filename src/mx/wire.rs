@@ -10,12 +10,12 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use super::LOOK_AGAIN;
 use super::data::{Decoder, Step, Violation};
 use super::pace::Pace;
 use super::reply::Reply;
+use crate::net::tls::Identity;
 use crate::net::transport::Transport;
 
 /// Longest command line in octets, CRLF included: four times RFC 5321 §4.5.3.1.4, for the long
@@ -41,9 +41,6 @@ const LINGER_OCTETS: u64 = 64 * 1024;
 
 /// Answers to pipelined commands are gathered up to so many octets.
 const MAX_OUTPUT: usize = 4096;
-
-/// Bound of a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection with its buffers.
 pub(super) struct Wire<S> {
@@ -229,12 +226,12 @@ impl Wire<Transport> {
     /// # Errors
     /// When the handshake fails, takes too long, or there is TLS already. The connection is of no
     /// more use.
-    pub(super) async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+    pub(super) async fn start_tls(self, identity: &Identity) -> io::Result<Self> {
         let Transport::Plain(tcp) = self.stream else {
             return Err(io::Error::other("TLS inside TLS"));
         };
-        let tls = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
-        Ok(Wire::new(Transport::Tls(Box::new(tls.into())), self.write_timeout))
+        let tls = identity.accept(tcp).await?;
+        Ok(Wire::new(Transport::tls(tls), self.write_timeout))
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`accept`] | accepting connections, and what happens when that fails |
 //! | [`transport`] | a connection with or without TLS |
-//! | [`tls`] | certificates, our own and those we trust |
+//! | [`tls`] | handshakes; our certificate, and those we trust |
 //! | [`limits`] | how much one client may ask of us |
 
 pub mod accept;

@@ -22,6 +22,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// An encrypted connection, as a server or a client has it.
+    pub fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Transport::Tls(Box::new(stream.into()))
+    }
+
     /// Ends when the peer has ended its side of the connection. Reads nothing; behind octets that nobody
     /// has read the end is looked for at every `interval`.
     pub async fn hung_up(&self, interval: Duration) {

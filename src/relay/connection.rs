@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::auth::authenticate;
 use super::client::Client;
@@ -269,13 +267,9 @@ async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, R
     let Transport::Plain(tcp) = transport else {
         return Err(RelayError::Failed("TLS inside TLS".into()));
     };
-    let host = smarthost.config.host.trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned());
-    let name = name.map_err(|_| RelayError::Tls("no certificate can be for its host name".into()))?;
-    let connector = TlsConnector::from(smarthost.tls.clone());
-    let tls = connector.connect(name, tcp).await.map_err(|cause| {
+    let tls = smarthost.tls.connect(&smarthost.config.host, tcp).await.map_err(|cause| {
         tracing::debug!(%cause, "the smarthost's TLS failed");
         RelayError::Tls(tls::fault(&cause).into())
     })?;
-    Ok(Transport::Tls(Box::new(tls.into())))
+    Ok(Transport::tls(tls))
 }

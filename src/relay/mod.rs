@@ -29,7 +29,6 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::{self, Dns, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
@@ -48,7 +47,7 @@ pub struct Smarthost {
 struct Inner {
     config: config::Smarthost,
     hostname: String,
-    tls: Arc<ClientConfig>,
+    tls: tls::Client,
     credentials: Option<Credentials>,
     resolver: Resolver,
     pool: Arc<Pool>,
@@ -188,16 +187,16 @@ impl Smarthost {
 impl Inner {
     fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
         let tls = match config.tls {
-            Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
+            Tls::None | Tls::Opportunistic => tls::Client::opportunistic(),
             Tls::Starttls | Tls::Implicit => {
-                let trusted = tls::verifying_client(config.ca_file.as_deref());
+                let trusted = tls::Client::verifying(config.ca_file.as_deref());
                 trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
             }
         };
         Ok(Inner {
             config: config.clone(),
             hostname: hostname.to_owned(),
-            tls: Arc::new(tls),
+            tls,
             credentials: credentials(config)?,
             resolver: Resolver::new(dns, |_| {}),
             pool: Arc::default(),
