@@ -14,6 +14,7 @@
 //! | [`events`] | what happens that is worth telling, for the log and the metrics |
 //! | [`dnsbl`] | lists of clients that others have found to send junk |
 //! | [`resolve`] | names to addresses: `/etc/hosts` and the DNS |
+//! | [`smtp`] | SMTP as server and client both need it: lines, commands, replies, dots, trace fields |
 //! | [`net`] | connections below SMTP and HTTP: with and without TLS, and limits for each client |
 //! | [`ledger`] | the only SQL: aliases, their uses, their names |
 //! | [`descriptors`] | open files, their limit, and what else the process takes |
@@ -49,6 +50,7 @@ pub mod net;
 pub mod relay;
 pub mod resolve;
 pub mod sink;
+mod smtp;
 pub mod systemd;
 pub mod telemetry;
 pub mod web;

@@ -125,12 +125,12 @@ mod tests {
 
     use super::super::recipient::Refusal;
     use super::super::reply;
-    use super::super::trace::HeaderFault;
     use super::super::verdict::Verdict;
     use super::*;
     use crate::alias::State;
     use crate::ledger::LedgerError;
     use crate::relay::{RelayError, Unfit};
+    use crate::smtp::headers::HeaderFault;
 
     /// The word in each `Verdict::new(…, "word")` of `source`.
     fn reasons(source: &str) -> Vec<&str> {

@@ -9,12 +9,12 @@ use super::reply;
 use super::report::Report;
 use super::session::{Next, Protocol, Session, network};
 use super::settlement::Settlement;
-use super::trace::Received;
 use super::transaction::Transaction;
 use super::verdict::Verdict;
 use super::wire::DataError;
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::smtp::headers::Received;
 
 impl<'a> Session<'a> {
     /// DATA: 354, the text, and the answer to it.

@@ -5,13 +5,13 @@
 //! | file | what is in it |
 //! |---|---|
 //! | [`listener`] | accept, count, hand over |
-//! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
+//! | [`wire`] | the connection to the client, with its deadlines |
 //! | [`pace`], [`guesses`] | how fast a message must come; how often a client may guess |
 //! | [`first_contact`] | what a stranger must not learn by the time |
 //! | [`session`], [`message`] | one client, from the banner to the last word; DATA, from 354 to the answer |
-//! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
+//! | [`conversation`] | the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; who is meant by RCPT |
-//! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
+//! | [`settlement`] | the text, what it costs and how it ends |
 //! | [`report`] | a bounce as it streams by: the part that decides |
 //! | [`dsn`], [`notice`] | what a delivery status reports; what a bounce in plain text does |
 //! | [`counters`] | what is counted |
@@ -20,10 +20,8 @@
 //!
 //! `docs/design.md` says why mailin's own server is not used here.
 
-mod command;
 mod conversation;
 mod counters;
-mod data;
 mod dsn;
 mod first_contact;
 #[cfg(any(test, fuzzing))]
@@ -38,7 +36,6 @@ mod reply;
 mod report;
 mod session;
 mod settlement;
-mod trace;
 mod transaction;
 mod verdict;
 mod wire;

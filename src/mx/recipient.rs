@@ -1,12 +1,13 @@
 //! Who is meant by RCPT: one of our aliases, the postmaster, a bounce, or nobody.
 
 use super::Mx;
-use super::reply::{self, Reply};
+use super::reply;
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, State};
 use crate::bounce::BounceOf;
 use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
+use crate::smtp::reply::Reply;
 
 /// An accepted recipient.
 #[derive(Clone, Debug)]

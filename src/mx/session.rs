@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Mx;
-use super::command::{Command, Mail, Utf8};
 use super::conversation::{Conversation, Verb};
-use super::reply::{self, Extensions, Reply};
+use super::reply::{self, Extensions};
 use super::transaction::Transaction;
 use super::verdict::Verdict;
 use super::wire::{LineError, Wire};
@@ -19,6 +18,8 @@ use crate::dnsbl::Listing;
 use crate::net::limits::is_reached;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
+use crate::smtp::command::{Command, Mail, Utf8};
+use crate::smtp::reply::Reply;
 
 /// First words of clients that speak HTTP, not SMTP.
 const HTTP_VERBS: &[&[u8]] = &[
@@ -156,7 +157,7 @@ impl<'a> Session<'a> {
             if std::mem::take(&mut first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
                 return Next::Close;
             }
-            let command = Command::parse(&line, self.utf8());
+            let command = Command::parse(&line, self.utf8()).map_err(Reply::from);
             let is_message = matches!(command, Ok(Command::Data));
             // Boxed: the work is large, and most sessions are idle.
             let answer = Box::pin(self.answer(command));

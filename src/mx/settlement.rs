@@ -13,7 +13,6 @@ use tokio::time::{sleep, timeout};
 
 use super::Mx;
 use super::reply;
-use super::trace::{HeaderWatch, joint};
 use super::verdict::Verdict;
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
@@ -21,6 +20,7 @@ use crate::crash;
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::message_id::MessageId;
 use crate::relay::{Body, Lease, Outcome};
+use crate::smtp::headers::{HeaderWatch, joint};
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -78,7 +78,7 @@ impl<'a> Settlement<'a> {
         if self.max_size > 0 && self.received > self.max_size {
             return Err(Verdict::new(reply::TOO_LARGE, "too-large"));
         }
-        self.watch.see(piece)?;
+        self.watch.examine(piece)?;
         if self.fields.is_none() {
             return self.body.write(piece).await.map_err(|cause| Verdict::lost(&cause));
         }

@@ -13,11 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Mx;
-use super::command::Mail;
 use super::recipient::{Recipient, resolve};
-use super::reply::{self, Reply};
+use super::reply;
 use super::settlement::Settlement;
-use super::trace::HeaderWatch;
 use super::verdict::Verdict;
 use crate::address::Mailbox;
 use crate::alias::AliasName;
@@ -28,6 +26,9 @@ use crate::dnsbl::Listing;
 use crate::message_id::MessageId;
 use crate::net::limits::{ClientNet, lesser_limit};
 use crate::relay::{Claim, Connection, Envelope, Lease, RelayError};
+use crate::smtp::command::Mail;
+use crate::smtp::headers::HeaderWatch;
+use crate::smtp::reply::Reply;
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {

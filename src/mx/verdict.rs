@@ -1,11 +1,12 @@
 //! What becomes of a recipient or a message: the words for the client, and those for the log.
 
 use super::recipient::Refusal;
-use super::reply::{self, Reply};
-use super::trace::HeaderFault;
+use super::reply;
 use crate::alias::AliasName;
 use crate::ledger::LedgerError;
 use crate::relay::{RelayError, Unfit};
+use crate::smtp::headers::HeaderFault;
+use crate::smtp::reply::Reply;
 
 /// A reply, and what to log beside it.
 #[derive(Clone, Debug)]

@@ -12,11 +12,7 @@ mod counters;
 mod hello;
 mod pool;
 mod queue;
-mod reply;
-mod stream;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
 pub use connection::{Connection, Envelope, Unfit};
 pub use hello::Capabilities;
@@ -34,6 +30,7 @@ use crate::config::{self, Dns, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
 use crate::net::tls;
 use crate::resolve::{ResolveError, Resolver};
+use crate::smtp::reply::Reply;
 use auth::Credentials;
 use counters::Counters;
 use pool::Pool;
@@ -233,6 +230,22 @@ impl RelayError {
 impl From<std::io::Error> for RelayError {
     fn from(error: std::io::Error) -> Self {
         RelayError::Failed(error.to_string())
+    }
+}
+
+/// A reply that was not expected. What the smarthost said is for the debug log alone.
+impl From<Reply> for RelayError {
+    fn from(reply: Reply) -> Self {
+        tracing::debug!(
+            code = reply.code,
+            text = reply.lines().next(),
+            "an unexpected reply of the smarthost"
+        );
+        if reply.is_refusal() {
+            RelayError::Refused(reply.code)
+        } else {
+            RelayError::Failed(format!("unexpected reply {}", reply.code))
+        }
     }
 }
 
