@@ -361,7 +361,7 @@ fn lists_that_fail_are_reported_once_and_refuse_nobody() {
     for source in ["203.0.113.7", "203.0.113.8"] {
         scene.client(source).command(&scene.rcpt(), "250");
     }
-    assert_eq!(scene.logged("refuses to answer us"), 1);
+    assert_eq!(scene.logged("refuses our queries"), 1);
     for list in ["broken.test", "world.test"] {
         for family in ["IPv4", "IPv6"] {
             let report = |line: &String| {

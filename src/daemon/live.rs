@@ -25,7 +25,6 @@ pub(super) struct Live {
     pub(super) web: Arc<ArcSwap<Web>>,
     pub(super) certificates: [Certificate; 2],
     pub(super) purge_interval: watch::Sender<Duration>,
-    shutdown: CancellationToken,
 }
 
 impl Live {
@@ -52,7 +51,6 @@ impl Live {
             web: Arc::new(ArcSwap::from_pointee(web)),
             certificates: [Certificate::new("smtp", smtp), Certificate::new("http", http)],
             purge_interval: watch::Sender::new(config.aliases.purge_interval),
-            shutdown,
         }
     }
 
@@ -81,11 +79,6 @@ impl Live {
         }
         let mx = old_mx.renewed(&new, smarthost, self.certificates[0].identity().cloned());
         let web = old_web.renewed(&new);
-        for (old, new) in [(old_mx.lists(), mx.lists()), (old_web.lists(), web.lists())] {
-            if !old.are(new) {
-                tokio::spawn(new.clone().watch(self.shutdown.clone()));
-            }
-        }
         self.mx.store(Arc::new(mx));
         self.web.store(Arc::new(web));
         let interval = new.aliases.purge_interval;

@@ -152,6 +152,7 @@ impl Mx {
     pub fn renewed(&self, config: &Config, smarthost: Smarthost, identity: Option<Identity>) -> Self {
         let fresh = Mx::new(config, self.ledger.clone(), smarthost, identity);
         let (old, new) = (&self.limits, &fresh.limits);
+        self.lists.set(&config.smtp.rbls, &config.dns);
         let keeps_slots = (old.max_connections, old.max_connections_per_ip)
             == (new.max_connections, new.max_connections_per_ip);
         let keeps_upstream =
@@ -163,7 +164,7 @@ impl Mx {
             connections: if keeps_connections { self.connections.clone() } else { fresh.connections },
             guesses: self.guesses.renewed(new.unknown_recipients_per_hour),
             first_contact: self.first_contact.clone(),
-            lists: self.lists.renewed(&config.smtp.rbls, &config.dns),
+            lists: self.lists.clone(),
             refunds: self.refunds.clone(),
             counters: self.counters.clone(),
             ..fresh

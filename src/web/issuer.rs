@@ -58,8 +58,8 @@ impl Issuer {
     pub fn renewed(&self, config: &Config) -> Self {
         let fresh = Issuer::new(config, self.ledger.clone(), self.events.clone());
         let rate = if fresh.interval == self.interval { self.rate.clone() } else { fresh.rate };
-        let lists = self.lists.renewed(&config.http.rbls, &config.dns);
-        Issuer { rate, lists, counters: self.counters.clone(), ..fresh }
+        self.lists.set(&config.http.rbls, &config.dns);
+        Issuer { rate, lists: self.lists.clone(), counters: self.counters.clone(), ..fresh }
     }
 
     /// Where aliases are kept.
