@@ -176,7 +176,7 @@ impl Daemon {
         let forget_clients = {
             let (mx, web) = (mx.clone(), web.clone());
             move || {
-                mx.load().forget_clients();
+                mx.forget_clients();
                 web.load().forget_clients();
             }
         };
@@ -328,18 +328,17 @@ impl Daemon {
     }
 
     fn exposition(&self) -> Exposition {
-        let (mx, web) = (self.live.mx.load(), self.live.web.load());
-        let [smtp, smarthost] = mx.metrics();
-        let rooms = [
+        let (mx, web) = (&self.live.mx, self.live.web.load());
+        let modules = [
             &self.counters.metrics,
             self.events.metrics(),
             self.ledger.metrics(),
-            smtp,
-            smarthost,
+            mx.metrics(),
+            &mx.smarthost().metrics(),
             web.metrics(),
         ];
         let counters = self.counters.clone();
-        Exposition::new(rooms.map(Metrics::clone).to_vec(), move || counters.measure())
+        Exposition::new(modules.map(Metrics::clone).to_vec(), move || counters.measure())
     }
 
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
@@ -389,7 +388,7 @@ impl fmt::Display for Daemon {
 /// # Errors
 /// With the key and the file that is missing or no good.
 pub fn load_files(config: &Config) -> Result<Files, FileError> {
-    let smarthost = Smarthost::new(&config.smarthost, &config.dns, config.hostname.as_str())?;
+    let smarthost = Smarthost::new(config)?;
     let (smtp, http) = (identity(smtp_certificate(config))?, identity(http_certificate(config))?);
     Ok(Files { smarthost, smtp, http })
 }

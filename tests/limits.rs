@@ -261,7 +261,9 @@ fn a_connection_is_preempted_while_somebody_still_waits_for_it_whatever_the_stre
         holder.command("RCPT TO:<postmaster>", "250");
     }
     assert_eq!(hello(9, &appliance).deliver("postmaster@alias.test").code(), 250);
-    wait::until_equal("preempted in the log", 1, || appliance.logged("it gives way to others"));
+    wait::until_equal("preempted in the log", 1, || {
+        appliance.logged("preempted: other clients wait for the smarthost")
+    });
 }
 
 /// docs/smtp.md §2: six times the wait for a command, whatever is said.

@@ -260,11 +260,10 @@ fn deliveries_and_refusals_give_nothing_away() {
         }
     }
     let delivered = log.iter().find(|line| line.contains(&id)).expect("the message is in the log");
-    for part in ["reason=\"delivered\"", "code=250", &format!("{name}…"), NETWORK] {
+    for part in ["delivered id=", "code=250", &format!("{name}…"), NETWORK] {
         assert!(delivered.contains(part), "{part} is not in {delivered}");
     }
-    for reason in
-        ["no-alias", "relaying", "bad-line", "too-large", "loop", "\"bounce\"", "bounce-suspended-alias"]
+    for reason in ["no-alias", "relaying", "bad-line", "too-large", "loop", " bounced id=", " suspended id="]
     {
         assert!(log.iter().any(|line| line.contains(reason)), "{reason} is not in {log:#?}");
     }
@@ -357,7 +356,7 @@ fn whatever_the_smarthost_says_stays_with_us() {
     scene.delivers(&[&alias.email], "250");
     let log = scene.ends();
     assert!(log.iter().any(|line| line.contains("the smarthost refused")), "{log:#?}");
-    assert!(log.iter().any(|line| line.contains("the smarthost is in trouble")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("the smarthost failed")), "{log:#?}");
 }
 
 #[test]

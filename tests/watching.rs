@@ -348,7 +348,7 @@ fn the_journal_gets_priorities_and_no_times() {
     let appliance =
         Appliance::start_logging_with(file.try_clone().unwrap(), &environment, smarthost.address(), &[]);
     let line = said(&appliance);
-    assert!(line.starts_with("<6>tempalias::mx::session: recipient refused "), "{line}");
+    assert!(line.starts_with("<6>tempalias::events: recipient refused "), "{line}");
 
     // Redirected elsewhere, the variable still there: not the journal.
     file.set_len(0).unwrap();

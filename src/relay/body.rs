@@ -67,6 +67,12 @@ impl Body {
         }
     }
 
+    /// From here on the connection is not preempted: the message is to come to its end. False when it has
+    /// been preempted already.
+    pub fn keep(&self) -> bool {
+        self.connection.keep()
+    }
+
     /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
     /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
@@ -80,7 +86,9 @@ impl Body {
         }
         match self.settle(dot).await {
             Outcome::Accepted => {
+                let lease = self.connection.take_lease();
                 self.connection.smarthost.pool.clone().put(self.connection);
+                drop(lease); // now the next client finds an idle connection
                 Outcome::Accepted
             }
             // An answer too many: which of them was the dot's?
@@ -106,11 +114,11 @@ impl Body {
                 Outcome::Refused(code)
             }
             Ok(reply) => {
-                tracing::warn!(code = reply.code, "the smarthost gave no sense to the final dot");
+                tracing::warn!(code = reply.code, "unexpected reply to the end of data");
                 Outcome::Unknown
             }
             Err(cause) => {
-                tracing::warn!(%cause, "the smarthost gave no answer to the final dot");
+                tracing::warn!(%cause, "no reply to the end of data");
                 Outcome::Unknown
             }
         }

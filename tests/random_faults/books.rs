@@ -144,7 +144,7 @@ impl Books {
             self.unexplained += spent - known;
         }
         // The appliance's own count leaves no room for more.
-        let logged = appliance.logged("reason=\"in-doubt\"");
+        let logged = appliance.logged(" in doubt id=");
         assert!((self.doubted..=self.doubted + self.unknown).contains(&logged), "{logged} in doubt\n{self}");
         assert!(self.unexplained == 0 || logged > self.doubted, "{} uses are lost\n{self}", self.unexplained);
     }
