@@ -1,7 +1,5 @@
 //! The maps of the house are those of the tree.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

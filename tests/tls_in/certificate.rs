@@ -2,10 +2,10 @@
 
 use std::fs::File;
 
+use super::{NAMES, Scene};
 use crate::support::certificates::{Certificate, replace};
 use crate::support::program::{said, succeed};
 use crate::support::wait;
-use crate::{NAMES, Scene};
 
 #[test]
 fn a_new_certificate_is_used_at_sighup_and_disturbs_no_session() {
