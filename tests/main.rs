@@ -12,8 +12,9 @@ mod commands;
 mod config;
 mod crash;
 mod dns;
-mod house;
+
 mod http_doors;
+mod layers;
 mod ledger;
 mod limits;
 mod package;
