@@ -1,5 +1,5 @@
 //! SIGHUP: what changes at once, what waits for a restart, and what stays when the new configuration
-//! is no good. The certificate alone is in `tests/tls_in/`.
+//! cannot be used. The certificate alone is in `tests/tls_in/`.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::support::smarthost::Smarthost;
 use crate::support::wait;
 
 const RELOADED: &str = "configuration reloaded";
-const REFUSED: &str = "the new configuration is no good; the old one stays in force";
+const REFUSED: &str = "the new configuration cannot be used; the old one stays in force";
 
 /// The only line of the log with `words`, once there is one.
 #[track_caller]

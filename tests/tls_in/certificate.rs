@@ -50,7 +50,7 @@ fn a_new_certificate_is_found_without_a_signal_whatever_the_time_of_its_file() {
 
 #[test]
 fn a_bad_certificate_changes_nothing_and_is_reported_once() {
-    const COMPLAINT: &str = "the new certificate is no good; the old one stays in use";
+    const COMPLAINT: &str = "the new certificate cannot be used; the old one stays in use";
     let scene = Scene::new();
     let other = scene.authority.certify(&NAMES);
     let complaints = || scene.appliance.logged(COMPLAINT);
