@@ -2,9 +2,6 @@
 //!
 //! The whole of 127.0.0.0/8 is this machine, so one test can be many clients.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,11 +12,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempalias::config::{Smarthost as Upstream, Smtp};
 use tempfile::TempDir;
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::process::Process;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::process::Process;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait;
 
 /// An appliance with `settings`; no message gets as far as its smarthost.
 fn appliance(settings: &[(&str, &str)]) -> Appliance {

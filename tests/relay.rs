@@ -2,8 +2,6 @@
 //!
 //! Each test is the smarthost itself, line by line.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 use std::future::pending;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What can be put in place of what was there, while we serve: the configuration and what it names.
+//! What a reload changes: the configuration and the files that it names.
 //!
 //! A reload is all or nothing: what may fail comes before the first change. Sessions and requests
 //! keep what they began with.
@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::certificate::Certificate;
-use super::{Files, http_certificate, identity, smtp_certificate};
+use super::Files;
+use super::certificate::{Certificate, http_certificate, load_identity, smtp_certificate};
 use crate::config::{Changes, Config, FileError, Settings};
 use crate::events::Events;
 use crate::ledger::Ledger;
@@ -71,11 +71,11 @@ impl Live {
         // Files that go by the same names as before are read when they change.
         let smtp = match smtp_certificate(&new) {
             same if same == smtp_certificate(&self.config) => None,
-            files => Some(identity(files)?),
+            files => Some(load_identity(files)?),
         };
         let http = match http_certificate(&new) {
             same if same == http_certificate(&self.config) => None,
-            files => Some(identity(files)?),
+            files => Some(load_identity(files)?),
         };
         let smarthost = Smarthost::prepare(&new)?;
         for (certificate, other) in self.certificates.iter_mut().zip([smtp, http]) {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-use crate::letter::{Fate, Letter, Recipient};
+use super::letter::{Fate, Letter, Recipient};
+use super::{Account, Conduct};
 use crate::support::TARGET_DOMAIN;
 use crate::support::appliance::Appliance;
 use crate::support::record::{Message, Record};
 use crate::support::smarthost::Behaviour;
-use crate::{Account, Conduct};
 
 /// The sums over all letters and aliases.
 #[derive(Default)]
