@@ -16,6 +16,7 @@
 //! | [`events`] | what happens that is worth telling, for the log and the metrics |
 //! | [`dnsbl`] | DNS lists of clients that send junk |
 //! | [`resolve`] | names to addresses: `/etc/hosts` and the DNS |
+//! | [`smtp`] | SMTP as server and client both need it: lines, commands, replies, dots, trace fields |
 //! | [`net`] | connections below SMTP and HTTP: with and without TLS, and limits for each client |
 //! | [`ledger`] | aliases, their uses and their names; the only SQL |
 //! | [`telemetry`] | the log, on standard error |
@@ -51,6 +52,7 @@ pub mod net;
 pub mod relay;
 pub mod resolve;
 pub mod sink;
+mod smtp;
 pub mod systemd;
 pub mod telemetry;
 pub mod web;

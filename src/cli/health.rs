@@ -2,15 +2,12 @@
 
 use std::io::{self, Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{ConfigFile, Failure, block_on};
 use crate::config::{Config, Http};
@@ -101,8 +98,7 @@ async fn ask_http(http: &Http) -> Answer {
 /// Whose certificate it is does not matter here: `tempalias check` looks at that.
 async fn dial_tls(address: SocketAddr) -> Result<impl AsyncRead + AsyncWrite + Unpin, String> {
     let tcp = TcpStream::connect(address).await.map_err(said)?;
-    let connector = TlsConnector::from(Arc::new(tls::opportunistic_client()));
-    connector.connect(ServerName::from(address.ip()), tcp).await.map_err(said)
+    tls::Client::opportunistic().connect(&address.ip().to_string(), tcp).await.map_err(said)
 }
 
 /// `GET /readyz`: 200 when the ledger can be read and written.

@@ -15,8 +15,9 @@ use std::net::IpAddr;
 use mailin::response::{NO_MAILBOX, OK};
 use mailin::{Handler, Response, Session, SessionBuilder};
 
-use super::reply::{self, Reply};
+use super::reply;
 use super::transaction::Transaction;
+use crate::smtp::reply::Reply;
 
 /// The path of a command that is carried out.
 const ACCEPTED: &str = "accepted";
@@ -136,9 +137,9 @@ impl Handler for ByPath {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command::Mail;
     use super::super::fuzzing::lonely_mx;
     use super::*;
+    use crate::smtp::command::Mail;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

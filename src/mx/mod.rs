@@ -1,17 +1,17 @@
 //! The MX: takes messages for our aliases, and passes them on to the smarthost.
 //!
-//! [`listener`] → [`wire`] → [`session`] → [`message`] → [`transaction`] → [`settlement`].
+//! [`listener`] → [`wire`] → [`session`] → [`transaction`] → [`message`] → [`settlement`].
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`listener`] | accept, count, hand over |
-//! | [`wire`], [`data`] | bounded lines and deadlines; where a message ends, and which lines are not lines |
+//! | [`listener`] | which clients may begin a session |
+//! | [`wire`] | the connection to the client, with its deadlines |
 //! | [`pace`], [`guesses`] | how fast a message must come; how often a client may guess |
-//! | [`first_contact`] | what a stranger must not learn by the time |
+//! | [`first_contact`] | response times, padded for strangers |
 //! | [`session`], [`message`] | one client's commands, from the greeting to the last reply; the text of a message |
-//! | [`command`], [`conversation`] | one line, parsed by smtp-proto; the order of commands, which is mailin's |
+//! | [`conversation`] | the order of commands, which is mailin's |
 //! | [`transaction`], [`recipient`] | the envelope; what the path of RCPT means |
-//! | [`settlement`], [`trace`] | the text, what it costs and how it ends; our header fields, and loops |
+//! | [`settlement`] | the text, what it costs and how it ends |
 //! | [`report`] | a bounce as it streams by: the part that decides |
 //! | [`dsn`], [`text_bounce`] | what a delivery status reports; what a bounce in plain text does |
 //! | [`fields`], [`status`] | header fields of reports; enhanced status codes |
@@ -21,10 +21,8 @@
 //!
 //! `docs/design.md` says why mailin's own server is not used here.
 
-mod command;
 mod conversation;
 mod counters;
-mod data;
 mod dsn;
 mod fields;
 mod first_contact;
@@ -41,7 +39,6 @@ mod session;
 mod settlement;
 mod status;
 mod text_bounce;
-mod trace;
 mod transaction;
 mod verdict;
 mod wire;

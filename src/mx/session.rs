@@ -8,11 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Command, Mail, Utf8};
 use super::conversation::{Conversation, Hello};
 use super::recipient::Refused;
-use super::reply::{self, Extensions, Reply};
-use super::trace::Received;
+use super::reply::{self, Extensions};
 use super::transaction::{Transaction, max_size};
 use super::wire::{LineError, Wire};
 use super::{Mx, message};
@@ -26,6 +24,9 @@ use crate::message_id::MessageId;
 use crate::net::limits::is_reached;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
+use crate::smtp::command::{Command, Mail, Utf8};
+use crate::smtp::headers::Received;
+use crate::smtp::reply::Reply;
 
 /// First words of clients that speak HTTP, not SMTP.
 const HTTP_VERBS: &[&[u8]] = &[
@@ -131,7 +132,7 @@ impl<'a> Session<'a> {
         let Some(identity) = &self.identity else { return Err(io::ErrorKind::Unsupported.into()) };
         self.conversation = Conversation::new(self.peer);
         self.wire.flush().await?;
-        let wire = self.wire.start_tls(identity.acceptor()).await?;
+        let wire = self.wire.start_tls(identity).await?;
         self.mx.counters.encrypted.inc();
         Ok(Session { wire, is_encrypted: true, ..self })
     }
@@ -158,7 +159,7 @@ impl<'a> Session<'a> {
             if std::mem::take(&mut is_first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
                 return Next::Close;
             }
-            let command = Command::parse(&line, self.utf8());
+            let command = Command::parse(&line, self.utf8()).map_err(Reply::from);
             let stage = match command {
                 Ok(Command::Data) => Stage::Message,
                 Ok(Command::Rcpt(_)) => Stage::Recipient,

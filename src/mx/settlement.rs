@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::Mx;
-use super::trace::{HeaderWatch, joint};
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
 use crate::crash;
@@ -20,6 +19,7 @@ use crate::events::{Delivery, Event, Events, Outcome};
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::message_id::MessageId;
 use crate::relay::{self, Body};
+use crate::smtp::headers::{HeaderWatch, joint};
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -75,7 +75,7 @@ impl<'a> Settlement<'a> {
         if self.max_size > 0 && self.received > self.max_size {
             return Err(Outcome::TooLarge);
         }
-        self.watch.see(piece)?;
+        self.watch.examine(piece)?;
         if self.fields.is_none() {
             return self.body.write(piece).await.map_err(|cause| Outcome::in_text(&cause));
         }

@@ -14,11 +14,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::command::Mail;
 use super::recipient::{Recipient, Refused, resolve};
-use super::reply::{self, Reply};
+use super::reply;
 use super::settlement::Settlement;
-use super::trace::HeaderWatch;
 use super::{LOOK_AGAIN, Mx};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
@@ -31,6 +29,9 @@ use crate::events::{Outcome, Refusal};
 use crate::message_id::MessageId;
 use crate::net::limits::{ClientNet, lesser_limit};
 use crate::relay::{Claim, Connection, Envelope, RelayError};
+use crate::smtp::command::Mail;
+use crate::smtp::headers::HeaderWatch;
+use crate::smtp::reply::Reply;
 
 /// How long an envelope may keep the smarthost waiting between its recipient and DATA: as long as
 /// RFC 5321 §4.5.3.2.7 wants a server to wait for a command.

@@ -1,10 +1,11 @@
 //! What the smarthost's failures come to, and the reply to each refusal and each outcome.
 
-use super::reply::{self, Reply};
-use super::trace::HeaderFault;
+use super::reply;
 use super::wire::DataError;
 use crate::events::{Outcome, Refusal, Rejection};
 use crate::relay::{Busy, RelayError, Unfit};
+use crate::smtp::headers::HeaderFault;
+use crate::smtp::reply::Reply;
 
 impl From<Busy> for Refusal {
     fn from(busy: Busy) -> Self {

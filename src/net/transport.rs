@@ -18,10 +18,15 @@ pub enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
     /// Nothing: what is said is made up.
     #[cfg(any(test, fuzzing))]
-    Script(crate::fuzzing::Script),
+    Script(super::script::Script),
 }
 
 impl Transport {
+    /// An encrypted connection, as a server or a client has it.
+    pub fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Transport::Tls(Box::new(stream.into()))
+    }
+
     /// Ends when the peer has ended its side of the connection. Reads nothing; behind octets that nobody
     /// has read the end is looked for at every `interval`.
     pub async fn hung_up(&self, interval: Duration) {

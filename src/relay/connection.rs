@@ -4,21 +4,19 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::auth::authenticate;
 use super::client::Client;
 use super::hello::{Capabilities, hello};
 use super::pool::QUIT_TIMEOUT;
-use super::reply::Reply;
-use super::stream::Lines;
 use super::{Body, Inner, Lease, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
 use crate::net::tls;
 use crate::net::transport::Transport;
+use crate::smtp::reply::Reply;
+use crate::smtp::wire::{LineStream, Peek};
 
 /// A connection to the smarthost, between messages or in an envelope.
 pub struct Connection {
@@ -83,7 +81,7 @@ impl Connection {
         if tls == Tls::Implicit {
             transport = encrypt(transport, &smarthost).await?;
         }
-        let mut client = Client { stream: Lines::new(transport), timeout: config.connect_timeout };
+        let mut client = Client { stream: LineStream::new(transport), timeout: config.connect_timeout };
         client.reply().await?.expect(220)?;
         let mut capabilities = hello(&mut client, hostname).await?;
         if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.starttls {
@@ -217,7 +215,7 @@ impl Connection {
 
     /// Whether the smarthost has said nothing unasked, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
-        self.client.stream.is_in_step()
+        self.client.stream.peek() == Peek::Nothing
     }
 
     /// Whether all that was asked has been answered, and nothing else was said: after QUIT comes its
@@ -227,7 +225,7 @@ impl Connection {
         self.client.timeout = QUIT_TIMEOUT;
         match self.client.command("QUIT\r\n").await {
             Ok(reply) => matches!(reply.code, 221 | 421),
-            Err(_) => self.client.stream.has_ended(),
+            Err(_) => self.client.stream.peek() == Peek::Ended,
         }
     }
 
@@ -238,7 +236,7 @@ impl Connection {
 
     async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<(), RelayError> {
         self.check_step()?;
-        self.timed(command).await?.expect_positive()
+        Ok(self.timed(command).await?.expect_positive()?)
     }
 
     /// A command and its answer; how long that took is counted.
@@ -250,9 +248,10 @@ impl Connection {
     }
 
     fn check_step(&mut self) -> Result<(), RelayError> {
-        match self.is_in_step() {
-            true => Ok(()),
-            false => Err(RelayError::Failed("it sent a reply to no command, or hung up".into())),
+        if self.is_in_step() {
+            Ok(())
+        } else {
+            Err(RelayError::Failed("unexpected reply, or it hung up".into()))
         }
     }
 }
@@ -276,24 +275,20 @@ async fn starttls(
     }
     // Clear text behind the 220 would be taken for the smarthost's own words under TLS
     // (CVE-2011-0411, the client's side of it). What comes later than this meets the handshake.
-    if client.stream.has_more() {
+    if client.stream.peek() == Peek::Unread {
         return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
     }
-    let transport = encrypt(client.stream.into_transport(), smarthost).await?;
-    Ok(Client { stream: Lines::new(transport), timeout: client.timeout })
+    let transport = encrypt(client.stream.into_stream(), smarthost).await?;
+    Ok(Client { stream: LineStream::new(transport), timeout: client.timeout })
 }
 
 async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, RelayError> {
     let Transport::Plain(tcp) = transport else {
         return Err(RelayError::Failed("TLS inside TLS".into()));
     };
-    let host = smarthost.config.host.trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned());
-    let name = name.map_err(|_| RelayError::Tls("no certificate can be for its host name".into()))?;
-    let connector = TlsConnector::from(smarthost.tls.clone());
-    let tls = connector.connect(name, tcp).await.map_err(|cause| {
+    let tls = smarthost.tls.connect(&smarthost.config.host, tcp).await.map_err(|cause| {
         tracing::debug!(%cause, "the smarthost's TLS failed");
         RelayError::Tls(tls::fault(&cause).into())
     })?;
-    Ok(Transport::Tls(Box::new(tls.into())))
+    Ok(Transport::tls(tls))
 }

@@ -12,11 +12,7 @@ mod counters;
 mod hello;
 mod pool;
 mod queue;
-mod reply;
-mod stream;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
 pub use connection::{Connection, Envelope, Unfit};
 pub use hello::Capabilities;
@@ -29,12 +25,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::{self, Config, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
 use crate::net::tls;
 use crate::resolve::{ResolveError, Resolver};
+use crate::smtp::reply::Reply;
 use auth::Credentials;
 use counters::Counters;
 use pool::Pool;
@@ -59,7 +55,7 @@ pub struct Prepared(Inner);
 struct Inner {
     config: config::Smarthost,
     hostname: String,
-    tls: Arc<ClientConfig>,
+    tls: tls::Client,
     credentials: Option<Credentials>,
     resolver: Resolver,
     pool: Arc<Pool>,
@@ -181,16 +177,16 @@ impl Smarthost {
 impl Inner {
     fn new(config: &Config) -> Result<Self, FileError> {
         let tls = match config.smarthost.tls {
-            Tls::None | Tls::Opportunistic => tls::opportunistic_client(),
+            Tls::None | Tls::Opportunistic => tls::Client::opportunistic(),
             Tls::Starttls | Tls::Implicit => {
-                let trusted = tls::verifying_client(config.smarthost.ca_file.as_deref());
+                let trusted = tls::Client::verifying(config.smarthost.ca_file.as_deref());
                 trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
             }
         };
         Ok(Inner {
             config: config.smarthost.clone(),
             hostname: config.hostname.to_string(),
-            tls: Arc::new(tls),
+            tls,
             credentials: credentials(&config.smarthost)?,
             resolver: Resolver::new(&config.dns, |_| {}),
             pool: Arc::default(),
@@ -285,6 +281,22 @@ fn queue_limits(config: &Config) -> Limits {
         most: max_connections,
         most_per_client: max_connections.div_ceil(SHARES),
         grace: config.smtp.stress_timeout.min(connect_timeout / GRACES),
+    }
+}
+
+/// A reply that was not expected. What the smarthost said is for the debug log alone.
+impl From<Reply> for RelayError {
+    fn from(reply: Reply) -> Self {
+        tracing::debug!(
+            code = reply.code,
+            text = reply.lines().next(),
+            "an unexpected reply of the smarthost"
+        );
+        if reply.is_refusal() {
+            RelayError::Refused(reply.code)
+        } else {
+            RelayError::Failed(format!("unexpected reply {}", reply.code))
+        }
     }
 }
 

@@ -52,9 +52,6 @@ const LINGER: Duration = Duration::from_secs(2);
 /// in just now has it on the way, and there is nobody else who would answer it.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
-/// For a TLS handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
 /// A connection in a reserved place is cut after this: no health check waits longer.
 const RESERVED_FOR: Duration = Duration::from_secs(5);
 
@@ -221,13 +218,12 @@ impl House {
             sleep(FIRST_REQUEST_WITHIN).await;
         };
         let shaken = tokio::select! {
-            shaken = timeout(HANDSHAKE_WITHIN, identity.acceptor().accept(stream)) => shaken,
+            shaken = identity.accept(stream) => shaken,
             () = last_call => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.converse(stream, peer(Scheme::HTTPS)).await,
-            Ok(Err(cause)) => tracing::debug!(%cause, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Ok(stream) => self.converse(stream, peer(Scheme::HTTPS)).await,
+            Err(cause) => tracing::debug!(%cause, "a TLS handshake failed"),
         }
     }
 

@@ -99,7 +99,7 @@ fn a_certificate_that_proves_nothing_means_try_again() {
             ("its certificate is for another name", 2),
             ("its certificate has expired", 1),
             ("its certificate is not valid yet", 1),
-            ("nobody we trust has signed its certificate", 1),
+            ("its certificate is not signed by a trusted authority", 1),
             ("its certificate ", 5),
             ("TLS failed", 6),
             ("other.test", 0),

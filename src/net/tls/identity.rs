@@ -1,45 +1,30 @@
-//! Certificates: our own, reloaded when their files change, and those we trust.
+//! Our certificate and key, reloaded when their files change.
 
 use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
-use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore,
-    ServerConfig, SignatureScheme,
-};
+use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
+use tokio_rustls::server::TlsStream;
 use x509_parser::extensions::GeneralName;
 use x509_parser::time::ASN1Time;
 
+use super::{TlsError, certificates, error, provider};
 use crate::clock::{self, Timestamp};
-use crate::config::FileError;
 
-/// What is wrong with a file of certificates or keys.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
-pub struct TlsError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub cause: String,
-}
-
-impl TlsError {
-    /// The same, under the key of the configuration that names the file.
-    pub fn under(self, key: &'static str) -> FileError {
-        FileError { key, path: self.path, cause: self.cause }
-    }
-}
+/// Deadline of a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Our certificate and key, for all listeners that share them. Clones share what is loaded.
 #[derive(Clone)]
@@ -125,9 +110,12 @@ impl Identity {
         self.current.certified.store(other.current.certified.load_full());
     }
 
-    /// What makes TLS of an accepted connection.
-    pub fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// The handshake on an accepted connection.
+    ///
+    /// # Errors
+    /// When it fails, or takes longer than 10 seconds.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(tcp)).await?
     }
 }
 
@@ -195,77 +183,6 @@ impl fmt::Debug for Current {
     }
 }
 
-/// A client that trusts the authorities in `ca_file`, or the system's when there is none.
-///
-/// # Errors
-/// When the file cannot be read or holds no certificate.
-pub fn verifying_client(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|cause| error(path, cause))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let (_, ignored) = roots.add_parsable_certificates(found.certs);
-            tracing::debug!(known = roots.len(), ignored, errors = ?found.errors, "the system's authorities");
-        }
-    }
-    Ok(client().with_root_certificates(roots).with_no_client_auth())
-}
-
-/// A client that encrypts and asks nobody who is at the other end (RFC 7435): against listeners on
-/// the line, not against somebody in the middle.
-pub fn opportunistic_client() -> ClientConfig {
-    let algorithms = provider().signature_verification_algorithms;
-    client()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AcceptAny(algorithms)))
-        .with_no_client_auth()
-}
-
-/// What went wrong in a handshake with somebody whose certificate we look at, in words of our own:
-/// rustls's hold names of the peer's.
-pub fn fault(cause: &io::Error) -> &'static str {
-    match cause.get_ref().and_then(|cause| cause.downcast_ref()) {
-        Some(Error::InvalidCertificate(fault)) => certificate_fault(fault),
-        Some(Error::AlertReceived(_)) => "it called the handshake off",
-        Some(Error::PeerIncompatible(_)) => "it knows no version or cipher of ours",
-        Some(_) => "it does not speak TLS as it should",
-        None => "it hung up in the handshake",
-    }
-}
-
-fn certificate_fault(fault: &CertificateError) -> &'static str {
-    match fault {
-        CertificateError::UnknownIssuer => "nobody we trust has signed its certificate",
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is for another name"
-        }
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "its certificate is not for servers"
-        }
-        CertificateError::Revoked => "its certificate was revoked",
-        _ => "its certificate cannot be verified",
-    }
-}
-
-fn client() -> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier> {
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs knows the default versions")
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
 fn read(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(cert)?;
     let private = private_key(key)?;
@@ -288,58 +205,8 @@ fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>, TlsError> {
     provider().key_provider.load_private_key(private).map_err(|cause| error(path, cause))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<_, _>>)
-        .map_err(|cause| error(path, cause))?;
-    if found.is_empty() { Err(error(path, "holds no certificate")) } else { Ok(found) }
-}
-
 /// `None` while it cannot be looked at.
 fn state(path: &Path) -> Option<State> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.ino(), file.ctime(), file.ctime_nsec()))
-}
-
-fn error(path: &Path, cause: impl ToString) -> TlsError {
-    TlsError { path: path.to_owned(), cause: cause.to_string() }
-}
-
-/// Any certificate will do; the handshake must still be sound.
-#[derive(Debug)]
-struct AcceptAny(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
