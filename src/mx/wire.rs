@@ -74,8 +74,6 @@ pub(super) enum LineError {
 pub(super) enum DataError {
     /// Too slow.
     Slow,
-    /// The connection to the smarthost is wanted for somebody else.
-    Preempted,
     /// No end of it.
     Endless,
     /// The client has gone.

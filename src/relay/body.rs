@@ -69,6 +69,12 @@ impl Body {
         }
     }
 
+    /// From here on the connection is not preempted: the message is to come to its end. False when it has
+    /// been preempted already.
+    pub fn keep(&self) -> bool {
+        self.connection.keep()
+    }
+
     /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
     /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
@@ -82,7 +88,9 @@ impl Body {
         }
         match self.settle(dot).await {
             Outcome::Accepted => {
+                let lease = self.connection.take_lease();
                 self.connection.smarthost.pool.clone().put(self.connection);
+                drop(lease); // now the next client finds an idle connection
                 Outcome::Accepted
             }
             // An answer too many: which of them was the dot's?

@@ -9,7 +9,7 @@ use super::auth::authenticate;
 use super::client::Client;
 use super::hello::{Capabilities, hello};
 use super::pool::QUIT_TIMEOUT;
-use super::{Body, Inner, RelayError, Smarthost};
+use super::{Body, Inner, Lease, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
@@ -26,6 +26,8 @@ pub struct Connection {
     messages: usize,
     /// The envelope that the smarthost has taken, until DATA.
     envelope: Option<Envelope>,
+    /// None while it is idle. The last field: it ends when the socket is closed.
+    lease: Option<Lease>,
 }
 
 /// What MAIL and RCPT say about a message.
@@ -91,7 +93,7 @@ impl Connection {
             authenticate(&mut client, credentials, &capabilities).await?;
         }
         smarthost.learned.store(Some(Arc::new(capabilities)));
-        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None })
+        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None, lease: None })
     }
 
     /// What the smarthost said that it can do.
@@ -182,12 +184,28 @@ impl Connection {
         };
         tracing::debug!(%cause, "an idle connection failed at DATA; trying a new one");
         let limit = self.smarthost.config.command_timeout;
-        let smarthost = Smarthost { inner: self.smarthost.clone() };
+        let smarthost = self.smarthost.clone();
+        let lease = self.lease.take();
         drop(self); // before there is another: the smarthost may count them
         let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
             .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
-        new.map_err(|cause| cause.into_failure_with("the same envelope"))
+        let new = new.map_err(|cause| cause.into_failure_with("the same envelope"))?;
+        Ok(Connection { lease, ..new })
+    }
+
+    pub(super) fn with_lease(self, lease: Lease) -> Self {
+        Connection { lease: Some(lease), ..self }
+    }
+
+    /// Ends the lease, which other clients may wait for.
+    pub(super) fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    /// From here on the connection is not preempted. False when it has been preempted already.
+    pub(super) fn keep(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::keep)
     }
 
     /// Messages begun on this connection.

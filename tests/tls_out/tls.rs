@@ -1,9 +1,9 @@
 //! Each setting of `smarthost.tls`: whether there is TLS, whom it trusts, and what it does without.
 
+use super::{NAMES, PASSWORD, Scene};
 use crate::support::certificates::{Authority, Certificate, Validity};
 use crate::support::client::Client;
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
-use crate::{NAMES, PASSWORD, Scene};
 
 /// Certificates that prove nothing.
 fn bad_certificates(authority: &Authority) -> [(&'static str, Certificate); 6] {
