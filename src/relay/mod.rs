@@ -112,6 +112,11 @@ impl Smarthost {
         self.current.store(Arc::new(new));
     }
 
+    /// The smarthost as it is set now, whatever is applied later.
+    pub fn snapshot(&self) -> Smarthost {
+        Smarthost { current: Arc::new(ArcSwap::new(self.current.load_full())) }
+    }
+
     /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
     /// by then.
     ///
