@@ -20,7 +20,7 @@ const MAX_IDLE: usize = 20;
 /// Messages of one connection; smarthosts have limits of this kind, too.
 const MAX_MESSAGES: usize = 100;
 
-/// Bound of the farewell.
+/// How long QUIT and its answer may take.
 pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -46,11 +46,11 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose message has been answered, or says farewell to it.
+    /// Keeps a connection whose message has been answered, or ends it with QUIT.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let mut idle = self.lock();
         if connection.messages() >= MAX_MESSAGES || idle.len() >= MAX_IDLE {
-            tokio::spawn(farewell(connection));
+            tokio::spawn(quit(connection));
             return;
         }
         if idle.is_empty() {
@@ -71,7 +71,7 @@ impl Pool {
                 idle.drain(..alive).collect()
             };
             for one in over {
-                farewell(one.connection).await;
+                quit(one.connection).await;
             }
         }
     }
@@ -82,7 +82,7 @@ impl Pool {
     }
 }
 
-/// QUIT, and a moment for the answer.
-async fn farewell(connection: Connection) {
+/// Ends `connection` with QUIT.
+async fn quit(connection: Connection) {
     let _ = timeout(QUIT_TIMEOUT, connection.quit()).await; // it ends either way
 }
