@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_read_is_somebodys_and_a_missing_one_is_nobody_elses() {
+    fn an_unreadable_address_may_be_another_recipients_and_a_missing_one_is_not() {
         let unnamed = Failed { is_mailbox_fault: true, recipient: None };
         assert_eq!(of("Action: failed\r\nStatus: 5.1.1"), alone(unnamed.clone()));
         for address in ["x400; /G=a/S=b/", "x-local; a", "rfc822; a@b.example, c@d.example", "rfc822;", ""] {

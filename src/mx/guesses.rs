@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_that_has_delivered_is_no_recommendation_and_one_that_guesses_no_fault() {
+    fn the_deliveries_and_guesses_of_a_neighbour_do_not_count() {
         let limit = Guesses::new(300);
         limit.note_delivery(client("192.0.2.1"));
         assert_eq!(guesses(&limit, client("192.0.2.2")), (300, 0));

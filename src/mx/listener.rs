@@ -71,7 +71,7 @@ where
                 let signals = signals.clone();
                 sessions.spawn(async move {
                     let Signals { shutdown, abort } = signals;
-                    // Not `run_until_cancelled`, which would keep room for two sessions.
+                    // Not `run_until_cancelled`, whose future would be as large as two sessions.
                     tokio::select! {
                         () = abort.cancelled() => {}
                         () = run(mx, Transport::Plain(stream), peer, shutdown) => {}

@@ -45,8 +45,8 @@ pub(super) async fn forward(
     }
 }
 
-/// Reads what comes back of something that was forwarded, and notes the failure that it reports; nobody
-/// gets it.
+/// Reads what comes back of something that was forwarded, and notes the failure that it reports. It
+/// is not passed on.
 ///
 /// # Errors
 /// As [`forward`].

@@ -67,7 +67,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether sessions or connections to the smarthost are scarce is checked so often while a client is
 /// waited for.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// How long it is remembered, at least, that a client has delivered a message; twice as long at most.
 const DELIVERY_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);

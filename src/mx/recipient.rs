@@ -1,4 +1,4 @@
-//! Who is meant by RCPT: one of our aliases, the postmaster, a bounce, or nobody.
+//! What the path of RCPT means: an alias, the postmaster, a bounce address, or nothing here.
 
 use super::Mx;
 use crate::address::{Domain, Mailbox};
@@ -35,7 +35,7 @@ impl From<Refusal> for Refused {
 }
 
 impl Recipient {
-    /// Whom to forward to.
+    /// The mailbox to forward to.
     pub(super) fn target(&self) -> Option<&Mailbox> {
         match self {
             Recipient::Alias { target, .. } | Recipient::Role { target } => Some(target),
@@ -43,7 +43,7 @@ impl Recipient {
         }
     }
 
-    /// The alias that it is.
+    /// The alias, when it is one.
     pub(super) fn alias(&self) -> Option<&AliasName> {
         match self {
             Recipient::Alias { name, .. } => Some(name),

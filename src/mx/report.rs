@@ -74,8 +74,8 @@ enum Form {
 }
 
 /// The stage at which the next host has refused the message, out of the words for people: Postfix's
-/// `in reply to RCPT TO command`, Exim's `after RCPT TO:`, Sendmail's `>>> RCPT To:`. Where somebody
-/// says `data` it may have been the text.
+/// `in reply to RCPT TO command`, Exim's `after RCPT TO:`, Sendmail's `>>> RCPT To:`. Where
+/// `data` is mentioned it may have been the text.
 #[derive(Default)]
 struct Stage {
     is_rcpt: bool,

@@ -5,7 +5,7 @@
 //! alias could be found out by guessing. Every further recipient hears 452, which senders answer with a
 //! transaction of its own (RFC 5321 §4.5.3.1.10).
 //!
-//! RCPT only *reads* the ledger; a recipient that is somebody opens the smarthost. What comes after the
+//! RCPT only *reads* the ledger; a recipient that exists opens a connection to the smarthost. What comes after the
 //! 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the smarthost's connection without a
 //! dot, and has spent nothing.
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::recipient::{Recipient, Refused, resolve};
 use super::reply;
 use super::settlement::Settlement;
-use super::{LOOK_AGAIN, Mx, Setup};
+use super::{Mx, RECHECK, Setup};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
@@ -228,9 +228,9 @@ async fn envelope_timeout(setup: &Setup, since: Instant) {
         let stress_timeout = setup.config.smtp.stress_timeout;
         let limit =
             if setup.smarthost.is_scarce() { stress_timeout.min(ENVELOPE_TIMEOUT) } else { ENVELOPE_TIMEOUT };
-        let (end, look_again) = (since + limit, Instant::now() + LOOK_AGAIN);
-        sleep_until(end.min(look_again)).await;
-        if end <= look_again {
+        let (end, recheck) = (since + limit, Instant::now() + RECHECK);
+        sleep_until(end.min(recheck)).await;
+        if end <= recheck {
             return;
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::LOOK_AGAIN;
+use super::RECHECK;
 use super::pace::Pace;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 impl Wire<Transport> {
     /// Ends when the client has hung up. What it has sent before that stays where it is.
     pub(super) async fn hung_up(&self) {
-        self.stream.stream().hung_up(LOOK_AGAIN).await;
+        self.stream.stream().hung_up(RECHECK).await;
     }
 
     /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         let start = Instant::now();
         loop {
             let deadline = start + (self.pace)().patience(self.received, self.waited);
-            let look_again = Instant::now() + LOOK_AGAIN;
+            let recheck = Instant::now() + RECHECK;
             let read = async {
                 if self.is_discarded {
                     self.wire.stream.read_into::<DISCARD_CHUNK>().await
@@ -223,8 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
                     self.wire.stream.read(DATA_CHUNK).await
                 }
             };
-            match timeout_at(deadline.min(look_again), read).await {
-                Err(_) if deadline <= look_again => return Err(DataError::Slow),
+            match timeout_at(deadline.min(recheck), read).await {
+                Err(_) if deadline <= recheck => return Err(DataError::Slow),
                 Err(_) => {}
                 Ok(Ok(len @ 1..)) => {
                     self.received += len as u64;

@@ -1,7 +1,7 @@
 //! Idle connections to the smarthost, kept for the next message.
 //!
 //! A connection comes here only after a delivery, when both sides agree that nothing is under
-//! way; it is taken out only when the smarthost has sent nothing since.
+//! way; it is taken out only when the smarthost has said nothing since.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const MAX_IDLE: usize = 20;
 /// Messages of one connection; smarthosts have limits of this kind, too.
 const MAX_MESSAGES: usize = 100;
 
-/// For QUIT and its reply.
+/// How long QUIT and its answer may take.
 pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection used last of those on which the smarthost has sent nothing unexpected.
+    /// A connection that is provably in step, the one used last.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
         while let Some(Idle { mut connection, until }) = idle.pop() {
@@ -59,7 +59,7 @@ impl Pool {
         idle.push(Idle { connection, until: Instant::now() + MAX_IDLE_TIME });
     }
 
-    /// Ends connections that were idle for too long, until none is left.
+    /// Ends connections whose time is up, as long as there are any.
     async fn sweep(self: Arc<Self>) {
         loop {
             let Some(until) = self.lock().first().map(|oldest| oldest.until) else { return };
@@ -82,7 +82,7 @@ impl Pool {
     }
 }
 
-/// QUIT, and a moment for the answer.
+/// Ends `connection` with QUIT.
 async fn quit(connection: Connection) {
     let _ = timeout(QUIT_TIMEOUT, connection.quit()).await; // it ends either way
 }

@@ -149,10 +149,10 @@ impl FairQueue {
         };
         loop {
             self.state().preempt_for(number);
-            let look_again = end.min(Instant::now() + PREEMPTION_CHECK);
-            match timeout_at(look_again, &mut granted).await {
+            let recheck = end.min(Instant::now() + PREEMPTION_CHECK);
+            match timeout_at(recheck, &mut granted).await {
                 Ok(granted) => return granted.map_err(|_| busy),
-                Err(_) if look_again == end => return Err(busy),
+                Err(_) if recheck == end => return Err(busy),
                 Err(_) => {}
             }
         }
