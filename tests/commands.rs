@@ -15,7 +15,7 @@ use crate::support::appliance::Appliance;
 use crate::support::certificates::{Authority, Validity};
 use crate::support::dns::{Answer, NameServer};
 use crate::support::process::Process;
-use crate::support::program::{is_root, said, succeed};
+use crate::support::program::{needs_root, said, succeed};
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 
 /// A configuration that no server uses, with further settings.
@@ -199,11 +199,9 @@ fn check_looks_at_permissions() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn check_by_root_judges_by_what_the_service_may_read() {
-    if !is_root() {
-        eprintln!("SKIPPED: needs root's rights");
-        return;
-    }
+    needs_root();
     let authority = Authority::new();
     let files = authority.certify(&["mx.alias.test"]).files();
     let [cert, key] = files.settings();
