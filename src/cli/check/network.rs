@@ -99,7 +99,7 @@ async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
                 } else {
                     format!("is called {}", names.join(", "))
                 };
-                let remedy = format!("have whoever gave you the address set its PTR record to {hostname}");
+                let remedy = format!("ask the provider of the address to set its PTR record to {hostname}");
                 Finding::advice(address, what, remedy)
             }
         });
