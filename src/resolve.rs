@@ -1,7 +1,7 @@
 //! Names to addresses, without the C library: it would load shared objects into the static binary.
 //!
-//! `/etc/hosts` is asked before the DNS, as `hosts: files dns` in nsswitch.conf(5) has it. What is asked of
-//! the DNS alone says so.
+//! `/etc/hosts` is asked before the DNS, as `hosts: files dns` in nsswitch.conf(5) has it. Functions that
+//! ask only the DNS say so.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,10 +20,10 @@ use crate::config::Dns;
 /// Names that this machine knows without the DNS (hosts(5)).
 const HOSTS: &str = "/etc/hosts";
 
-/// Why the DNS gave no answer. That there is no such name is an answer.
+/// Why the DNS gave no answer. "No such name" is an answer.
 pub type ResolveError = NetError;
 
-/// Asks the servers of the configuration, or those of `/etc/resolv.conf`, and keeps the answers.
+/// Asks the servers of the configuration, or those of `/etc/resolv.conf`, and caches the answers.
 ///
 /// It is made when first needed, so that a machine without DNS can still reach a smarthost by its
 /// address.
@@ -34,7 +34,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// One for `config`; `tune` changes what its options are by default.
+    /// One for `config`; `tune` changes its default options.
     pub fn new(config: &Dns, tune: fn(&mut ResolverOpts)) -> Self {
         Resolver { servers: config.servers.clone(), tune, dns: OnceCell::new() }
     }
@@ -43,12 +43,12 @@ impl Resolver {
     /// file knows, if only for one address family, is not looked up in the DNS.
     ///
     /// # Errors
-    /// When neither the file nor the DNS knows it.
+    /// When it is in neither the file nor the DNS.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = host.trim_matches(['[', ']']).parse() {
             return Ok(vec![address]);
         }
-        // Read each time, as the C library does: container platforms change it while we run. Without the
+        // Read each time, as the C library does: container platforms change it at any time. Without the
         // file there is still the DNS.
         let hosts = fs::read(HOSTS).unwrap_or_default();
         let known = hosts_addresses(&String::from_utf8_lossy(&hosts), host);
@@ -58,8 +58,8 @@ impl Resolver {
         Ok(self.dns().await?.lookup_ip(host).await?.iter().collect())
     }
 
-    /// The A records of `name`, which ends in a dot; aliases (CNAME) are followed. No such name, no
-    /// records.
+    /// The A records of `name`, which ends in a dot; aliases (CNAME) are followed. Without such a name the
+    /// list is empty.
     ///
     /// # Errors
     /// When there is no answer.
@@ -105,7 +105,7 @@ impl Resolver {
         self.records(name, RecordType::TXT, text).await
     }
 
-    /// What `address` is called by whom it belongs to.
+    /// The names of `address` (PTR).
     ///
     /// # Errors
     /// As [`Resolver::a_records`].
@@ -147,7 +147,7 @@ impl Resolver {
                 TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             }
         };
-        // It would read the file once, and ask the DNS for the family that the file lacks.
+        // hickory would read the file once, and ask the DNS for the address family that the file lacks.
         builder.options_mut().use_hosts_file = ResolveHosts::Never;
         (self.tune)(builder.options_mut());
         builder.build()
@@ -165,7 +165,7 @@ fn hosts_addresses(hosts: &str, name: &str) -> Vec<IpAddr> {
     hosts.lines().filter_map(address).collect()
 }
 
-/// As we write host names: lower case, without the last dot.
+/// A host name in our form: lower case, without the trailing dot.
 fn host(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }

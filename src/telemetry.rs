@@ -1,8 +1,8 @@
-//! What the program says about its own work: records of `tracing`, on standard error.
+//! The log: records of `tracing`, on standard error.
 //!
 //! Records made with the `log` crate (mailin, r2d2) are not collected: mailin writes addresses
 //! and message text there. At the default level no record holds the target of an alias. A record
-//! that cannot be written, for a full disk or a closed pipe, is lost, and nothing else is.
+//! that cannot be written, to a full disk or a closed pipe, is lost; the program goes on.
 
 use std::fmt;
 use std::fs::File;
@@ -19,14 +19,13 @@ use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use crate::config::{self, Format};
 
-/// The variable that says how much: a level (`debug`) or `tracing` directives. It wins over
-/// everything else.
+/// The variable that sets the level (`debug`) or `tracing` directives. It overrides everything else.
 const VARIABLE: &str = "TEMPALIAS_LOG";
 
-/// For a person at a terminal: only what goes wrong.
+/// For commands at a terminal: only what goes wrong.
 pub const WARNINGS: &str = "warn";
 
-/// [`VARIABLE`] holds what cannot be understood.
+/// [`VARIABLE`] cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("environment: {VARIABLE}: {0}")]
 pub struct FilterError(#[from] tracing_subscriber::filter::ParseError);
@@ -38,13 +37,13 @@ pub struct Log {
     is_fixed: bool,
 }
 
-/// For a service: our own work at `level`, and what goes wrong in libraries.
+/// For a service: our own records at `level`, and warnings of libraries.
 pub fn service(level: config::Level) -> String {
     let libraries = if level == config::Level::Error { "error" } else { WARNINGS };
     format!("{libraries},tempalias={}", level.as_str())
 }
 
-/// Sends records to standard error from now on, as much as [`VARIABLE`] says, or else `usual`. Later
+/// Sends records to standard error from now on, filtered by [`VARIABLE`], or else by `usual`. Later
 /// calls in the same process change nothing.
 ///
 /// # Errors
@@ -69,16 +68,16 @@ pub fn start(usual: &str, format: Format) -> Result<Log, FilterError> {
 }
 
 impl Log {
-    /// From now on our own work at `level`, unless [`VARIABLE`] has said how much.
+    /// From now on logs our own records at `level`, unless [`VARIABLE`] is set.
     pub fn set(&self, level: config::Level) {
         if !self.is_fixed {
-            // Fails when another subscriber is the global one: then it is not ours to say.
+            // Fails when another subscriber is the global one; then this log is not in use.
             let _ = self.filter.reload(EnvFilter::new(service(level)));
         }
     }
 }
 
-/// As journald likes it: the priority in front (sd-daemon(3)), and neither time nor level, which it
+/// As journald expects it: the priority in front (sd-daemon(3)), and neither time nor level, which it
 /// shows itself.
 struct Journal(format::Format<Full, ()>);
 
@@ -115,7 +114,7 @@ fn priority(level: Level) -> u8 {
 }
 
 /// Whether standard error is the journal's: `JOURNAL_STREAM` has its device and inode, and is still
-/// there when somebody has redirected us elsewhere (systemd.exec(5)).
+/// set when standard error is redirected elsewhere (systemd.exec(5)).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let file = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());

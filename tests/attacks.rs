@@ -169,6 +169,7 @@ fn from(source: &str, smtp: SocketAddr) -> Client {
 
 /// docs/design.md: 300 guesses an hour for a /56, 600 for a /48; and nothing is learnt beyond.
 #[test]
+#[ignore = "needs root"]
 fn an_ipv6_customer_guesses_as_often_as_one_client_with_a_56_and_as_two_with_a_48() {
     let name = "an_ipv6_customer_guesses_as_often_as_one_client_with_a_56_and_as_two_with_a_48";
     let addresses = addresses();
@@ -197,6 +198,7 @@ fn an_ipv6_customer_guesses_as_often_as_one_client_with_a_56_and_as_two_with_a_4
 
 /// docs/api.md: aliases that are had at once.
 #[test]
+#[ignore = "needs root"]
 fn an_ipv6_customer_has_the_aliases_of_one_client_with_a_56_and_of_two_with_a_48() {
     let name = "an_ipv6_customer_has_the_aliases_of_one_client_with_a_56_and_of_two_with_a_48";
     let addresses = addresses();

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::appliance::{Alias, Appliance, CROWD};
 use crate::support::client::Client;
-use crate::support::program::{is_root, said};
+use crate::support::program::{needs_root, said};
 use crate::support::smarthost::Smarthost;
 use crate::support::wait;
 
@@ -155,11 +155,8 @@ fn assert_all_belong_to(owner: u32, dir: &Path) {
 }
 
 /// An appliance whose data directory belongs to [`SERVICE`], though root runs all of it; stopped.
-fn service_run_by_root() -> Option<(Appliance, TempDir)> {
-    if !is_root() {
-        eprintln!("SKIPPED: needs root's rights");
-        return None;
-    }
+fn service_run_by_root() -> (Appliance, TempDir) {
+    needs_root();
     let dir = foreign(SERVICE);
     let data_dir = format!("{:?}", dir.path().join("inner"));
     let smarthost = Smarthost::start();
@@ -169,12 +166,13 @@ fn service_run_by_root() -> Option<(Appliance, TempDir)> {
     assert!(fs::read_dir(appliance.data_dir()).unwrap().count() >= 3, "the lock, the ledger and its log");
     assert_all_belong_to(SERVICE, appliance.data_dir());
     assert!(appliance.stop().success());
-    Some((appliance, dir))
+    (appliance, dir)
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_root_does_in_the_services_directory_is_done_as_its_owner() {
-    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let (appliance, dir) = service_run_by_root();
     let data_dir = dir.path().join("inner");
     // For root alone, as it lies in /root.
     let place = TempDir::new().unwrap();
@@ -214,11 +212,9 @@ fn log_of_an_attacker() -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn in_a_shared_directory_a_stranger_does_not_decide_what_root_restores() {
-    if !is_root() {
-        eprintln!("SKIPPED: needs root's rights");
-        return;
-    }
+    needs_root();
     let smarthost = Smarthost::start();
     let mut appliance = Appliance::start(&smarthost);
     appliance.alias("me@mailbox.test", 2);
@@ -279,8 +275,9 @@ fn backed_up(appliance: &Appliance) -> (TempDir, String) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
-    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let (appliance, dir) = service_run_by_root();
     let (_place, file) = backed_up(&appliance);
     let owner = "as user id 4711, whom the directory belongs to";
     let refused = |words: &str| {
@@ -298,8 +295,9 @@ fn root_that_is_refused_something_in_the_services_directory_is_told_as_whom() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn root_that_may_not_act_for_others_is_told_so() {
-    let Some((appliance, _dir)) = service_run_by_root() else { return };
+    let (appliance, _dir) = service_run_by_root();
     let (_place, file) = backed_up(&appliance);
     for arguments in commands(&file) {
         let output = Command::new("setpriv")
@@ -317,8 +315,9 @@ fn root_that_may_not_act_for_others_is_told_so() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_link_of_the_services_leads_root_nowhere() {
-    let Some((appliance, dir)) = service_run_by_root() else { return };
+    let (appliance, dir) = service_run_by_root();
     let data_dir = dir.path().join("inner");
     let place = TempDir::new().unwrap();
     let [backup, precious] = ["backup.db", "precious.db"].map(|name| place.path().join(name));

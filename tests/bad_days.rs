@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::appliance::{Alias, Appliance};
 use crate::support::certificates::{Authority, Validity};
 use crate::support::client::Client;
-use crate::support::program::{is_root, said};
+use crate::support::program::{is_root, needs_root, said};
 use crate::support::smarthost::Smarthost;
 use crate::support::wait;
 
@@ -58,17 +58,14 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A file system of its own on `dir`, unmounted when dropped; none where that is not permitted.
+/// A file system of its own on `dir`, unmounted when dropped.
 struct Mount(PathBuf);
 
 impl Mount {
-    fn new(dir: &Path, options: &str) -> Option<Self> {
+    fn new(dir: &Path, options: &str) -> Self {
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir).output();
-        if mount.is_ok_and(|done| done.status.success()) {
-            return Some(Mount(dir.to_owned()));
-        }
-        eprintln!("skipped: no file system can be mounted");
-        None
+        assert!(mount.is_ok_and(|done| done.status.success()), "a file system cannot be mounted");
+        Mount(dir.to_owned())
     }
 }
 
@@ -90,11 +87,9 @@ fn a_missing_data_directory_is_a_mistake_in_the_configuration() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_data_directory_of_another_user_is_named_with_both_users() {
-    if !is_root() {
-        eprintln!("skipped: only root can give files away");
-        return;
-    }
+    needs_root();
     let dir = TempDir::new().unwrap();
     chmod(dir.path(), 0o700);
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
@@ -109,21 +104,23 @@ fn a_data_directory_of_another_user_is_named_with_both_users() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_data_directory_that_cannot_be_written_is_named() {
     let dir = TempDir::new().unwrap();
     chmod(dir.path(), 0o500);
     let text = refused(dir.path(), 1);
     assert!(text.contains(dir.path().to_str().unwrap()) && text.contains("Permission denied"), "{text}");
     chmod(dir.path(), 0o700);
-    let Some(_mount) = Mount::new(dir.path(), "ro") else { return };
+    let _mount = Mount::new(dir.path(), "ro");
     let text = refused(dir.path(), 1);
     assert!(text.contains("Read-only file system"), "{text}");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_ledger_on_a_file_system_that_was_made_read_only_is_said_to_be() {
     let dir = TempDir::new().unwrap();
-    let Some(mount) = Mount::new(dir.path(), "rw") else { return };
+    let mount = Mount::new(dir.path(), "rw");
     assert!(
         run(&["alias", "add", "--target", "me@mailbox.test", "--days", "1"], dir.path()).status.success()
     );
@@ -138,9 +135,10 @@ fn a_ledger_on_a_file_system_that_was_made_read_only_is_said_to_be() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_disk_too_full_for_a_ledger_is_said_and_does_no_harm() {
     let dir = TempDir::new().unwrap();
-    let Some(_mount) = Mount::new(dir.path(), "size=512k") else { return };
+    let _mount = Mount::new(dir.path(), "size=512k");
     let filler = dir.path().join("filler");
     let mut zeros = fs::File::open("/dev/zero").unwrap();
     std::io::copy(&mut zeros, &mut fs::File::create(&filler).unwrap()).unwrap_err();

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::appliance::{Alias, Appliance, CROWD};
 use crate::support::certificates::Authority;
-use crate::support::program::{is_root, run, said, succeed};
+use crate::support::program::{needs_root, run, said, succeed};
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 
 /// What must come through as it is. Line ends are a user's, not the wire's.
@@ -104,10 +104,9 @@ impl Exim {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn exim_delivers_and_tries_again_and_hears_when_it_is_over() {
-    if !is_root() {
-        return eprintln!("SKIPPED: Exim starts with root's rights only");
-    }
+    needs_root();
     let (smarthost, appliance, alias) = scene(2);
     let exim = Exim::new(appliance.smtp);
     exim.send(&[&alias.email], TEXT);

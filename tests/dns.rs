@@ -297,6 +297,7 @@ impl Scene {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_listed_client_is_refused_at_rcpt_whomever_it_writes_to() {
     if !isolated("a_listed_client_is_refused_at_rcpt_whomever_it_writes_to", ADDRESSES) {
         return;
@@ -324,6 +325,7 @@ fn a_listed_client_is_refused_at_rcpt_whomever_it_writes_to() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_ipv6_client_is_listed_and_counted_by_its_network() {
     if !isolated("an_ipv6_client_is_listed_and_counted_by_its_network", ADDRESSES) {
         return;
@@ -342,6 +344,7 @@ fn an_ipv6_client_is_listed_and_counted_by_its_network() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn lists_that_fail_are_reported_once_and_refuse_nobody() {
     if !isolated("lists_that_fail_are_reported_once_and_refuse_nobody", ADDRESSES) {
         return;
@@ -375,6 +378,7 @@ fn lists_that_fail_are_reported_once_and_refuse_nobody() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_list_that_is_silent_delays_the_first_recipient_5_seconds_at_most() {
     if !isolated("a_list_that_is_silent_delays_the_first_recipient_5_seconds_at_most", ADDRESSES) {
         return;

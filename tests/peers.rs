@@ -6,7 +6,7 @@ use tempfile::NamedTempFile;
 use crate::support::appliance::{Alias, Appliance};
 use crate::support::client::Client;
 use crate::support::postfix::{Postfix, free_address, next_hop};
-use crate::support::program::{is_root, run, said, succeed};
+use crate::support::program::{needs_root, run, said, succeed};
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 use crate::support::wait;
 
@@ -19,15 +19,6 @@ fn scene(uses: u32) -> (Smarthost, Appliance, Alias) {
     let appliance = Appliance::start(&smarthost);
     let alias = appliance.alias("target@mailbox.test", uses);
     (smarthost, appliance, alias)
-}
-
-/// Says so when Postfix cannot run here; `scripts/test` says it too.
-fn postfix_may_run() -> bool {
-    let root = is_root();
-    if !root {
-        eprintln!("SKIPPED: Postfix starts with root's rights only");
-    }
-    root
 }
 
 fn swaks(appliance: &Appliance, to: &str, more: &[&str]) -> std::process::Output {
@@ -150,10 +141,9 @@ smtp.quit()
 }
 
 #[test]
+#[ignore = "needs root"]
 fn postfix_as_a_client_tries_again_and_pays_once() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let (smarthost, appliance, alias) = scene(3);
     let postfix = Postfix::client(appliance.smtp, "");
     smarthost.set(Stage::Dot, Behaviour::Answer(451));
@@ -195,10 +185,9 @@ const ALL_FIVE: [&str; 5] =
 
 /// docs/smtp.md §3: every further recipient hears 452.
 #[test]
+#[ignore = "needs root"]
 fn postfix_as_a_client_delivers_a_message_to_five_aliases_at_all_five() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let (smarthost, appliance, _) = scene(1);
     let (_, addresses) = five_aliases(&appliance);
     let postfix = Postfix::client(appliance.smtp, IMPATIENT);
@@ -235,10 +224,9 @@ fn swaks_delivers_a_message_to_five_aliases_when_it_is_asked_again_for_those_tha
 }
 
 #[test]
+#[ignore = "needs root"]
 fn postfix_as_a_client_delivers_to_the_living_and_hears_of_the_dead() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let (smarthost, appliance, alias) = scene(3);
     let other = appliance.alias("other@mailbox.test", 3);
     let postfix = Postfix::client(appliance.smtp, IMPATIENT);
@@ -259,10 +247,9 @@ fn before_postfix(settings: impl Fn(&Appliance) -> String) -> (Appliance, Postfi
 }
 
 #[test]
+#[ignore = "needs root"]
 fn postfix_as_smarthost_delivers_with_our_sender() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let (appliance, postfix) = before_postfix(|_| String::new());
     let alias = appliance.alias("target@mailbox.test", 2);
     for left in [1, 0] {
@@ -280,10 +267,9 @@ fn postfix_as_smarthost_delivers_with_our_sender() {
 
 /// docs/smtp.md §2: what the mailbox forwards to another alias has our name in it twice, once by Postfix.
 #[test]
+#[ignore = "needs root"]
 fn one_pass_through_us_and_a_postfix_of_our_name_is_no_loop_but_two_are() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let mailbox = Smarthost::start();
     let (appliance, _postfix) = before_postfix(|_| {
         let beyond = next_hop(mailbox.address());
@@ -309,10 +295,9 @@ fn one_pass_through_us_and_a_postfix_of_our_name_is_no_loop_but_two_are() {
 
 /// docs/smtp.md §3.
 #[test]
+#[ignore = "needs root"]
 fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     // It takes the message, and finds out only then that the mailbox is no more.
     let mailbox_host = Smarthost::start();
     mailbox_host.set(Stage::Rcpt, Behaviour::Answer(550));
@@ -357,10 +342,9 @@ fn bounces_of_a_postfix_smarthost_suspend_the_alias_in_the_end() {
 /// docs/smtp.md §3: what a stranger's message has caused costs the alias nothing. The smarthost takes it,
 /// and the mailbox's host does not: for its text, or because it needs what that host lacks.
 #[test]
+#[ignore = "needs root"]
 fn messages_that_the_next_host_refuses_cost_no_use_and_suspend_nobody() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let mailbox_host = Smarthost::start();
     let (appliance, postfix) = before_postfix(|appliance| {
         let (mx, beyond) = (next_hop(appliance.smtp), next_hop(mailbox_host.address()));
@@ -410,10 +394,9 @@ fn smuggled(false_end: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn nothing_is_smuggled_through_us_into_a_lenient_postfix() {
-    if !postfix_may_run() {
-        return;
-    }
+    needs_root();
     let (appliance, postfix) = before_postfix(|_| String::new());
 
     // The proof that it would be fooled: straight to it, one message becomes two.

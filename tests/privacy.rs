@@ -460,6 +460,7 @@ fn the_api_and_the_command_line_tell_nobody_but_the_holder() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_refusal_by_a_dns_list_shows_the_network_at_most() {
     if !isolated(
         "a_refusal_by_a_dns_list_shows_the_network_at_most",

@@ -1,11 +1,11 @@
-//! `tempalias check`: is the configuration fit to serve with, and the machine around it?
+//! `tempalias check`: can the service run with this configuration, on this machine?
 //!
-//! | file | what is looked at |
+//! | file | what is checked |
 //! |---|---|
 //! | [`finding`] | what was found, and how it is shown |
 //! | [`machine`] | files and their permissions, certificates, the ledger, the clock |
-//! | [`service`] | whether the service may read them, when root asks |
-//! | [`network`] | the smarthost, and what the DNS says of us |
+//! | [`service`] | whether the service may read them, when root runs it |
+//! | [`network`] | the smarthost, and our DNS records |
 
 mod finding;
 mod machine;
@@ -23,15 +23,15 @@ use super::{ConfigFile, Failure, block_on, counted};
 use crate::config::Config;
 use crate::daemon::{self, Files};
 
-/// Check the configuration, the files it names, the smarthost and the DNS, and say what to mend
+/// Check the configuration, the files it names, the smarthost and the DNS, and say what to fix
 ///
 /// Nothing is changed and no message is sent. Exit code 78: the configuration is wrong, and one line says
-/// where; 1: there is an error outside it; 0: there is none, though there may be advice.
+/// where; 1: there are other errors; 0: there are none, though there may be advice.
 #[derive(clap::Args)]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigFile,
-    /// Ask nobody: neither the smarthost nor the DNS
+    /// Contact neither the smarthost nor the DNS
     #[arg(long)]
     offline: bool,
     /// Print a JSON object
@@ -44,12 +44,12 @@ impl Check {
         let (mut config, places) = self.config.load()?;
         let unseen = credential_of_the_unit(&mut config);
         let files = daemon::load_files(&config).map_err(|cause| places.blame(&cause))?;
-        let mut findings = machine::look(&self.config.path, &config, &files);
+        let mut findings = machine::check(&self.config.path, &config, &files);
         if let Some(name) = &unseen {
             findings.push(Finding::advice(
                 "smarthost.password_file",
                 format!(
-                    "{}: a credential of the unit, not to be seen from here; the smarthost is not asked",
+                    "{}: a credential of the unit, not visible from here; the smarthost is not contacted",
                     name.display()
                 ),
                 "run it as the unit does: systemd-run --pipe -p User=tempalias -p LoadCredential=… tempalias check",
@@ -61,7 +61,7 @@ impl Check {
         self.show(&findings).map_err(Failure::Output)?;
         match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
             0 => Ok(()),
-            errors => Err(Failure::Refused(counted(errors, ["error", "errors"]) + " to mend")),
+            errors => Err(Failure::Refused(counted(errors, ["error", "errors"]) + " to fix")),
         }
     }
 
@@ -81,11 +81,11 @@ impl Check {
 
 fn ask(config: &Config, files: &Files, with_smarthost: bool) -> Result<Vec<Finding>, Failure> {
     let _progress = Progress::show(|| "asking the smarthost and the DNS".into());
-    block_on(async { Ok(network::look(config, files, with_smarthost).await) })
+    block_on(async { Ok(network::check(config, files, with_smarthost).await) })
 }
 
-/// A password file without a directory is one that systemd gives the unit. Who is not the unit does
-/// without it, and without the name that goes with it.
+/// Removes a password file without a directory, which systemd gives to the unit only, and the user name that
+/// goes with it; returns its name.
 fn credential_of_the_unit(config: &mut Config) -> Option<PathBuf> {
     let smarthost = &mut config.smarthost;
     let is_credential = |path: &mut PathBuf| path.parent() == Some(Path::new(""));

@@ -13,10 +13,10 @@ use super::{ConfigFile, Failure, block_on};
 use crate::config::{Config, Http};
 use crate::net::tls;
 
-/// For each door. A server that takes longer is of no use to its clients either.
+/// For each listener. A server that takes longer is of no use to its clients either.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The longest line that is read: no answer of ours has more octets.
+/// The longest line that is read: our answers are shorter.
 const LONGEST_LINE: u64 = 1024;
 
 /// Ask the running server whether it serves: exit code 0, or 1 and why
@@ -32,10 +32,10 @@ pub(super) struct Health {
     json: bool,
 }
 
-/// What one door said.
+/// The answer of one listener.
 struct Answer {
     /// As in `HTTP on 127.0.0.1:8080`.
-    door: String,
+    listener: String,
     verdict: Result<(), String>,
 }
 
@@ -56,7 +56,7 @@ impl Health {
             return Err(Failure::Refused(format!("not healthy: {}", why.join("; "))));
         }
         if !self.json {
-            let [http, smtp] = answers.map(|answer| answer.door);
+            let [http, smtp] = answers.map(|answer| answer.listener);
             writeln!(stdout(), "healthy: {http}, {smtp}").map_err(Failure::Output)?;
         }
         Ok(())
@@ -64,17 +64,17 @@ impl Health {
 }
 
 impl Answer {
-    async fn to(door: String, question: impl Future<Output = Result<(), String>>) -> Self {
+    async fn to(listener: String, question: impl Future<Output = Result<(), String>>) -> Self {
         let verdict = timeout(PATIENCE, question).await;
-        Answer { door, verdict: verdict.unwrap_or_else(|_| Err("no answer in 5 s".into())) }
+        Answer { listener, verdict: verdict.unwrap_or_else(|_| Err("no answer in 5 s".into())) }
     }
 
     fn complaint(&self) -> Option<String> {
-        self.verdict.as_ref().err().map(|why| format!("{}: {why}", self.door))
+        self.verdict.as_ref().err().map(|why| format!("{}: {why}", self.listener))
     }
 
     fn to_json(&self) -> serde_json::Value {
-        json!({ "door": self.door, "ok": self.verdict.is_ok(), "error": self.verdict.as_ref().err() })
+        json!({ "door": self.listener, "ok": self.verdict.is_ok(), "error": self.verdict.as_ref().err() })
     }
 }
 
@@ -84,7 +84,7 @@ async fn ask_http(http: &Http) -> Answer {
         return Answer::to(format!("HTTP on {}", socket.display()), question).await;
     }
     let Some(&address) = http.listen.first() else {
-        return Answer { door: "HTTP".into(), verdict: Err("listens nowhere".into()) };
+        return Answer { listener: "HTTP".into(), verdict: Err("listens nowhere".into()) };
     };
     let address = reachable(address);
     if http.tls_cert.is_some() {
@@ -95,7 +95,7 @@ async fn ask_http(http: &Http) -> Answer {
     Answer::to(format!("HTTP on {address}"), question).await
 }
 
-/// Whose certificate it is does not matter here: `tempalias check` looks at that.
+/// The certificate is not verified: `tempalias check` checks it.
 async fn dial_tls(address: SocketAddr) -> Result<impl AsyncRead + AsyncWrite + Unpin, String> {
     let tcp = TcpStream::connect(address).await.map_err(said)?;
     tls::Client::opportunistic().connect(&address.ip().to_string(), tcp).await.map_err(said)
@@ -113,13 +113,13 @@ async fn ready(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), St
     }
 }
 
-/// A greeting. To be turned away for the load is a sign of life, too.
+/// Expects a greeting. A refusal because of the load shows that the server is alive, too.
 async fn ask_smtp(config: &Config) -> Answer {
     let address = reachable(config.smtp.listen[0]);
     let question = async {
         let mut tcp = TcpStream::connect(address).await.map_err(said)?;
         let greeting = line(&mut tcp).await?;
-        // Nobody waits for the answer.
+        // The answer does not matter.
         let _ = tcp.write_all(b"QUIT\r\n").await;
         match greeting.get(..3) {
             Some("220" | "421") => Ok(()),
@@ -132,10 +132,10 @@ async fn ask_smtp(config: &Config) -> Answer {
 async fn line(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, String> {
     let mut line = Vec::new();
     BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await.map_err(said)?;
-    match line.is_empty() {
-        true => Err("it hung up".into()),
-        false => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
+    if line.is_empty() {
+        return Err("it closed the connection".into());
     }
+    Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
 fn said(cause: io::Error) -> String {

@@ -62,12 +62,14 @@ struct ConfigFile {
     path: PathBuf,
 }
 
-/// The path of a ledger's copy. SQLite reads and writes it at any place, which standard input and output do not
-/// have, and a file called `-` is nobody's wish.
+/// The path of a ledger's copy. SQLite accesses it at random, so it cannot be standard input or output, and `-`
+/// is refused.
 fn file() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().try_map(|text| match text == "-" {
-        true => Err("a backup is a file, it cannot be piped; ./- is a file of that name"),
-        false => Ok(PathBuf::from(text)),
+    OsStringValueParser::new().try_map(|text| {
+        if text == "-" {
+            return Err("a backup is a file, it cannot be piped; ./- is a file of that name");
+        }
+        Ok(PathBuf::from(text))
     })
 }
 
@@ -92,21 +94,21 @@ enum Failure {
     Backup(#[from] BackupError),
     #[error("standard output: {0}")]
     Output(io::Error),
-    /// What the operating system refused, and what for.
+    /// What an operation of the system was for, and why it failed.
     #[error("{0}: {1}")]
     System(String, io::Error),
-    /// What the person asked for is impossible; the sentence says why.
+    /// The command cannot be carried out, for this reason.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Does what the arguments say. 0: done; 1: failed; 2: the arguments are wrong; 78: the
-/// configuration is.
+/// Runs the command that the arguments name. Exit codes: 0, done; 1, failed; 2, the arguments are wrong; 78, the
+/// configuration is wrong.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // `tempalias alias list | head`: nobody wants the rest.
+        // As in `tempalias alias list | head`.
         Err(Failure::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             tell(failure.to_string().replace('\n', " "));
@@ -117,7 +119,7 @@ pub fn main() -> ExitCode {
 
 impl Command {
     fn run(self) -> Result<(), Failure> {
-        // A service's log is its configuration's business.
+        // The log of `serve` is set by its configuration.
         if !matches!(self, Command::Serve(_)) {
             telemetry::start(telemetry::WARNINGS, Format::Text)?;
         }
@@ -150,7 +152,7 @@ impl Failure {
     }
 }
 
-/// Says something on standard error. That it cannot be written there is no reason to end.
+/// Prints a line on standard error; a failure to write it is ignored.
 fn tell(what: impl Display) {
     let _ = writeln!(io::stderr(), "tempalias: {what}");
 }
@@ -165,7 +167,7 @@ fn counted(count: impl Display, [one, many]: [&str; 2]) -> String {
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|cause| Failure::System("threads".into(), cause))?;
     let result = runtime.block_on(work);
-    // Whatever could not end in its time is not waited for a second time.
+    // Tasks that did not end in time are not waited for again.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! Progress of long work, for a person at a terminal.
+//! Progress of long operations, shown at a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Often enough to look alive.
-const BEAT: Duration = Duration::from_millis(250);
+/// Between two updates.
+const INTERVAL: Duration = Duration::from_millis(250);
 
-/// To the line's beginning, and what was on it is gone.
+/// Returns to the beginning of the line and clears it.
 const ERASE: &str = "\r\x1b[K";
 
-/// One line on standard error that is written over and over, and gone when this is dropped. Without
-/// a terminal there, nothing.
+/// One line on standard error that is rewritten, and cleared when this is dropped. Without a terminal there it
+/// does nothing.
 pub(super) struct Progress {
     thread: Option<(Sender<Describe>, JoinHandle<()>)>,
 }
 
-/// Says how far the work is now.
+/// Describes the present state of the work.
 type Describe = Box<dyn Fn() -> String + Send>;
 
 impl Progress {
@@ -38,19 +38,19 @@ impl Progress {
         Progress { thread: Some((sender, std::thread::spawn(move || draw(&receiver)))) }
     }
 
-    /// From here on what `describe` says is shown, now and then. Short work shows nothing.
+    /// From now on shows what `describe` returns, at intervals. Short operations show nothing.
     pub(super) fn say(&self, describe: impl Fn() -> String + Send + 'static) {
         if let Some((sender, _)) = &self.thread {
-            sender.send(Box::new(describe)).expect("who draws listens until this is dropped");
+            sender.send(Box::new(describe)).expect("the drawing thread ends when this is dropped");
         }
     }
 }
 
-/// Until there is nothing more to be said.
+/// Draws until the sender is dropped.
 fn draw(news: &Receiver<Describe>) {
     let (mut describe, mut is_shown): (Option<Describe>, bool) = (None, false);
     loop {
-        match news.recv_timeout(BEAT) {
+        match news.recv_timeout(INTERVAL) {
             Ok(next) => describe = Some(next),
             Err(RecvTimeoutError::Timeout) => is_shown = describe.is_some(),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -64,14 +64,14 @@ fn draw(news: &Receiver<Describe>) {
     }
 }
 
-/// Progress of what goes line by line.
+/// Progress of work on lines.
 pub(super) struct Count {
     count: Arc<AtomicU64>,
     _progress: Option<Progress>,
 }
 
 impl Count {
-    /// As [`Progress::show`], if it `is_seen`; `doing` is what is done with the lines.
+    /// As [`Progress::show`], if it `is_seen`; `doing` names the work.
     pub(super) fn show(doing: &'static str, is_seen: bool) -> Self {
         let count = Arc::<AtomicU64>::default();
         let shown = count.clone();

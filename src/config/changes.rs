@@ -1,4 +1,4 @@
-//! What two configurations differ in: what a reload has to report.
+//! The difference of two configurations, which a reload reports.
 
 use serde_json::Value;
 
@@ -20,9 +20,9 @@ const READ_ONCE: [&str; 9] = [
 /// The keys whose values have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Those that may be in force at once.
+    /// Those that take effect at once.
     pub live: Vec<String>,
-    /// Those that only a restart brings into force.
+    /// Those that take effect after a restart.
     pub after_restart: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl Config {
     }
 }
 
-/// Whether a listener would have to speak HTTPS that has spoken HTTP, or the other way round.
+/// Whether a listener would have to change between HTTP and HTTPS.
 fn switches_https(old: &Config, new: &Config) -> bool {
     old.http.tls_cert.is_some() != new.http.tls_cert.is_some()
 }

@@ -8,7 +8,7 @@ use super::{Config, Http, Smarthost, Smtp, Tls};
 /// The shortest names: 32^4 are a million, the least that is not guessed by trying.
 const SHORTEST_NAME: usize = 4;
 
-/// The longest first names: 80 bits, more than anybody could type.
+/// The longest first names: 80 bits, more than one would type.
 const LONGEST_NAME: usize = 16;
 
 /// In characters: more would not fit beside the menu.
@@ -29,7 +29,7 @@ pub(super) struct Problem {
 
 type Verdict = Result<(), Problem>;
 
-/// Finds the first thing that cannot work.
+/// Reports the first combination that cannot work.
 pub(super) fn combinations(config: &Config) -> Verdict {
     domains(config)?;
     data_dir(config)?;
@@ -42,7 +42,7 @@ pub(super) fn combinations(config: &Config) -> Verdict {
     smarthost_is_somebody_else(config)
 }
 
-/// Looks at what the configuration names outside itself.
+/// Checks the directory that the configuration names.
 pub(super) fn surroundings(config: &Config) -> Verdict {
     let dir = &config.data_dir;
     match std::fs::metadata(dir) {
@@ -212,7 +212,7 @@ fn smarthost(smarthost: &Smarthost) -> Verdict {
     if smarthost.ca_file.is_some() && !is_verified {
         return refuse(
             "smarthost.ca_file",
-            "says nothing unless smarthost.tls is \"starttls\" or \"implicit\"",
+            "has no effect unless smarthost.tls is \"starttls\" or \"implicit\"",
         );
     }
     Ok(())
@@ -231,7 +231,7 @@ fn is_host(host: &str) -> bool {
         || (host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label))
 }
 
-/// A message handed to our own MX would go round for ever.
+/// A message passed to our own MX would loop.
 fn smarthost_is_somebody_else(config: &Config) -> Verdict {
     let Smarthost { host, port, .. } = &config.smarthost;
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

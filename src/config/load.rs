@@ -1,4 +1,4 @@
-//! From a file and the environment to a [`Config`], or to one line that says what to mend.
+//! From a file and the environment to a [`Config`], or to one line that says what is wrong.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -45,12 +45,12 @@ enum Place {
 /// What variables hold, as text, by the key they override.
 type Texts<'a> = BTreeMap<String, &'a str>;
 
-/// Reads the configuration in the file at `path`, and where it says what. `variables` is the
-/// environment: what begins with `TEMPALIAS_` overrides the file, unless a container platform has made it of
+/// Reads the configuration in the file at `path`, and the line of each key. `variables` is the
+/// environment: what begins with `TEMPALIAS_` overrides the file, unless a container platform has made it from
 /// the name of a service.
 ///
 /// # Errors
-/// When the file cannot be read or understood, or asks for what cannot work.
+/// When the file cannot be read or parsed, or holds what cannot work.
 pub fn load(
     path: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -66,8 +66,8 @@ pub fn load(
     }
 }
 
-/// Like [`load`], for the `text` of a file that errors call `file`; whether the directory of the
-/// ledger is there is not looked at.
+/// Like [`load`], for the `text` of a file that errors call `file`; the directory of the
+/// ledger is not checked.
 ///
 /// # Errors
 /// As [`load`].
@@ -127,7 +127,7 @@ fn deserialize(
         let path = cause.path().to_string();
         let error = places.explain(&path, cause.inner().message());
         match refused {
-            // The text will not do either: what was wrong at first is said.
+            // The text does not fit either: report the first error.
             Some((key, first)) if key == path => return Err(first),
             _ => {}
         }
@@ -142,7 +142,7 @@ fn deserialize(
     }
 }
 
-/// Puts the value of one variable where its name says.
+/// Sets the key that the variable names.
 fn lay_over<'a>(
     root: &mut DeTable<'a>,
     places: &mut Places,
@@ -177,7 +177,7 @@ fn lay_over<'a>(
     Ok(())
 }
 
-/// The section of this name, made if need be; `None` when the name stands for a single value.
+/// The section of this name, created if it is missing; `None` when the name is that of a single value.
 fn section_in<'t, 'a>(root: &'t mut DeTable<'a>, name: &str) -> Option<&'t mut DeTable<'a>> {
     let entry = root
         .entry(unplaced(name.to_owned().into()))
@@ -209,7 +209,7 @@ impl Places {
         }
     }
 
-    /// What serde says of `path`, in our words.
+    /// serde's error about `path`, reworded.
     fn explain(&self, path: &str, message: &str) -> ConfigError {
         let section = if path == "." { "" } else { path };
         let below = |key: &str| match section.rsplit('.').next() {

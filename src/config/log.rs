@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values;
 
-/// `[log]`: what we say about our own work, on standard error.
+/// `[log]`: the log, on standard error.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -18,36 +18,36 @@ pub struct Log {
     pub format: Format,
 }
 
-/// How much is said, from the least to the most.
+/// How much is logged, from the least to the most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// What has failed.
+    /// Failures.
     Error,
-    /// What may need somebody's attention.
+    /// What may need attention.
     Warn,
-    /// What has become of each message.
+    /// The outcome of each message.
     #[default]
     Info,
-    /// What peers have said, too: addresses can be among it.
+    /// Also what peers have said, which may contain addresses.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// How it is written down.
+/// The format of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people, and for the journal.
     #[default]
     Text,
-    /// For programs: an object a line.
+    /// For programs: one object per line.
     Json,
 }
 
 impl Level {
-    /// The word for it in the configuration.
+    /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Error => "error",

@@ -1,7 +1,7 @@
 //! Configuration: one tree of plain values, every default beside its field.
 //!
-//! [`load`] reads the file, lays the environment over it and then looks at combinations, which
-//! may each be well-formed and yet cannot work together. `packaging/tempalias.toml` shows every
+//! [`load`] reads the file, applies overrides from the environment and then checks combinations: values that are
+//! each well-formed and yet cannot work together. `packaging/tempalias.toml` shows every
 //! key with its default.
 
 mod changes;
@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
 
-/// What is set now: a reload stores another. Who has begun something keeps what was set then.
+/// The present settings; a reload stores new ones. Running sessions and requests keep those they began with.
 pub type Settings = Arc<ArcSwap<Config>>;
 
 /// Everything an operator can set.
@@ -88,13 +88,13 @@ pub struct Http {
     pub listen: Vec<SocketAddr>,
     /// Unix socket to listen on as well, for a proxy on this host. Default: none.
     pub socket: Option<PathBuf>,
-    /// PEM file of our certificate and those it is signed by; with it `listen` speaks HTTPS only.
+    /// PEM file of our certificate and its chain; with it `listen` speaks HTTPS only.
     pub tls_cert: Option<PathBuf>,
     /// PEM file of the key of `tls_cert`.
     pub tls_key: Option<PathBuf>,
-    /// What visitors have in their address bar: scheme and host, no path. Default: what they ask for.
+    /// What visitors have in their address bar: scheme and host, no path. Default: the request's `Host`.
     pub public_url: Option<Origin>,
-    /// Proxies whose word on who the client is we take. Default: none.
+    /// Proxies that are believed about the client's address. Default: none.
     #[serde(deserialize_with = "values::list")]
     pub trusted_proxies: Vec<Network>,
     /// Connections at the same time. Default: 1,000. 0: no limit.
@@ -104,23 +104,23 @@ pub struct Http {
     /// Default: 50. 0: no limit.
     #[serde(deserialize_with = "values::whole")]
     pub max_connections_per_ip: usize,
-    /// How often a client may have an alias; after a rest a few at once. Default: 30 s. 0: no limit.
+    /// How often a client may make an alias; after a pause a few at once. Default: 30 s. 0: no limit.
     #[serde(deserialize_with = "values::duration")]
     pub create_interval: Duration,
     /// DNS lists whose clients get no alias. Default: none.
     #[serde(deserialize_with = "values::list")]
     pub rbls: Vec<Domain>,
-    /// Whether aliases can be had with GET, as a script (JSONP). Default: no.
+    /// Whether aliases can be made with GET, as a script (JSONP). Default: no.
     pub jsonp: bool,
-    /// What the site is called. Default: tempalias.
+    /// The site's name. Default: tempalias.
     pub name: String,
     /// The page's colour, `#rrggbb`. Default: our own.
     pub accent: Option<Colour>,
-    /// Where the operator says who they are. Default: nowhere.
+    /// The operator's imprint. Default: none.
     pub imprint: Option<Url>,
-    /// How the operator is reached: a mail address or a URL. Default: postmaster of each domain.
+    /// The operator's contact: a mail address or a URL. Default: postmaster of each domain.
     pub contact: Option<Link>,
-    /// Where the source code is that runs here. Default: nowhere.
+    /// Where the running source code is published. Default: none.
     pub source: Option<Url>,
 }
 
@@ -301,7 +301,7 @@ impl FromStr for Tls {
     }
 }
 
-/// `[aliases]`: what people may ask for.
+/// `[aliases]`: what may be requested.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aliases {
@@ -311,7 +311,7 @@ pub struct Aliases {
     /// Most messages of an alias. Default: 100.
     #[serde(deserialize_with = "values::whole")]
     pub max_usage: u32,
-    /// How often aliases that are over are deleted. Default: 30 min.
+    /// How often expired and used-up aliases are deleted. Default: 30 min.
     #[serde(deserialize_with = "values::duration")]
     pub purge_interval: Duration,
     /// Characters of the first names, 4 to 16. Default: 6. A ledger keeps the length it has grown to.
@@ -353,7 +353,7 @@ impl Aliases {
     }
 }
 
-/// `[dns]`: whom to ask for names, the smarthost's and the DNS lists'.
+/// `[dns]`: the servers that are asked for the smarthost's name and for DNS lists.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
@@ -362,11 +362,11 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
 }
 
-/// `[metrics]`: figures for Prometheus.
+/// `[metrics]`: metrics for Prometheus.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Where `/metrics` is. Whoever can reach it can read it. Default: nowhere.
+    /// Where `/metrics` is served, without access control. Default: nowhere.
     #[serde(deserialize_with = "values::addresses")]
     pub listen: Vec<SocketAddr>,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Config;
 
-/// What everybody may do with a file: read it, or write it.
+/// Permissions of other users: to read, or to write.
 const EVERYBODY: u32 = 0o006;
 
 impl Config {
@@ -22,7 +22,7 @@ impl Config {
     }
 }
 
-/// Whether everybody on this machine may read the file, or change it.
+/// Whether every user on this machine may read or change the file.
 pub fn is_open_to_everybody(file: &Metadata) -> bool {
     file.permissions().mode() & EVERYBODY != 0
 }

@@ -1,5 +1,5 @@
-//! Variables that container platforms make of the names of services. Of a service called `tempalias-smtp` they
-//! begin as our overrides do, and nobody has meant them for us.
+//! Variables that container platforms make from the names of services. Those of a service called `tempalias-smtp`
+//! begin like our overrides, but are not meant for us.
 //!
 //! Kubernetes gives every pod, of each service in its namespace, `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT` and the
 //! latter once more for each port that has a name, besides what `docker run --link` makes: `NAME_PORT`,
@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 
 /// Whether a platform has made the variable `name`, which begins with `TEMPALIAS`.
 ///
-/// Most names say it. Two of them could be typing errors, `TEMPALIAS_SMARTHOST_PORT` say, and their values decide.
+/// Most names say it. Two of them could be typing errors, such as `TEMPALIAS_SMARTHOST_PORT`; there the value decides.
 pub(super) fn is_service_variable(name: &OsStr, value: &OsStr) -> bool {
     let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { return false };
     // A linked container's own variables can have any name.
@@ -48,7 +48,7 @@ fn is_url(value: &str) -> bool {
     matches!(value.split_once("://"), Some(("tcp" | "udp" | "sctp", rest)) if rest.contains(':'))
 }
 
-/// `/web/smtp`: what the container calls the linked one.
+/// `/web/smtp`: the linked container's name.
 fn is_container(value: &str) -> bool {
     value.strip_prefix('/').is_some_and(|path| path.contains('/'))
 }

@@ -1,4 +1,4 @@
-//! What aliases may forward to: everything but ourselves, and what the operator forbids.
+//! What aliases may forward to: everything but our own addresses, and what the operator forbids.
 
 use std::str::FromStr;
 
@@ -19,19 +19,19 @@ pub enum Forbidden {
 /// Which targets an alias may have.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    /// Where mail would come back to us.
+    /// Our own domains and host name.
     ours: Vec<Domain>,
     forbidden: Vec<Forbidden>,
 }
 
-/// Why an alias cannot have a target. The text is fit for the person who asked.
+/// Why an alias cannot have a target. The text may be shown to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// An alias, or a mailbox of this host. Mail to our domains would go round in circles. Mail to the host's
-    /// name goes to its administrators, or by its address record back to us, who relay it to nobody.
+    /// An alias, or a mailbox of this host. Mail to our domains would loop. Mail to the host's
+    /// name goes to its administrators, or by its address record back to us, where it is refused.
     #[error("the address must be a real one, not one of this service")]
     Ours,
-    /// The operator does not want it.
+    /// The operator forbids it.
     #[error("this service does not forward to that address")]
     Forbidden,
 }
@@ -48,7 +48,7 @@ impl Targets {
     /// Whether an alias may forward to `target`.
     ///
     /// # Errors
-    /// When it is ours, or forbidden.
+    /// When it is one of our own, or forbidden.
     pub fn check(&self, target: &Mailbox) -> Result<(), TargetError> {
         if self.ours.iter().any(|domain| domain.as_str() == target.domain()) {
             return Err(TargetError::Ours);
@@ -62,7 +62,7 @@ impl Targets {
 
 impl Forbidden {
     /// Local parts are compared as nearly all hosts do it: in any case, and without the detail behind a `+`
-    /// (RFC 5233 §1), by which one mailbox has as many addresses as one likes.
+    /// (RFC 5233 §1), with which one mailbox has any number of addresses.
     fn includes(&self, target: &Mailbox) -> bool {
         match self {
             Forbidden::Domain(domain) => domain.as_str() == target.domain(),

@@ -1,4 +1,4 @@
-//! How single values are written: `"30s"`, `"25 MiB"`, lists of addresses.
+//! Formats of single values: `"30s"`, `"25 MiB"`, lists of addresses.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use crate::address::Mailbox;
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
 
-/// A list; one string with commas does too, for the environment's sake.
+/// A list, or one string with commas, which the environment needs.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Listed {
@@ -49,7 +49,7 @@ impl Visitor<'_> for Size {
     }
 }
 
-/// The keys of one table, and nothing else: a list would be taken for the values in their order.
+/// A table only: serde would accept a list as the values in their order.
 struct Section<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
@@ -73,7 +73,7 @@ where
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-/// The way back for an address that hides itself elsewhere.
+/// Serializes an address whose `Display` hides it.
 pub(super) fn mailbox<S: Serializer>(address: &Mailbox, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(address.as_str())
 }
@@ -137,7 +137,7 @@ where
     in_range(number)
 }
 
-/// A span of time, always with its unit: a bare number would leave open which.
+/// A span of time, always with its unit.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let hint = "expected a duration like \"30s\", \"5m\" or \"1h 30m\"";
     let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(hint))?;

@@ -153,7 +153,7 @@ impl Serialize for Network {
     }
 }
 
-/// It becomes a link on our page: nothing may get there that runs when it is clicked.
+/// It becomes a link on our page, so it must not be a script.
 fn is_web(text: &str) -> bool {
     let has_scheme = text.starts_with("https://") || text.starts_with("http://");
     has_scheme && text.parse::<Uri>().is_ok()

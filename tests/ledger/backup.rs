@@ -90,11 +90,12 @@ async fn an_older_backup_is_replaced_and_nothing_else_is() {
 }
 
 #[tokio::test]
+#[ignore = "needs root"]
 async fn a_backup_without_room_leaves_the_older_one_and_no_half_of_a_new_one() {
     let (dir, ledger) = fresh();
     let place = TempDir::new().unwrap();
     let small = place.path().join("small");
-    let Some(_mount) = Mount::tmpfs(&small, "256k") else { return };
+    let _mount = Mount::tmpfs(&small, "256k");
     let file = small.join("backup.db");
     back_up(dir.path(), &file).unwrap();
     let before = fs::read(&file).unwrap();

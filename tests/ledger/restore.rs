@@ -385,9 +385,9 @@ async fn what_somebody_has_put_beside_a_backup_does_not_decide_what_is_restored(
     fs::hard_link(&elsewhere, beside("-wal")).unwrap();
     refused();
     fs::write(beside("-wal"), &log).unwrap();
-    match chown(beside("-wal"), Some(4711), None) {
-        Ok(()) => refused(),
-        Err(_) => skip("only root can give a file away"),
+    // Only root can give a file away.
+    if chown(beside("-wal"), Some(4711), None).is_ok() {
+        refused();
     }
     assert!(contents(dir.path()) == before);
     let _ = fs::remove_file(beside("-wal"));

@@ -14,6 +14,7 @@ fn with_blocks(name: &str, script: &str, files: &[(&str, String)]) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_password_reaches_the_smarthost_from_a_file_and_from_a_credential() {
     let keep = block("install.md", "sh", "smarthost-password");
     let relay = block("install.md", "toml", "username");
@@ -25,6 +26,7 @@ fn a_password_reaches_the_smarthost_from_a_file_and_from_a_credential() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn renewed_certificates_are_shown_by_both_doors() {
     let hook = block("install.md", "sh", "RENEWED_LINEAGE");
     let smtp = block("install.md", "toml", "tls_cert");
@@ -34,6 +36,7 @@ fn renewed_certificates_are_shown_by_both_doors() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_connection_starts_a_server_in_the_middle_of_a_restore() {
     let restore = block("backup.md", "sh", "tempalias-smtp.socket");
     with_blocks("restore.sh", include_str!("restore.sh"), &[("restore", restore)]);

@@ -57,11 +57,13 @@ systemctl start nginx
 }
 
 #[test]
+#[ignore = "needs root"]
 fn behind_nginx_as_documented_clients_are_told_apart() {
     behind(&on_a_port(), &nginx(&block("proxy.md", "nginx", "proxy_pass")));
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_socket_in_a_directory_of_the_proxys_is_for_the_proxy_alone() {
     let http = block("proxy.md", "toml", "/run/tempalias-proxy/http.sock");
     let site = block("proxy.md", "nginx", "proxy_pass")
@@ -100,6 +102,7 @@ only_for_the_proxy
 }
 
 #[test]
+#[ignore = "needs root"]
 fn behind_caddy_as_documented_clients_are_told_apart() {
     let site = block("proxy.md", "caddy", "reverse_proxy");
     // There is nobody here who would certify our name.

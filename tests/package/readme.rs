@@ -16,6 +16,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_readme_followed_to_the_letter_gives_a_working_mx() {
     let shell = blocks("sh");
     let [lines] = blocks("toml").try_into().expect("there is one configuration");

@@ -66,4 +66,4 @@ tempalias check --json >said || fail "$(cat said)"
 grep -q 'systemd-run --pipe -p User=tempalias -p LoadCredential=' said || fail "no advice: $(cat said)"
 systemd-run --quiet --pipe -p User=tempalias -p "$(grep ^LoadCredential= credential.conf)" tempalias check >said ||
     fail "$(cat said)"
-grep -Eq 'ok +smarthost +relay.example.net:587: takes our envelope' said || fail "$(cat said)"
+grep -Eq 'ok +smarthost +relay.example.net:587: accepts our envelope' said || fail "$(cat said)"

@@ -43,6 +43,15 @@ pub fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
+/// For tests that are `#[ignore = "needs root"]`.
+///
+/// # Panics
+/// Without root's rights: such a test fails, rather than pass without having run.
+#[track_caller]
+pub fn needs_root() {
+    assert!(is_root(), "this test needs root's rights");
+}
+
 /// Whether we have root's rights.
 pub fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::{NAMES, Scene, USES};
 use crate::support::postfix::Postfix;
-use crate::support::program::{is_root, succeed};
+use crate::support::program::{needs_root, succeed};
 use crate::support::wait;
 
 /// A program whose standard input and output are an SMTP session.
@@ -106,11 +106,9 @@ smtp.quit()
 }
 
 #[test]
+#[ignore = "needs root"]
 fn postfix_delivers_with_a_verified_certificate() {
-    if !is_root() {
-        eprintln!("SKIPPED: Postfix starts with root's rights only");
-        return;
-    }
+    needs_root();
     let scene = Scene::new();
     let settings = format!(
         "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = {}\nsmtp_tls_CAfile = {}\n",

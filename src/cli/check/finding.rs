@@ -1,4 +1,4 @@
-//! One thing that was looked at.
+//! The result of one check.
 
 use std::io::{self, Write};
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 pub(super) enum Severity {
     /// As it should be.
     Ok,
-    /// It serves, but could be better; or it could not be looked at.
+    /// It works, but could be better; or it could not be checked.
     Advice,
-    /// It will not serve as it should.
+    /// It will not work as it should.
     Error,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Finding {
     pub(super) severity: Severity,
     /// A file, a host, a domain.
     pub(super) about: String,
-    /// What is the matter.
+    /// The problem, or what is right.
     pub(super) what: String,
     /// A sentence, or a command.
     pub(super) remedy: Option<String>,

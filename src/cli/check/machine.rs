@@ -1,4 +1,4 @@
-//! What can be seen on this machine: permissions, certificates, the ledger, the clock.
+//! Checks of this machine: permissions, certificates, the ledger, the clock.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -14,19 +14,19 @@ use crate::daemon::Files;
 use crate::ledger::{self, FILE_NAME};
 use crate::net::tls::Facts;
 
-/// What everybody may do with a file.
+/// Permissions of other users.
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// So long before its end a certificate should have been renewed: Let's Encrypt's are renewed 30 days before.
+/// A certificate should have been renewed this long before it expires: Let's Encrypt's are renewed 30 days before.
 const RENEWAL: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// No clock that is right shows an earlier time than this version's.
+/// A clock that shows an earlier time than this version's is wrong.
 const THIS_VERSION: &str = "2026-01-01T00:00:00Z";
 
-/// Looks at everything.
-pub(super) fn look(file: &Path, config: &Config, files: &Files) -> Vec<Finding> {
-    // Not `clock::now`: the machine's clock is what is looked at.
+/// Runs all of them.
+pub(super) fn check(file: &Path, config: &Config, files: &Files) -> Vec<Finding> {
+    // Not `clock::now`: it is the machine's clock that is checked.
     let now = Timestamp::now();
     let mut findings = vec![configuration(file), data_dir(config)];
     findings.extend(ledger(config, now));
@@ -66,7 +66,7 @@ fn configuration(file: &Path) -> Finding {
             Finding::advice(about, format!("{shown}: everybody may read it"), format!("chmod 640 {shown}"))
         }
         Ok(found) => Finding::ok(about, format!("{shown}: mode {}", mode(&found))),
-        Err(cause) => Finding::advice(about, format!("{shown}: {cause}"), "look at its permissions"),
+        Err(cause) => Finding::advice(about, format!("{shown}: {cause}"), "check its permissions"),
     }
 }
 
@@ -92,7 +92,7 @@ fn data_dir(config: &Config) -> Finding {
             format!("chmod 700 {dir}"),
         ),
         Ok(found) => Finding::ok(about, format!("{dir}: mode {}", mode(&found))),
-        Err(cause) => Finding::error(about, format!("{dir}: {cause}"), "look at its permissions"),
+        Err(cause) => Finding::error(about, format!("{dir}: {cause}"), "check its permissions"),
     }
 }
 
@@ -102,7 +102,7 @@ fn ledger(config: &Config, now: Timestamp) -> Vec<Finding> {
     let (finding, latest) = match ledger::peek(&config.data_dir) {
         Ok(None) => (Finding::ok(about, "none yet; `tempalias serve` makes one"), None),
         Ok(Some(peek)) => (Finding::ok(about, format!("aliases: {}", peek.aliases)), peek.latest),
-        Err(cause) => (Finding::error(about, cause, "mend that, or restore a backup: docs/backup.md"), None),
+        Err(cause) => (Finding::error(about, cause, "fix that, or restore a backup: docs/backup.md"), None),
     };
     vec![finding, clock(now, latest)]
 }
@@ -112,7 +112,7 @@ fn clock(now: Timestamp, latest: Option<Timestamp>) -> Finding {
     let first: Timestamp = THIS_VERSION.parse().expect("an instant");
     let set = "set it, and keep it right by NTP: timedatectl set-ntp true";
     match latest {
-        _ if now < first => Finding::error(about, format!("{shown}: that is past"), set),
+        _ if now < first => Finding::error(about, format!("{shown} is in the past"), set),
         Some(latest) if now < latest => {
             let what = format!("{shown}: the ledger has seen {latest} already; aliases wait until then");
             Finding::error(about, what, set)
@@ -128,19 +128,19 @@ fn secret(key: &str, path: &Path) -> Finding {
             Finding::error(key, format!("{shown}: everybody may read it"), format!("chmod o= {shown}"))
         }
         Ok(found) => Finding::ok(key, format!("{shown}: mode {}", mode(&found))),
-        Err(cause) => Finding::error(key, format!("{shown}: {cause}"), "look at its permissions"),
+        Err(cause) => Finding::error(key, format!("{shown}: {cause}"), "check its permissions"),
     }
 }
 
-/// `host`: for whom it should be, if that is known.
+/// `host`: the name that it should have, if that is known.
 fn certificate(key: &str, facts: &Facts, host: Option<&str>, now: Timestamp) -> Finding {
     let day = |instant: Timestamp| instant.strftime("%Y-%m-%d").to_string();
     let names = facts.names.join(", ");
     let renew = "renew it; it is read again when its file changes";
     match (facts.not_before, facts.not_after, host) {
-        (_, Some(end), _) if end < now => Finding::error(key, format!("has expired on {}", day(end)), renew),
+        (_, Some(end), _) if end < now => Finding::error(key, format!("expired on {}", day(end)), renew),
         (Some(start), ..) if now < start => {
-            Finding::error(key, format!("is not good before {}", day(start)), "look at the clock, or wait")
+            Finding::error(key, format!("is not valid before {}", day(start)), "check the clock, or wait")
         }
         (_, Some(end), _) if end < now + RENEWAL => {
             Finding::advice(key, format!("expires on {}", day(end)), renew)
@@ -151,7 +151,7 @@ fn certificate(key: &str, facts: &Facts, host: Option<&str>, now: Timestamp) -> 
             Finding::advice(key, what, format!("get one for {host}: clients may not trust this one"))
         }
         (_, Some(end), _) => Finding::ok(key, format!("for {names}, until {}", day(end))),
-        (_, None, _) => Finding::advice(key, "could not be understood", "look at it with openssl x509"),
+        (_, None, _) => Finding::advice(key, "could not be understood", "inspect it with openssl x509"),
     }
 }
 

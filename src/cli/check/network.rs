@@ -1,4 +1,4 @@
-//! What others say: the smarthost, and the DNS about our host and our domains.
+//! Checks of the network: the smarthost, and the DNS records of our host and domains.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,21 +13,16 @@ use crate::daemon::Files;
 use crate::relay::{Envelope, RelayError};
 use crate::resolve::{ResolveError, Resolver};
 
-/// For each question to the DNS.
+/// For each DNS query.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// SPF records begin with it (RFC 7208 §4.5).
 const SPF: &str = "v=spf1";
 
-/// Asks all of them, the smarthost only when told to.
-pub(super) async fn look(config: &Config, files: &Files, with_smarthost: bool) -> Vec<Finding> {
+/// Runs all of them; that of the smarthost only on request.
+pub(super) async fn check(config: &Config, files: &Files, with_smarthost: bool) -> Vec<Finding> {
     let resolver = Resolver::new(&config.dns, |_| {});
-    let smarthost = async {
-        match with_smarthost {
-            true => Some(smarthost(config, files).await),
-            false => None,
-        }
-    };
+    let smarthost = async { if with_smarthost { Some(smarthost(config, files).await) } else { None } };
     let (smarthost, (host, domains)) = tokio::join!(smarthost, async {
         let mut domains = Vec::new();
         for domain in &config.domains {
@@ -42,12 +37,12 @@ pub(super) async fn look(config: &Config, files: &Files, with_smarthost: bool) -
 async fn smarthost(config: &Config, files: &Files) -> Finding {
     let about = "smarthost";
     let place = format!("{}:{}", config.smarthost.host, config.smarthost.port);
-    // Well-formed, and of no key that is in use: no bounce to it would be ours.
+    // Well-formed, but signed with a key that is not in use: a bounce to it is not accepted.
     let sender = BounceKey::new(&[0; 32]).address(&BounceOf::Nobody, &config.domains[0]);
     let recipient = config.postmaster.clone();
     let envelope = Envelope { sender, recipient, size: None, is_8bit: false, utf8: false };
     let Err((step, cause)) = files.smarthost.probe(&envelope).await else {
-        return Finding::ok(about, format!("{place}: takes our envelope (nothing was sent)"));
+        return Finding::ok(about, format!("{place}: accepts our envelope (nothing was sent)"));
     };
     let remedy = match (step, &cause) {
         ("MAIL", RelayError::Refused(_)) => {
@@ -56,8 +51,8 @@ async fn smarthost(config: &Config, files: &Files) -> Finding {
         ("RCPT", RelayError::Refused(_)) => {
             "let it relay for this host to any recipient; `postmaster` was tried".into()
         }
-        (_, RelayError::Tls(_)) => "look at its certificate, smarthost.tls and smarthost.ca_file".into(),
-        _ => "look at [smarthost] and whether it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
+        (_, RelayError::Tls(_)) => "check its certificate, smarthost.tls and smarthost.ca_file".into(),
+        _ => "check [smarthost], and that it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
     };
     let what = describe(step, &cause);
     // A host that is an address is named twice.
@@ -74,7 +69,7 @@ fn describe(step: &str, cause: &RelayError) -> String {
     }
 }
 
-/// Our own name, and what our addresses are called: many refuse mail from a host without both.
+/// The addresses of our own name, and their names: many refuse mail from a host without both.
 async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
     let about = hostname.to_string();
     let addresses = match ask(resolver.dns_addresses(&format!("{hostname}."))).await {
@@ -99,7 +94,7 @@ async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
                 } else {
                     format!("is called {}", names.join(", "))
                 };
-                let remedy = format!("have whoever gave you the address set its PTR record to {hostname}");
+                let remedy = format!("ask the provider of the address to set its PTR record to {hostname}");
                 Finding::advice(address, what, remedy)
             }
         });
@@ -107,19 +102,21 @@ async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
     findings
 }
 
-/// Where mail for `domain` goes: to us, one hopes.
+/// Whether mail for `domain` arrives here.
 async fn exchangers(resolver: &Resolver, config: &Config, domain: &Domain) -> Finding {
     let ours = config.hostname.as_str();
     let add = format!("add to its zone: {domain}. MX 10 {ours}.");
     match ask(resolver.mail_exchangers(&format!("{domain}."))).await {
         Err(finding) => finding(&domain.to_string(), "MX"),
-        Ok(found) if found.is_empty() => Finding::error(domain, "has no MX record: no mail comes here", add),
+        Ok(found) if found.is_empty() => {
+            Finding::error(domain, "has no MX record: no mail arrives here", add)
+        }
         Ok(found) if !found.iter().any(|host| host == ours) => {
             Finding::error(domain, format!("its mail goes to {}, not to {ours}", found.join(", ")), add)
         }
         Ok(found) if found.len() > 1 => {
             let what = format!("its mail goes to {}", found.join(", "));
-            Finding::advice(domain, what, "only hosts that share this ledger know its aliases: let it be one")
+            Finding::advice(domain, what, "only hosts that share this ledger know its aliases: use only one")
         }
         Ok(_) => Finding::ok(domain, format!("its mail goes to {ours}")),
     }
@@ -136,18 +133,22 @@ async fn spf(resolver: &Resolver, domain: &Domain) -> Finding {
     match records[..] {
         [] => Finding::advice(
             domain,
-            "has no SPF record: much of what we forward may be taken for junk",
-            "add a TXT record that allows the smarthost: \"v=spf1 a:HOST ~all\", or what its provider says",
+            "has no SPF record: much of what we forward may be treated as junk",
+            "add a TXT record that allows the smarthost: \"v=spf1 a:HOST ~all\", or as its provider says",
         ),
         [one] if one.split(' ').skip(1).all(|term| term.ends_with("all")) && one.ends_with("-all") => {
             Finding::error(domain, format!("SPF allows nobody: {one}"), "let it allow the smarthost")
         }
         [one] => Finding::ok(domain, format!("SPF: {one} (does it allow the smarthost?)")),
-        _ => Finding::error(domain, "has more than one SPF record, which is like none", "make one of them"),
+        _ => Finding::error(
+            domain,
+            "has more than one SPF record, which counts as none",
+            "merge them into one",
+        ),
     }
 }
 
-/// The answer, or what makes a finding of its lack, about whom and of which records.
+/// The answer; or, without one, what turns the failure into a finding, given its subject and record type.
 async fn ask<T>(
     question: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, impl FnOnce(&str, &str) -> Finding> {
@@ -158,6 +159,6 @@ async fn ask<T>(
     };
     Err(move |about: &str, kind: &str| {
         let remedy = "try again when the DNS can be reached, or use --offline";
-        Finding::advice(about, format!("its {kind} records could not be asked for: {cause}"), remedy)
+        Finding::advice(about, format!("its {kind} records could not be looked up: {cause}"), remedy)
     })
 }

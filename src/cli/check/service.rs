@@ -1,4 +1,4 @@
-//! What the service may read: `check` is mostly run by root, who may read everything.
+//! Whether the service may read its files: `check` is mostly run by root, who may read everything.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// To whom `data_dir` belongs; `None` unless root asks on behalf of somebody else.
+    /// The owner of `data_dir`; `None` unless root runs this and the owner is another user.
     pub(super) fn of(data_dir: &Path) -> Option<Self> {
         let directory = data_dir.metadata().ok()?;
         if !rustix::process::geteuid().is_root() || directory.uid() == 0 {
@@ -25,7 +25,7 @@ impl Service {
         Some(Self::known(directory.uid(), directory.gid(), &passwd, &group))
     }
 
-    /// By the files of passwd(5) and group(5); who is in neither has the group `gid`.
+    /// By the files of passwd(5) and group(5); a user in neither has the group `gid`.
     fn known(uid: u32, gid: u32, passwd: &str, group: &str) -> Self {
         let fields = |line: &'_ str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
         let user = passwd.lines().map(fields).find(|user| user.get(2) == Some(&uid.to_string()));
@@ -39,7 +39,7 @@ impl Service {
         Service { name, uid, groups }
     }
 
-    /// What keeps it from reading `path`, if anything does. (Access control lists are not looked at.)
+    /// What keeps it from reading `path`, if anything does. (Access control lists are ignored.)
     pub(super) fn complaint(&self, about: &str, path: &Path) -> Option<Finding> {
         let path = std::path::absolute(path).ok()?;
         let closed = path.ancestors().skip(1).find(|directory| !self.may(directory, 0o1));
@@ -62,8 +62,8 @@ impl Service {
         })
     }
 
-    /// Whether the first rights that are about it include `right`, of `rwx`. What cannot be looked at
-    /// is somebody else's finding.
+    /// Whether the permissions that apply to it (owner's, group's, others') include `right`. Files that cannot be
+    /// read at all are reported by another check.
     fn may(&self, path: &Path, right: u32) -> bool {
         let Ok(found) = path.metadata() else { return true };
         let class = match () {
