@@ -41,7 +41,7 @@ use crate::net::tls::Identity;
 use crate::relay::Smarthost;
 use crate::systemd::{self, Sockets};
 use crate::telemetry::Log;
-use crate::web::{self, Doors, Exposition};
+use crate::web::{self, Exposition, Listeners};
 use certificate::Certificate;
 use counters::Counters;
 use listeners::{bind_unix, explain, listen, local_addresses};
@@ -177,7 +177,7 @@ impl Daemon {
             let (mx, web) = (mx.clone(), web.clone());
             move || {
                 mx.load().forget_clients();
-                web.load().forget_clients();
+                web.forget_clients();
             }
         };
         let http_identity = live.certificates[1].identity().cloned();
@@ -199,15 +199,16 @@ impl Daemon {
         };
         daemon.refresh_certificates();
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
-        let doors = Doors { tcp: http, unix: socket, identity: http_identity };
-        daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
+        let listeners = Listeners { tcp: http, unix: socket, identity: http_identity };
+        daemon.spawn("the web server", web::serve(listeners, web, shutdown.clone()));
         daemon.spawn(
             "the purge timer",
             purge(ledger, events, forget_clients, purge_interval, shutdown.clone()),
         );
         if !metrics.is_empty() {
-            let (doors, site) = (Doors { tcp: metrics, ..Doors::default() }, daemon.exposition());
-            daemon.spawn("the metrics", web::serve(doors, Arc::new(site), shutdown));
+            let listeners = Listeners { tcp: metrics, ..Listeners::default() };
+            let site = Arc::new(daemon.exposition());
+            daemon.spawn("the metrics", web::serve(listeners, site, shutdown));
         }
         Ok(daemon)
     }
@@ -328,7 +329,7 @@ impl Daemon {
     }
 
     fn exposition(&self) -> Exposition {
-        let (mx, web) = (self.live.mx.load(), self.live.web.load());
+        let (mx, web) = (self.live.mx.load(), &self.live.web);
         let [smtp, smarthost] = mx.metrics();
         let rooms = [
             &self.counters.metrics,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificate;
 use super::{Files, http_certificate, identity, smtp_certificate};
-use crate::config::{Changes, Config, FileError};
+use crate::config::{Changes, Config, FileError, Settings};
 use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::mx::Mx;
@@ -22,7 +22,8 @@ use crate::web::Web;
 pub(super) struct Live {
     pub(super) config: Config,
     pub(super) mx: Arc<ArcSwap<Mx>>,
-    pub(super) web: Arc<ArcSwap<Web>>,
+    pub(super) web: Arc<Web>,
+    settings: Settings,
     pub(super) certificates: [Certificate; 2],
     pub(super) purge_interval: watch::Sender<Duration>,
     shutdown: CancellationToken,
@@ -42,14 +43,16 @@ impl Live {
     ) -> Self {
         let Files { smarthost, smtp, http } = files;
         let mx = Mx::new(config, ledger.clone(), smarthost, smtp.clone());
-        let web = Web::new(config, ledger.clone(), events.clone());
-        for lists in [mx.lists(), web.lists()] {
-            tokio::spawn(lists.clone().watch(shutdown.clone()));
+        let settings = Settings::new(ArcSwap::from_pointee(config.clone()));
+        let web = Web::new(settings.clone(), ledger.clone(), events.clone());
+        for lists in [mx.lists().clone(), web.lists()] {
+            tokio::spawn(lists.watch(shutdown.clone()));
         }
         Live {
             config: config.clone(),
             mx: Arc::new(ArcSwap::from_pointee(mx)),
-            web: Arc::new(ArcSwap::from_pointee(web)),
+            web: Arc::new(web),
+            settings,
             certificates: [Certificate::new("smtp", smtp), Certificate::new("http", http)],
             purge_interval: watch::Sender::new(config.aliases.purge_interval),
             shutdown,
@@ -63,7 +66,7 @@ impl Live {
     pub(super) fn reload(&mut self, new: Config) -> Result<Changes, FileError> {
         let changes = Changes::between(&self.config, &new);
         let new = new.beside(&self.config);
-        let (old_mx, old_web) = (self.mx.load_full(), self.web.load_full());
+        let (old_mx, old_web_lists) = (self.mx.load_full(), self.web.lists());
         let smarthost = old_mx.smarthost().renewed(&new.smarthost, &new.dns, new.hostname.as_str())?;
         // Files that go by the same names as before are read when they change.
         let smtp = match smtp_certificate(&new) {
@@ -80,14 +83,14 @@ impl Live {
             }
         }
         let mx = old_mx.renewed(&new, smarthost, self.certificates[0].identity().cloned());
-        let web = old_web.renewed(&new);
-        for (old, new) in [(old_mx.lists(), mx.lists()), (old_web.lists(), web.lists())] {
+        self.settings.store(Arc::new(new.clone()));
+        self.web.apply(&new);
+        for (old, new) in [(old_mx.lists(), mx.lists()), (&old_web_lists, &self.web.lists())] {
             if !old.are(new) {
                 tokio::spawn(new.clone().watch(self.shutdown.clone()));
             }
         }
         self.mx.store(Arc::new(mx));
-        self.web.store(Arc::new(web));
         let interval = new.aliases.purge_interval;
         self.purge_interval.send_if_modified(|old| std::mem::replace(old, interval) != interval);
         self.config = new;

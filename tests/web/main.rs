@@ -9,9 +9,9 @@ mod create;
 #[expect(dead_code, reason = "a kit that other tests share")]
 mod dns;
 mod document;
-mod doors;
 mod form;
 mod http;
+mod listeners;
 mod manage;
 mod page;
 mod site;
