@@ -1,12 +1,11 @@
 //! Request bodies: small JSON objects, and forms and queries that say the same, read strictly.
 //!
 //! serde reads them into the types of `schema`. A misspelt or repeated field must not pass for a smaller
-//! wish, so unknown and duplicate fields are refused. No problem repeats a value: it may be somebody's
-//! address.
+//! request, so unknown and duplicate fields are refused. No problem repeats a value: it may be an address.
 //!
 //! serde's own errors, and the path that `serde_path_to_error` adds, are no answer: they repeat values and
-//! unknown names as they came. So serde is given a deserializer whose error is a [`Problem`]: it has the name of
-//! the field, and says of JSON and of a form, where a number is text, the same.
+//! unknown names as they came. So the deserializer here, for one [`Field`], fails with a [`Problem`] that names the field; it also
+//! reads the same types from a form, where a number is text.
 
 use std::borrow::Cow;
 use std::fmt;

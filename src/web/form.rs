@@ -1,4 +1,4 @@
-//! The form without a script: the same wish as for the API, answered with a plain page.
+//! The form without a script: the same request as for the API, answered with a plain page.
 
 use poem::http::uri::Authority;
 use poem::http::{Method, StatusCode, Uri, header};

@@ -159,7 +159,7 @@ impl AliasView {
         }
     }
 
-    /// With the names of the wishes that were cut.
+    /// With the names of the fields that were cut.
     pub fn clamped(self, fields: &[Clamped]) -> Self {
         AliasView { clamped: fields.iter().map(|field| field.field().to_owned()).collect(), ..self }
     }

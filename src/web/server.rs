@@ -95,13 +95,6 @@ struct Server<S> {
     shutdown: CancellationToken,
 }
 
-/// Lets in the connections of one listener.
-struct Gate<S> {
-    server: Arc<Server<S>>,
-    acceptor: Acceptor,
-    full: LogThrottle,
-}
-
 /// Answers requests at `listeners` until `shutdown`, and returns when the last answer is out.
 ///
 /// After `shutdown` requests that have begun are still answered, and the first one of a connection
@@ -123,12 +116,12 @@ pub async fn serve<S: Site>(listeners: Listeners, site: Arc<S>, shutdown: Cancel
 }
 
 async fn accept_tcp<S: Site>(listener: TcpListener, identity: Option<Identity>, server: Arc<Server<S>>) {
-    let mut gate = Gate::new(&server);
-    while let Some((stream, peer)) = gate.acceptor.next(|| listener.accept()).await {
+    let mut acceptor = Acceptor::new("http", server.shutdown.clone());
+    let mut full = LogThrottle::default();
+    while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
         let Ok(local) = stream.local_addr() else { continue }; // gone already
-        let Some(permit) = gate.permit(Some(peer.ip()), is_this_host(peer.ip(), local.ip())) else {
-            continue;
-        };
+        let is_local = is_this_host(peer.ip(), local.ip());
+        let Some(permit) = server.permit(Some(peer.ip()), is_local, &mut full) else { continue };
         let scheme = if identity.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let peer = Peer { local: local.into(), remote: peer.into(), scheme, purpose: permit.purpose() };
         let (server, identity) = (server.clone(), identity.clone());
@@ -142,9 +135,10 @@ async fn accept_tcp<S: Site>(listener: TcpListener, identity: Option<Identity>, 
 }
 
 async fn accept_unix<S: Site>(listener: UnixListener, server: Arc<Server<S>>) {
-    let mut gate = Gate::new(&server);
-    while let Some((stream, _)) = gate.acceptor.next(|| listener.accept()).await {
-        let Some(permit) = gate.permit(None, true) else { continue };
+    let mut acceptor = Acceptor::new("http", server.shutdown.clone());
+    let mut full = LogThrottle::default();
+    while let Some((stream, _)) = acceptor.next(|| listener.accept()).await {
+        let Some(permit) = server.permit(None, true, &mut full) else { continue };
         let unnamed = || Addr::custom("unix", "");
         let purpose = permit.purpose();
         let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, purpose };
@@ -153,33 +147,26 @@ async fn accept_unix<S: Site>(listener: UnixListener, server: Arc<Server<S>>) {
     }
 }
 
-impl<S: Site> Gate<S> {
-    fn new(server: &Arc<Server<S>>) -> Self {
-        let acceptor = Acceptor::new("http", server.shutdown.clone());
-        Gate { server: server.clone(), acceptor, full: LogThrottle::default() }
-    }
-
+impl<S: Site> Server<S> {
     /// A permit for the connection from `peer`; `None`: a proxy, on this host. When all are taken, one from this
-    /// host gets a reserved permit, for health checks, and any other is closed at once, without an answer: before
-    /// its request, and perhaps TLS, an answer would be no answer.
-    fn permit(&mut self, peer: Option<IpAddr>, is_local: bool) -> Option<Permit> {
-        let client = peer.filter(|ip| !self.server.site.is_proxy(*ip));
-        let full = match self.server.limits.take(client) {
+    /// host (`is_local`) gets a reserved permit, for health checks, and any other is closed at once, without an
+    /// answer: before its request, and perhaps TLS, an answer would be no answer. `full` throttles the warning.
+    fn permit(&self, peer: Option<IpAddr>, is_local: bool, full: &mut LogThrottle) -> Option<Permit> {
+        let client = peer.filter(|ip| !self.site.is_proxy(*ip));
+        let limit = match self.limits.take(client) {
             Ok(permit) => return Some(permit),
-            Err(full) => full,
+            Err(limit) => limit,
         };
-        if full == Full::ForAll && self.full.is_due() {
+        if limit == Full::ForAll && full.is_due() {
             tracing::warn!("all of http.max_connections are taken; further ones are closed");
         }
         if !is_local {
-            tracing::debug!(?full, "a web connection was closed at once");
+            tracing::debug!(?limit, "a web connection was closed at once");
             return None;
         }
-        Some(self.server.limits.reserve())
+        Some(self.limits.reserve())
     }
-}
 
-impl<S: Site> Server<S> {
     /// Runs `connection` while it has its `permit`, for a limited time.
     fn spawn(&self, permit: Permit, connection: impl Future<Output = ()> + Send + 'static) {
         let longest = match permit.purpose() {

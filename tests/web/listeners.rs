@@ -1,4 +1,4 @@
-//! Where requests come in: TLS, a Unix socket.
+//! Listeners: TLS, a Unix socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn with_a_certificate_everything_is_https_and_says_so() {
     assert_eq!(page.status, 200);
     assert_eq!(page.header("strict-transport-security"), "max-age=31536000");
 
-    // A new certificate is shown to whoever comes next.
+    // A new certificate is shown to the next client.
     let newer = write_certificate(&dir);
     assert!(identity.reload().unwrap());
     assert!(get(&site, &certificate, "/").is_err());
