@@ -10,11 +10,12 @@ use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderName, HeaderValue, Version, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
+use super::Shared;
 use super::client::{Context, Forwarding};
 use super::connections::Purpose;
 use super::form::ErrorStyle;
 use super::problem::Problem;
-use super::{Shared, routes};
+use super::routes::{self, CORS_HEADERS};
 
 /// No answer takes longer than this, whatever the ledger does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -50,7 +51,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
 /// A year, as browsers want it before they believe it.
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
-/// Adds the security headers.
+/// Adds the security headers, and those for other sites.
 pub async fn with_headers(
     next: Arc<impl Endpoint<Output = Response>>,
     request: Request,
@@ -58,8 +59,12 @@ pub async fn with_headers(
 ) -> poem::Result<Response> {
     let is_secure = *request.scheme() == Scheme::HTTPS
         || Forwarding::of(&request, &shared.settings.load().http.trusted_proxies).is_secure();
+    let is_for_other_sites = routes::is_for_other_sites(&request);
     let mut response = answered(next.call(request).await);
     let headers = response.headers_mut();
+    if is_for_other_sites {
+        headers.extend(CORS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    }
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

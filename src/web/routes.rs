@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderName, Method, StatusCode, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 
 use super::messages::LANGUAGES;
@@ -21,7 +21,7 @@ const OF_ALIAS: &str = "DELETE, GET, HEAD, PATCH";
 const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), without credentials: there are none.
-const CORS_HEADERS: [(HeaderName, &str); 5] = [
+pub const CORS_HEADERS: [(HeaderName, &str); 5] = [
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
     (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key"),
@@ -63,6 +63,12 @@ pub fn is_health_check(path: &str) -> bool {
     HEALTH_CHECKS.contains(&path)
 }
 
+/// Whether the answer has the [`CORS_HEADERS`]. Any page may ask for an alias: there is no session that it could
+/// misuse.
+pub fn is_for_other_sites(request: &Request) -> bool {
+    request.uri().path() == "/aliases" && matches!(*request.method(), Method::POST | Method::OPTIONS)
+}
+
 /// What `next` answers; it has `methods`. The server leaves out the body of an answer to HEAD.
 async fn call(
     next: Arc<impl Endpoint<Output = Response>>,
@@ -75,29 +81,20 @@ async fn call(
     next.call(request).await.map_err(|error| Problem::from_poem(error, methods).into())
 }
 
-/// `/aliases`: an alias for the API, a form or JSONP. Any page may ask for one: there is no session that it
-/// could misuse.
+/// `/aliases`: an alias for the API, a form or JSONP.
 async fn aliases(
     api: Arc<impl Endpoint<Output = Response>>,
     request: Request,
     shared: Arc<Shared>,
 ) -> poem::Result<Response> {
-    let mut response = match *request.method() {
-        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+    match *request.method() {
+        Method::OPTIONS => Ok(StatusCode::NO_CONTENT.into_response()),
         // Boxed where it is large: most requests need neither.
-        Method::POST if form::is_form(&request) => Box::pin(form::answer(request, &shared)).await,
-        Method::POST => api
-            .call(request)
-            .await
-            .unwrap_or_else(|error| Problem::from_poem(error, OF_ALIASES).into_response()),
-        Method::GET if jsonp::is_jsonp(&request) => {
-            return Ok(Box::pin(jsonp::answer(request, &shared)).await);
-        }
-        _ => return Err(Problem::MethodNotAllowed { methods: OF_ALIASES }.into()),
-    };
-    let headers = response.headers_mut();
-    headers.extend(CORS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    Ok(response)
+        Method::POST if form::is_form(&request) => Ok(Box::pin(form::answer(request, &shared)).await),
+        Method::POST => call(api, request, OF_ALIASES).await,
+        Method::GET if jsonp::is_jsonp(&request) => Ok(Box::pin(jsonp::answer(request, &shared)).await),
+        _ => Err(Problem::MethodNotAllowed { methods: OF_ALIASES }.into()),
+    }
 }
 
 /// `/LANGUAGE/aliases`: where the form is sent by those who have chosen a language.
