@@ -1,31 +1,39 @@
 //! The daemon: listeners, ledger, servers and the purge timer, from the start to the orderly stop.
 //!
-//! `listeners` are where we listen, `stop` hears the signals, `live` is what a reload changes,
-//! `certificate` one of its parts; `purge` is the timer, and `counters` counts.
+//! | file | what is in it |
+//! |---|---|
+//! | [`listeners`] | addresses, the Unix socket, sockets from systemd |
+//! | [`certificate`] | the certificates of MX and web |
+//! | [`live`] | what a reload changes |
+//! | [`purge`], [`watchdog`] | the timers |
+//! | [`stop`] | signals |
+//! | [`counters`] | metrics of the process |
+//! | [`error`] | why a daemon did not start, or ended |
 //!
-//! The caller brings the configuration and a [`Stop`], so that tests can run one on free ports
+//! The caller supplies the configuration and a [`Stop`], so that tests can run one on free ports
 //! and end it when they like.
 
 mod certificate;
 mod counters;
+mod error;
 mod listeners;
 mod live;
 mod purge;
 mod stop;
+mod watchdog;
 
+pub use error::{Died, StartError};
 pub use stop::{Hangup, Stop};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, sleep, timeout};
+use tokio::time::{MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -34,7 +42,7 @@ use crate::clock;
 use crate::config::{Changes, Config, ConfigError, FileError, Places, is_open_to_everybody};
 use crate::descriptors;
 use crate::events::Events;
-use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
+use crate::ledger::{DataDirLock, Ledger};
 use crate::metrics::Metrics;
 use crate::mx;
 use crate::net::tls::Identity;
@@ -42,16 +50,17 @@ use crate::relay::Smarthost;
 use crate::systemd::{self, Sockets};
 use crate::telemetry::Log;
 use crate::web::{self, Exposition, Listeners};
-use certificate::Certificate;
+use certificate::{Certificate, http_certificate, load_identity, smtp_certificate};
 use counters::Counters;
-use listeners::{bind_unix, explain, listen, local_addresses};
+use listeners::{bind_unix, listen, local_addresses};
 use live::Live;
 use purge::purge;
+use watchdog::watchdog;
 
 /// How long an orderly stop waits for messages and requests in flight.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How often the certificate's files are looked at.
+/// How often the certificates' files are checked for changes.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a part ended that did not panic.
@@ -59,7 +68,7 @@ const BY_ITSELF: &str = "ended by itself";
 
 /// A running tempalias.
 pub struct Daemon {
-    /// Before the ledger is opened, and until after it was closed.
+    /// Taken before the ledger is opened, released after it was closed.
     _lock: DataDirLock,
     ledger: Ledger,
     smtp: Vec<SocketAddr>,
@@ -82,9 +91,9 @@ struct Reloading {
     log: Log,
 }
 
-/// What the person at the keyboard changes to make us listen elsewhere: a key or an option.
+/// The key or option that sets each address, for the error when it cannot be listened on.
 #[derive(Clone, Copy, Debug)]
-pub struct Knobs {
+pub struct AddressSettings {
     /// For the MX.
     pub smtp: &'static str,
     /// For page and API.
@@ -101,71 +110,23 @@ pub struct Files {
     pub http: Option<Identity>,
 }
 
-/// Why a daemon did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener could not be had.
-    #[error(
-        "{service} cannot listen on {address}: {}; choose another address with {knob}",
-        explain(address, cause)
-    )]
-    Listen {
-        /// SMTP or HTTP.
-        service: &'static str,
-        /// Where it should listen.
-        address: SocketAddr,
-        /// The operating system's word.
-        cause: io::Error,
-        /// See [`Knobs`].
-        knob: &'static str,
-    },
-    /// The Unix socket could not be had.
-    #[error("HTTP cannot listen on {}: {cause}; choose another path with http.socket", path.display())]
-    Socket {
-        /// Where it should be.
-        path: PathBuf,
-        /// The operating system's word.
-        cause: io::Error,
-    },
-    /// The ledger could not be opened.
-    #[error("ledger: {0}")]
-    Ledger(#[from] OpenError),
-    /// A socket from systemd cannot be used.
-    #[error("systemd: {0}")]
-    Handed(io::Error),
-    /// The ledger could be opened, but not read.
-    #[error("{0}")]
-    Read(#[from] LedgerError),
-    /// A file that the configuration names cannot be used.
-    #[error("{0}")]
-    File(#[from] FileError),
-}
-
-/// A part of the daemon ended though nobody had asked it to; the rest was stopped.
-#[derive(Debug, thiserror::Error)]
-#[error("{part} {how}; stopped")]
-pub struct Died {
-    part: &'static str,
-    how: String,
-}
-
 impl Daemon {
-    /// Binds, opens the ledger and starts serving. Where there are `sockets`, the addresses of the
-    /// configuration are not listened on.
+    /// Binds, opens the ledger and starts serving. `sockets` from systemd replace the addresses of the
+    /// configuration.
     ///
     /// # Errors
-    /// When an address or the ledger cannot be had. Then nothing has been started.
+    /// When an address or the ledger cannot be opened. Then nothing has been started.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(config: &Config, knobs: Knobs, sockets: Sockets) -> Result<Self, StartError> {
+    pub fn start(config: &Config, settings: AddressSettings, sockets: Sockets) -> Result<Self, StartError> {
         let files = load_files(config)?;
         warn_of_open_secrets(config);
-        // Before the listeners: a second server shall not hear about ports.
+        // Before the listeners, so that a second server names the lock and not a port.
         let lock = DataDirLock::take(&config.data_dir)?;
-        descriptors::make_room(config);
-        let smtp = listen("SMTP", &config.smtp.listen, knobs.smtp, sockets.smtp)?;
-        let http = listen("HTTP", &config.http.listen, knobs.http, sockets.http)?;
+        descriptors::raise_limit(config);
+        let smtp = listen("SMTP", &config.smtp.listen, settings.smtp, sockets.smtp)?;
+        let http = listen("HTTP", &config.http.listen, settings.http, sockets.http)?;
         let metrics = listen("metrics", &config.metrics.listen, "metrics.listen", vec![])?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
@@ -176,7 +137,7 @@ impl Daemon {
         let forget_clients = {
             let (mx, web) = (mx.clone(), web.clone());
             move || {
-                mx.load().forget_clients();
+                mx.forget_clients();
                 web.forget_clients();
             }
         };
@@ -282,7 +243,7 @@ impl Daemon {
         outcome
     }
 
-    /// Reads configuration and certificates again; where the new ones are no good the old ones stay.
+    /// Reads configuration and certificates again; those that cannot be used leave the old ones in force.
     fn reload(&mut self) {
         systemd::reloading();
         let status = match self.reload_configuration() {
@@ -310,13 +271,13 @@ impl Daemon {
                 Ok(())
             }
             Err(cause) => {
-                error!(%cause, "the new configuration is no good; the old one stays in force");
+                error!(%cause, "the new configuration cannot be used; the old one stays in force");
                 Err(cause)
             }
         }
     }
 
-    /// Without any there is nothing to wake up for.
+    /// Without any, no timer is needed.
     fn has_certificates(&self) -> bool {
         self.live.certificates.iter().any(|certificate| certificate.identity().is_some())
     }
@@ -329,25 +290,24 @@ impl Daemon {
     }
 
     fn exposition(&self) -> Exposition {
-        let (mx, web) = (self.live.mx.load(), &self.live.web);
-        let [smtp, smarthost] = mx.metrics();
-        let rooms = [
+        let (mx, web) = (&self.live.mx, &self.live.web);
+        let modules = [
             &self.counters.metrics,
             self.events.metrics(),
             self.ledger.metrics(),
-            smtp,
-            smarthost,
+            mx.metrics(),
+            &mx.smarthost().metrics(),
             web.metrics(),
         ];
         let counters = self.counters.clone();
-        Exposition::new(rooms.map(Metrics::clone).to_vec(), move || counters.measure())
+        Exposition::new(modules.map(Metrics::clone).to_vec(), move || counters.measure())
     }
 
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.names.insert(self.tasks.spawn(task).id(), name);
     }
 
-    /// Waits for a task to end that should not.
+    /// Waits for the end of a task, none of which ends by itself.
     async fn next_end(&mut self) -> Died {
         let ended = self.tasks.join_next_with_id().await.expect("there are tasks before the stop");
         let (id, how) = match &ended {
@@ -388,41 +348,11 @@ impl fmt::Display for Daemon {
 /// Loads what `config` names outside itself.
 ///
 /// # Errors
-/// With the key and the file that is missing or no good.
+/// With the key and the file that is missing or cannot be used.
 pub fn load_files(config: &Config) -> Result<Files, FileError> {
-    let smarthost = Smarthost::new(&config.smarthost, &config.dns, config.hostname.as_str())?;
-    let (smtp, http) = (identity(smtp_certificate(config))?, identity(http_certificate(config))?);
+    let smarthost = Smarthost::new(config)?;
+    let (smtp, http) = (load_identity(smtp_certificate(config))?, load_identity(http_certificate(config))?);
     Ok(Files { smarthost, smtp, http })
-}
-
-/// Files, each with the key that names it.
-type Named<'a> = [(&'static str, &'a Option<PathBuf>); 2];
-
-fn smtp_certificate(config: &Config) -> Named<'_> {
-    [("smtp.tls_cert", &config.smtp.tls_cert), ("smtp.tls_key", &config.smtp.tls_key)]
-}
-
-fn http_certificate(config: &Config) -> Named<'_> {
-    [("http.tls_cert", &config.http.tls_cert), ("http.tls_key", &config.http.tls_key)]
-}
-
-/// Certificate and key, if there are both.
-fn identity(files: Named<'_>) -> Result<Option<Identity>, FileError> {
-    let [(cert_is, Some(cert)), (key_is, Some(key))] = files else { return Ok(None) };
-    let identity = Identity::load(cert, key);
-    if let Ok(identity) = &identity
-        && identity.facts().have_expired()
-    {
-        // It goes on: most senders encrypt all the same, and the web's visitors will tell.
-        warn!(
-            "{cert_is}: {}: the certificate has expired; it is used until there is a new one",
-            cert.display()
-        );
-    }
-    identity.map(Some).map_err(|cause| {
-        let is_cert = cause.path == *cert;
-        cause.under(if is_cert { cert_is } else { key_is })
-    })
 }
 
 /// Only a warning: refusing to start would not protect the file.
@@ -438,33 +368,13 @@ fn warn_of_open_secrets(config: &Config) {
 /// One line for each kind of change.
 fn report(changes: &Changes) {
     let Changes { live, after_restart } = changes;
-    match live.is_empty() && after_restart.is_empty() {
-        true => info!("configuration reloaded: nothing has changed"),
-        false => info!(changed = live.join(", "), "configuration reloaded"),
+    if live.is_empty() && after_restart.is_empty() {
+        info!("configuration reloaded: nothing has changed");
+    } else {
+        info!(changed = live.join(", "), "configuration reloaded");
     }
     if !after_restart.is_empty() {
         warn!(changed = after_restart.join(", "), "a restart is needed for some of the new configuration");
-    }
-}
-
-/// Says that we are alive while timers run and the ledger's writer answers. What it answers does not
-/// matter: no restart mends a full disk.
-///
-/// While an answer is awaited, on a slow disk say, it is said for half the manager's patience.
-async fn watchdog(ledger: Ledger) {
-    let Some(patience) = systemd::watchdog_patience() else { return };
-    let mut timer = tokio::time::interval(patience / 6);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        let asked = Instant::now();
-        let mut answer = pin!(ledger.check(clock::now()));
-        while timeout(patience / 6, &mut answer).await.is_err() {
-            if asked.elapsed() < patience / 2 {
-                systemd::alive();
-            }
-        }
-        systemd::alive();
     }
 }
 

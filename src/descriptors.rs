@@ -1,18 +1,18 @@
-//! Open files, of which each connection takes one, their limit, and what else the process takes.
+//! Resources of the process: open files, of which each connection takes one, their limit, memory and threads.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// For connections to the smarthost that are on their way out, DNS questions, the ledger, the
-/// listeners and health checks.
+/// Files for everything but counted connections: connections to the smarthost that are being closed, DNS
+/// queries, the ledger, the listeners and health checks.
 const RESERVE: u64 = 1000;
 
-/// Raises the limit as far as this process may, and says when the connections that `config` grants
-/// cannot fit all the same (0, any number, is for the operator to judge). The low limit that
-/// processes start with is for the sake of `select`, which is not used here.
-pub fn make_room(config: &Config) {
+/// Raises the limit of open files as far as this process may, and warns when it is still too low for the
+/// connections that `config` allows (0 allows any number and counts as none). The low soft limit that processes
+/// start with exists for `select`, which is not used here.
+pub fn raise_limit(config: &Config) {
     let (smtp, http) = (config.smtp.max_connections, config.http.max_connections);
     let smarthost = config.smarthost.max_connections;
     let wanted = [smtp, http, smarthost].iter().fold(RESERVE, |sum, &most| sum.saturating_add(most as u64));
@@ -27,19 +27,19 @@ pub fn make_room(config: &Config) {
     }
 }
 
-/// The limit that holds now; none when there is none.
+/// The new limit; `None`: unlimited.
 fn raise() -> Result<Option<u64>, Errno> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     Ok(maximum)
 }
 
-/// How many files may be open; none when there is no limit.
+/// How many files may be open; `None`: unlimited.
 pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// What the process takes of the machine.
+/// Resources that the process uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Open file descriptors.
@@ -50,9 +50,9 @@ pub struct Usage {
     pub threads: i64,
 }
 
-/// What we take now; none where `/proc` is not to be seen.
+/// The present usage; `None` where `/proc` is not mounted.
 pub fn usage() -> Option<Usage> {
-    // The one that we look with is not counted.
+    // Without the one that reads the directory.
     let files = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let figure = |name: &str| {

@@ -4,21 +4,13 @@
 //! The tests here replay what is in `fuzz/corpus` and `tests/fuzz_regressions`, as it is and a
 //! little changed.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::{io, str};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::str;
 
 use crate::address::{Domain, MAX_ADDRESS_LEN, Mailbox};
 use crate::alias::AliasName;
 use crate::bounce::{BounceKey, BounceOf};
-pub use crate::mx::fuzzing::{command, data, header, report};
-use crate::relay::stuffed;
-
-/// In the input of [`command`]: here the client waits until it has been answered.
-pub const PAUSE: u8 = 0x1e;
+pub use crate::mx::fuzzing::{command, report};
+pub use crate::smtp::fuzzing::{data, header, stuffing};
 
 /// One of these functions.
 pub type Target = fn(&[u8]);
@@ -77,103 +69,6 @@ pub fn bounce(input: &[u8]) {
     assert_eq!(key.verify(ours, &domain), Some(whom), "{ours:?}");
     for forged in [format!("{ours}a"), format!("{}a", &ours[..ours.len() - 1]), ours.replacen('.', "..", 1)] {
         assert!(forged == ours || key.verify(&forged, &domain).is_none(), "{forged:?} is not ours");
-    }
-}
-
-/// A text that goes to the smarthost ends where it should and comes out as it went in, however it
-/// is cut.
-pub fn stuffing(input: &[u8]) {
-    let (cut, text) = input.split_first().unwrap_or((&0, &[]));
-    let text = crlf_lines(text);
-    let sent = stuffed(&[&text]);
-    for pieces in [pieces(&text, usize::from(*cut)), pieces(&text, 1)] {
-        assert_eq!(stuffed(&pieces), sent, "cut into {pieces:?}");
-    }
-    crate::mx::fuzzing::arrives(&sent, &text);
-}
-
-/// `input` cut into pieces of `size` octets; of one when that is 0.
-pub(crate) fn pieces(input: &[u8], size: usize) -> Vec<&[u8]> {
-    input.chunks(size.max(1)).collect()
-}
-
-/// `input` as the text of a message that is acceptable: no NUL, no CR or LF but CRLF.
-fn crlf_lines(input: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(input.len() + 16);
-    for &octet in input {
-        match octet {
-            b'\r' | 0 => {}
-            b'\n' => text.extend_from_slice(b"\r\n"),
-            octet => text.push(octet),
-        }
-    }
-    text
-}
-
-/// A client that says what it was given, and keeps what it hears. At each [`PAUSE`] it lets one
-/// read find nothing: whoever only looks whether it has spoken finds that it has not.
-#[derive(Clone)]
-pub struct Script {
-    /// The octets to be said, each part after a pause; the last part comes first.
-    parts: Vec<Vec<u8>>,
-    said: usize,
-    /// The pause before the next part is over.
-    has_paused: bool,
-    heard: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Script {
-    /// Says `input` after the greeting.
-    pub(crate) fn new(input: &[u8]) -> Self {
-        let mut parts: Vec<_> = input.split(|&octet| octet == PAUSE).map(<[u8]>::to_vec).collect();
-        parts.push(Vec::new()); // who speaks before the greeting is sent away
-        parts[..].rotate_right(1);
-        parts.reverse();
-        Script { parts, said: 0, has_paused: false, heard: Arc::default() }
-    }
-
-    /// All that was heard so far.
-    pub(crate) fn heard(&self) -> Vec<u8> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl AsyncRead for Script {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.parts.last().is_some_and(|part| part.len() == self.said) {
-            self.has_paused = !self.has_paused;
-            if self.has_paused {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.parts.pop();
-            self.said = 0;
-        }
-        let said = self.said;
-        let Some(part) = self.parts.last() else { return Poll::Ready(Ok(())) };
-        let len = out.remaining().min(part.len() - said);
-        out.put_slice(&part[said..said + len]);
-        self.said += len;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Script {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(octets);
-        Poll::Ready(Ok(octets.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The service manager: what it wants to hear (sd_notify(3)), and the sockets that it has opened
-//! for us (sd_listen_fds(3)).
+//! The service manager: notifications to it (sd_notify(3)), and the sockets that it passes
+//! (sd_listen_fds(3)).
 //!
-//! Started by anybody else we speak to nobody, and there are no such sockets.
+//! Without a service manager notifications go nowhere, and there are no sockets.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::{env, io};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-/// Listening sockets that systemd has opened for us; `FileDescriptorName=` in their units says
-/// what for. They need no right of ours to be had, not even port 25.
+/// Listening sockets that systemd has opened; `FileDescriptorName=` in their units says for which service.
+/// They need no capability of this process, even on port 25.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// Those named `smtp`.
@@ -20,36 +20,36 @@ pub struct Sockets {
     pub http: Vec<TcpListener>,
 }
 
-/// A socket from systemd that we have no use for.
+/// A socket from systemd that cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// It is called something else.
+    /// Its name is neither `smtp` nor `http`.
     #[error("systemd: FileDescriptorName= of a socket unit must be smtp or http, not {0:?}")]
     Name(String),
-    /// It does not listen for TCP.
-    #[error("systemd: the socket named {0:?} is no TCP listener: {1}")]
+    /// It is not a listening TCP socket.
+    #[error("systemd: the socket named {0:?} is not a TCP listener: {1}")]
     Kind(String, io::Error),
 }
 
 impl Sockets {
-    /// Takes what there is; a second time there is nothing.
+    /// Takes them all; a second call finds none.
     ///
     /// # Errors
-    /// When one of them is of no use: somebody expects it to be served.
+    /// When one cannot be served: its clients would wait for ever.
     pub fn take() -> Result<Self, SocketError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut handed = ListenFd::from_env();
+        let mut passed = ListenFd::from_env();
         let mut sockets = Sockets::default();
         // As many names as sockets, or none at all.
         let mut names = names.split(':');
-        for index in 0..handed.len() {
+        for index in 0..passed.len() {
             let name = names.next().unwrap_or_default();
             let sockets = match name {
                 "smtp" => &mut sockets.smtp,
                 "http" => &mut sockets.http,
                 _ => return Err(SocketError::Name(name.to_owned())),
             };
-            let listener = handed.take_tcp_listener(index);
+            let listener = passed.take_tcp_listener(index);
             sockets.extend(listener.map_err(|cause| SocketError::Kind(name.to_owned(), cause))?);
         }
         Ok(sockets)
@@ -61,7 +61,7 @@ pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What was read at the start is read again; [`ready`] ends it, well or not.
+/// A reload has begun; [`ready`] ends it, whether it worked or not.
 pub fn reloading() {
     notify(&[NotifyState::Reloading]);
 }
@@ -71,19 +71,19 @@ pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// We are alive, for another [`watchdog_patience`].
+/// We are alive; the next call is due within [`watchdog_patience`].
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// After which time without [`alive`] we are taken for dead. `None`: nobody waits for it.
+/// After this time without [`alive`] the service manager restarts us. `None`: no watchdog is set.
 pub fn watchdog_patience() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Nobody to be told is no failure.
+/// Without a service manager this does nothing.
 fn notify(states: &[NotifyState]) {
     if let Err(cause) = sd_notify::notify(states) {
-        tracing::warn!(%cause, "systemd cannot be told");
+        tracing::warn!(%cause, "systemd cannot be notified");
     }
 }

@@ -1,8 +1,5 @@
 //! docs/smtp.md §2: what an attacker gains, with the default limits unless a test says otherwise.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -12,11 +9,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::network::isolated;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::network::isolated;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// A client of which hundreds do not need as many threads.
 struct Talk(BufReader<tokio::net::TcpStream>);

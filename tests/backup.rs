@@ -1,11 +1,6 @@
 //! Backups while messages are delivered and aliases handed out: every alias's uses are right. And what root
 //! does in the service's directory.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -20,11 +15,11 @@ use tempalias::clock::Timestamp;
 use tempalias::ledger::{FILE_NAME, Ledger, NewAlias};
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance, CROWD};
-use support::client::Client;
-use support::program::{is_root, said};
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::client::Client;
+use crate::support::program::{is_root, said};
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 const ALIASES: usize = 12;
 const USES: u32 = 100;

@@ -1,10 +1,5 @@
 //! Bad days of the machine underneath: each ends in one clear sentence, and nothing is lost.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,12 +10,12 @@ use tempalias::clock::{self, Timestamp};
 use tempalias::ledger::FILE_NAME;
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance};
-use support::certificates::{Authority, Validity};
-use support::client::Client;
-use support::program::{is_root, said};
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::{Alias, Appliance};
+use crate::support::certificates::{Authority, Validity};
+use crate::support::client::Client;
+use crate::support::program::{is_root, said};
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// Runs the program with a configuration whose data directory is `data_dir`, which may not be there.
 fn run(arguments: &[&str], data_dir: &Path) -> Output {

@@ -1,13 +1,10 @@
 //! The page in a real browser, in front of the real program and a smarthost: `tests/browser/`.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::appliance::Appliance;
-use support::smarthost::Smarthost;
+use crate::support::appliance::Appliance;
+use crate::support::smarthost::Smarthost;
 
 const FOLDER: &str = "tests/browser";
 

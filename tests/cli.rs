@@ -1,10 +1,5 @@
 //! The command line and the daemon, through the real binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -18,9 +13,9 @@ use tempfile::TempDir;
 use tempalias::clock;
 use tempalias::ledger::{Ledger, LedgerError};
 
-use support::process::Process;
-use support::program::said;
-use support::wait;
+use crate::support::process::Process;
+use crate::support::program::said;
+use crate::support::wait;
 
 /// A configuration on free ports with a directory of its own.
 struct Setup {

@@ -3,9 +3,6 @@
 //! Debian allows one mail server at a time: those beside Postfix are not installed but unpacked, by
 //! `scripts/install-test-deps`.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -14,10 +11,10 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance, CROWD};
-use support::certificates::Authority;
-use support::program::{is_root, run, said, succeed};
-use support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::certificates::Authority;
+use crate::support::program::{is_root, run, said, succeed};
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 
 /// What must come through as it is. Line ends are a user's, not the wire's.
 const TEXT: &str = "From: shop@client.test\nSubject: through and through\n\n.\n..\nfür alle\n.hidden\n\n\n";

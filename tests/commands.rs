@@ -1,10 +1,5 @@
 //! What an operator has besides `serve`: check, health, moving aliases, the manual.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,12 +11,12 @@ use hickory_resolver::proto::rr::{Name, RData};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::appliance::Appliance;
-use support::certificates::{Authority, Validity};
-use support::dns::{Answer, NameServer};
-use support::process::Process;
-use support::program::{is_root, said, succeed};
-use support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::appliance::Appliance;
+use crate::support::certificates::{Authority, Validity};
+use crate::support::dns::{Answer, NameServer};
+use crate::support::process::Process;
+use crate::support::program::{is_root, said, succeed};
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 
 /// A configuration that no server uses, with further settings.
 struct Setup {
@@ -156,7 +151,7 @@ fn check_says_what_the_smarthost_will_not_do_without_its_words() {
         let output = setup.run(&["check"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(words), "{}", said(&output));
-        support::assert_no_leak("check", &said(&output));
+        crate::support::assert_no_leak("check", &said(&output));
         smarthost.set(stage, Behaviour::Accept);
     }
     drop(smarthost);

@@ -1,8 +1,6 @@
 //! The configuration, mostly through `tempalias check`: what is good, what is broken, and the
 //! one line that says why.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,11 +1,6 @@
 //! The DNS: docs/smtp.md §9 (what they are asked, which answers count, and what follows at
 //! RCPT), and the smarthost's name.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -17,13 +12,13 @@ use tempalias::dnsbl::Lists;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::dns::{Answer, NameServer};
-use support::network::isolated;
-use support::postfix::free_address;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::dns::{Answer, NameServer};
+use crate::support::network::isolated;
+use crate::support::postfix::free_address;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 const LISTED: Answer = Answer::A(Ipv4Addr::new(127, 0, 0, 4), 300);
 
@@ -224,7 +219,7 @@ impl Rbldnsd {
         fs::write(at("v6"), ":127.0.0.2:listed\n::ffff:7f00:2\n2001:db8:1::/48\n").unwrap();
         let mut command = Command::new("rbldnsd");
         command.args(["-n", "-b", &format!("{}/{}", address.ip(), address.port())]);
-        if support::program::is_root() {
+        if crate::support::program::is_root() {
             // It will not run as root, and nobody must be able to read its data.
             command.args(["-u", "nobody"]);
             fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
@@ -361,7 +356,7 @@ fn lists_that_fail_are_reported_once_and_refuse_nobody() {
     for source in ["203.0.113.7", "203.0.113.8"] {
         scene.client(source).command(&scene.rcpt(), "250");
     }
-    assert_eq!(scene.logged("refuses to answer us"), 1);
+    assert_eq!(scene.logged("refuses our queries"), 1);
     for list in ["broken.test", "world.test"] {
         for family in ["IPv4", "IPv6"] {
             let report = |line: &String| {

@@ -1,24 +1,19 @@
 //! Page and API at the listeners of the configuration, HTTPS and a Unix socket; and the limits of
 //! connections.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::network::isolated;
+use crate::support::program::{is_root, run, said, succeed};
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 use socket2::{Domain, Socket, Type};
-use support::appliance::Appliance;
-use support::client::Client;
-use support::network::isolated;
-use support::program::{is_root, run, said, succeed};
-use support::smarthost::Smarthost;
-use support::wait;
 use tempfile::TempDir;
 
 const NAME: &str = "mx.alias.test";

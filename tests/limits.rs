@@ -2,9 +2,6 @@
 //!
 //! The whole of 127.0.0.0/8 is this machine, so one test can be many clients.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,11 +12,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempalias::config::{Smarthost as Upstream, Smtp};
 use tempfile::TempDir;
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::process::Process;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::process::Process;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait;
 
 /// An appliance with `settings`; no message gets as far as its smarthost.
 fn appliance(settings: &[(&str, &str)]) -> Appliance {
@@ -261,7 +258,9 @@ fn a_connection_is_preempted_while_somebody_still_waits_for_it_whatever_the_stre
         holder.command("RCPT TO:<postmaster>", "250");
     }
     assert_eq!(hello(9, &appliance).deliver("postmaster@alias.test").code(), 250);
-    wait::until_equal("preempted in the log", 1, || appliance.logged("it gives way to others"));
+    wait::until_equal("preempted in the log", 1, || {
+        appliance.logged("preempted: other clients wait for the smarthost")
+    });
 }
 
 /// docs/smtp.md §2: six times the wait for a command, whatever is said.

@@ -1,17 +1,14 @@
 //! docs/smtp.md §11: the programs that mail really comes from and goes to: Postfix on both sides, swaks,
 //! curl, and Python's smtplib. Messages are counted at the far end.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use tempfile::NamedTempFile;
 
-use support::appliance::{Alias, Appliance};
-use support::client::Client;
-use support::postfix::{Postfix, free_address, next_hop};
-use support::program::{is_root, run, said, succeed};
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait;
+use crate::support::appliance::{Alias, Appliance};
+use crate::support::client::Client;
+use crate::support::postfix::{Postfix, free_address, next_hop};
+use crate::support::program::{is_root, run, said, succeed};
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait;
 
 /// What a peer's text must come through as it is: dots, 8 bits, a long line, no line end too many.
 const TEXT: &str = "Subject: through and through\r\n\r\n.\r\n..\r\nfür alle\r\n.hidden\r\n";

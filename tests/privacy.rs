@@ -7,9 +7,6 @@
 //! | subject, text, sender, client's address | not the log's |
 //! | whole alias names, manage keys, passwords | not the log's |
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
@@ -19,15 +16,15 @@ use socket2::{Domain, Socket, Type};
 use tempalias::alias::Limits;
 use tempfile::NamedTempFile;
 
-use support::appliance::{Alias, Appliance};
-use support::certificates::{Authority, replace};
-use support::client::{Client, Reply};
-use support::dns::{Answer, NameServer};
-use support::network::isolated;
-use support::program::said;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait::PATIENCE;
-use support::{LEAK_MARKER, TARGET_DOMAIN};
+use crate::support::appliance::{Alias, Appliance};
+use crate::support::certificates::{Authority, replace};
+use crate::support::client::{Client, Reply};
+use crate::support::dns::{Answer, NameServer};
+use crate::support::network::isolated;
+use crate::support::program::said;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait::PATIENCE;
+use crate::support::{LEAK_MARKER, TARGET_DOMAIN};
 
 const TARGET: &str = "marked-target@mailbox.test";
 const SENDER: &str = "marked-sender@client.test";
@@ -260,11 +257,10 @@ fn deliveries_and_refusals_give_nothing_away() {
         }
     }
     let delivered = log.iter().find(|line| line.contains(&id)).expect("the message is in the log");
-    for part in ["reason=\"delivered\"", "code=250", &format!("{name}…"), NETWORK] {
+    for part in ["delivered id=", "code=250", &format!("{name}…"), NETWORK] {
         assert!(delivered.contains(part), "{part} is not in {delivered}");
     }
-    for reason in
-        ["no-alias", "relaying", "bad-line", "too-large", "loop", "\"bounce\"", "bounce-suspended-alias"]
+    for reason in ["no-alias", "relaying", "bad-line", "too-large", "loop", " bounced id=", " suspended id="]
     {
         assert!(log.iter().any(|line| line.contains(reason)), "{reason} is not in {log:#?}");
     }
@@ -357,7 +353,7 @@ fn whatever_the_smarthost_says_stays_with_us() {
     scene.delivers(&[&alias.email], "250");
     let log = scene.ends();
     assert!(log.iter().any(|line| line.contains("the smarthost refused")), "{log:#?}");
-    assert!(log.iter().any(|line| line.contains("the smarthost is in trouble")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("the smarthost failed")), "{log:#?}");
 }
 
 #[test]
@@ -410,7 +406,7 @@ fn a_reload_that_fails_shows_nothing_of_the_file() {
     let alias = scene.alias(1);
     replace(&files.key, &format!("{PASSWORD}\n{TARGET}\n"));
     scene.appliance.hang_up();
-    support::wait::until("the failure is logged", || {
+    crate::support::wait::until("the failure is logged", || {
         (scene.appliance.logged("tls_key") + scene.appliance.logged("certificate") > 0).then_some(())
     });
     scene.delivers(&[&alias.email], "250");
@@ -484,7 +480,7 @@ fn a_refusal_by_a_dns_list_shows_the_network_at_most() {
     ] {
         let settings = [("smtp.rbls", "[\"list.test\"]"), ("dns.servers", &servers), ("smtp.listen", listen)];
         let mut scene = Scene::new(Smarthost::start(), &settings);
-        support::wait::until("the lists are tested", || {
+        crate::support::wait::until("the lists are tested", || {
             (scene.appliance.logged("DNS list in use") == 2).then_some(())
         });
         scene.source = source.parse().expect("this is an address");

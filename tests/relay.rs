@@ -2,15 +2,16 @@
 //!
 //! Each test is the smarthost itself, line by line.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
+use std::future::pending;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tempalias::config;
-use tempalias::relay::{Connection, Envelope, Outcome, RelayError, Smarthost};
+use tempalias::relay::{Claim, Connection, Envelope, Lease, Outcome, RelayError, Smarthost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// More than anything here takes on a slow machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -81,13 +82,15 @@ async fn scene() -> (TcpListener, Smarthost) {
 async fn scene_with(config: config::Smarthost) -> (TcpListener, Smarthost) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = config::Smarthost {
+    let smarthost = config::Smarthost {
         host: address.ip().to_string(),
         port: address.port(),
         tls: config::Tls::None,
         ..config
     };
-    (listener, Smarthost::new(&config, &config::Dns::default(), "mx.example.com").unwrap())
+    let text = "hostname = 'mx.example.com'\ndomains = ['example.com']\npostmaster = 'p@mailbox.test'\nsmarthost.host = 'x'";
+    let config = config::parse("test", text, []).unwrap();
+    (listener, Smarthost::new(&config::Config { smarthost, ..config }).unwrap())
 }
 
 fn envelope() -> Envelope {
@@ -100,14 +103,20 @@ fn envelope() -> Envelope {
     }
 }
 
+async fn lease(smarthost: &Smarthost) -> Lease {
+    let client = IpAddr::from([192, 0, 2, 1]).into();
+    let claim = Claim { client, alias: None, preempted: CancellationToken::new() };
+    smarthost.lease(claim, pending()).await.unwrap()
+}
+
 /// A connection that has taken the envelope.
 async fn with_envelope(smarthost: &Smarthost) -> Connection {
-    smarthost.begin(envelope()).await.unwrap()
+    smarthost.begin(envelope(), lease(smarthost).await).await.unwrap()
 }
 
 /// Why no connection takes the envelope.
 async fn fails_at_envelope(smarthost: &Smarthost) -> RelayError {
-    smarthost.begin(envelope()).await.map(drop).unwrap_err()
+    smarthost.begin(envelope(), lease(smarthost).await).await.map(drop).unwrap_err()
 }
 
 async fn deliver(smarthost: &Smarthost) -> Outcome {

@@ -1,21 +1,18 @@
 //! SIGHUP: what changes at once, what waits for a restart, and what stays when the new configuration
-//! is no good. The certificate alone is in `tests/tls_in/`.
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
+//! cannot be used. The certificate alone is in `tests/tls_in/`.
 
 use std::fs;
 
 use serde_json::json;
 
-use support::appliance::Appliance;
-use support::certificates::{Authority, Certificate, Validity};
-use support::client::Client;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::certificates::{Authority, Certificate, Validity};
+use crate::support::client::Client;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 const RELOADED: &str = "configuration reloaded";
-const REFUSED: &str = "the new configuration is no good; the old one stays in force";
+const REFUSED: &str = "the new configuration cannot be used; the old one stays in force";
 
 /// The only line of the log with `words`, once there is one.
 #[track_caller]

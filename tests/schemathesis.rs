@@ -1,14 +1,11 @@
 //! Schemathesis against the API: it reads the document that we serve, makes requests of all kinds
 //! out of it, and looks whether every answer is one that the document knows.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::appliance::Appliance;
-use support::smarthost::Smarthost;
+use crate::support::appliance::Appliance;
+use crate::support::smarthost::Smarthost;
 
 /// Where `scripts/install-test-deps` has put it, from `target/TUPLE/tmp`.
 const PROGRAM: &str = "../../python/bin/schemathesis";

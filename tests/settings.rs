@@ -2,19 +2,16 @@
 //! are in `tests/dialogues/` and `tests/limits.rs`, the waits for the smarthost in
 //! `tests/smarthost_faults.rs`.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempalias::alias::Limits;
 use tempalias::clock;
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// An appliance with `settings`; no message gets as far as its smarthost.
 fn appliance(settings: &[(&str, &str)]) -> Appliance {

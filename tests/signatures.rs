@@ -1,17 +1,14 @@
 //! docs/smtp.md §3 §11: what was signed before us still verifies behind us, by dkimpy.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use support::appliance::{Appliance, CROWD};
-use support::client::Client;
-use support::program::succeed;
-use support::smarthost::Smarthost;
+use crate::support::appliance::{Appliance, CROWD};
+use crate::support::client::Client;
+use crate::support::program::succeed;
+use crate::support::smarthost::Smarthost;
 
 /// `sign DIR` signs each `DIR/*.eml` in every way, into `DIR/*.signed`; `verify DIR` prints the name of each
 /// `DIR/*.got` that does not verify. The key is `DIR/key.pem`, and looked up in no DNS.

@@ -1,9 +1,6 @@
 //! docs/smtp.md §3 §4 §10: bad days: the smarthost fails at every stage, clients vanish, the disk is full, everybody comes at
 //! once. The invariant: per alias, delivered ≤ granted, and delivered + left + in doubt = granted.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,11 +8,11 @@ use std::{fs, io, thread};
 
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance, CROWD};
-use support::client::{Client, Reply};
-use support::record::Record;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait;
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::client::{Client, Reply};
+use crate::support::record::Record;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait;
 
 /// So that a silent smarthost does not make a slow test, nor a busy client a stopped one.
 const IMPATIENT: &[(&str, &str)] = &[

@@ -1,19 +1,16 @@
 //! docs/smtp.md §11 §3: real programs as smarthosts: Postfix's `smtp-sink` with its switches for faults,
 //! and aiosmtpd; and smarthosts that say no more than they must, or much more, or know no extensions.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use support::appliance::{Alias, Appliance, CROWD};
-use support::client::Client;
-use support::postfix::free_address;
-use support::script::Script;
-use support::wait;
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::client::Client;
+use crate::support::postfix::free_address;
+use crate::support::script::Script;
+use crate::support::wait;
 
 const USES: u64 = 100;
 

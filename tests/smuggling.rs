@@ -1,16 +1,13 @@
 //! docs/smtp.md §5: SMTP smuggling (CVE-2023-51764, -51765, -51766). Only `CRLF . CRLF` ends a message,
 //! however it is written and however it arrives.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::thread;
 
-use support::appliance::{Alias, Appliance, CROWD};
-use support::client::Client;
-use support::postfix::{Postfix, free_address};
-use support::program::is_root;
-use support::smarthost::Smarthost;
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::client::Client;
+use crate::support::postfix::{Postfix, free_address};
+use crate::support::program::is_root;
+use crate::support::smarthost::Smarthost;
 
 /// What some server somewhere has taken for an end. Each holds an octet that no text may hold.
 const FALSE_ENDS: &[&[u8]] = &[

@@ -1,9 +1,6 @@
 //! Everything at once for a long time: descriptors, threads and memory must not grow. `cargo test`
 //! soaks for some seconds, `scripts/soak` for two hours.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -11,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use support::appliance::{Appliance, CROWD};
-use support::certificates::Authority;
-use support::client::Client;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::{Appliance, CROWD};
+use crate::support::certificates::Authority;
+use crate::support::client::Client;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// Between two rounds of one kind: a steady load, and ports enough for all connections.
 const PAUSE: Duration = Duration::from_millis(25);

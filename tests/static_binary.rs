@@ -1,10 +1,5 @@
 //! The program is one static binary: it needs nothing of the system it runs on.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -14,12 +9,12 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use support::certificates::Authority;
-use support::client::Client;
-use support::dns::{Answer, NameServer};
-use support::process::Process;
-use support::program::{said, succeed};
-use support::smarthost::Smarthost;
+use crate::support::certificates::Authority;
+use crate::support::client::Client;
+use crate::support::dns::{Answer, NameServer};
+use crate::support::process::Process;
+use crate::support::program::{said, succeed};
+use crate::support::smarthost::Smarthost;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
 

@@ -1,9 +1,6 @@
 //! The orderly stop: nothing new is taken, what is in DATA is finished, the rest is told to come
 //! again.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -14,13 +11,13 @@ use std::time::Duration;
 use tempalias::ledger::FILE_NAME;
 use tokio_rustls::rustls::ClientConnection;
 
-use support::appliance::Appliance;
-use support::certificates::{Authority, Files};
-use support::channel::Channel;
-use support::client::Client;
-use support::program::succeed;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::wait;
+use crate::support::appliance::Appliance;
+use crate::support::certificates::{Authority, Files};
+use crate::support::channel::Channel;
+use crate::support::client::Client;
+use crate::support::program::succeed;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::wait;
 
 const NAME: &str = "mx.alias.test";
 

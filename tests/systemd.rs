@@ -1,11 +1,6 @@
 //! What the program says to systemd, and the sockets it takes from it: without systemd, over the
 //! same interfaces (sd_notify(3), sd_listen_fds(3)).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -14,10 +9,10 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use support::appliance::Appliance;
-use support::program::said;
-use support::smarthost::Smarthost;
-use support::wait::PATIENCE;
+use crate::support::appliance::Appliance;
+use crate::support::program::said;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait::PATIENCE;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
 
@@ -139,7 +134,7 @@ fn sockets_from_systemd_are_served_by_their_names_and_nothing_else_is_bound() {
     let ((http, http_address), (smtp, smtp_address)) = (listener(), listener());
     let child = serve_on(&config, "http:smtp", [http, smtp]).spawn().unwrap();
     let page = ureq::get(format!("http://{http_address}/healthz")).call();
-    let mut client = support::client::Client::connect(smtp_address);
+    let mut client = crate::support::client::Client::connect(smtp_address);
     client.expect("220");
     client.command("QUIT", "221");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();

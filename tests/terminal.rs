@@ -1,10 +1,5 @@
 //! What a person at a terminal sees, and a script in its place.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +10,8 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::program::{said, succeed};
-use support::wait;
+use crate::support::program::{said, succeed};
+use crate::support::wait;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tempalias");
 

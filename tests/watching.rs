@@ -1,10 +1,5 @@
 //! Watching it: metrics, health, and the log's forms.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use support::appliance::Appliance;
-use support::client::Client;
-use support::smarthost::{Behaviour, Smarthost, Stage};
-use support::{assert_no_leak, program, wait};
+use crate::support::appliance::Appliance;
+use crate::support::client::Client;
+use crate::support::smarthost::{Behaviour, Smarthost, Stage};
+use crate::support::{assert_no_leak, program, wait};
 
 const LISTEN: (&str, &str) = ("metrics.listen", "[\"127.0.0.1:0\"]");
 const DOCUMENT: &str = "docs/metrics.md";
@@ -348,7 +343,7 @@ fn the_journal_gets_priorities_and_no_times() {
     let appliance =
         Appliance::start_logging_with(file.try_clone().unwrap(), &environment, smarthost.address(), &[]);
     let line = said(&appliance);
-    assert!(line.starts_with("<6>tempalias::mx::session: recipient refused "), "{line}");
+    assert!(line.starts_with("<6>tempalias::events: recipient refused "), "{line}");
 
     // Redirected elsewhere, the variable still there: not the journal.
     file.set_len(0).unwrap();

@@ -14,12 +14,12 @@ use tempfile::TempDir;
 
 use super::{Failure, block_on, tell};
 use crate::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp, Tls};
-use crate::daemon::{Daemon, Died, Hangup, Knobs, StartError, Stop};
+use crate::daemon::{AddressSettings, Daemon, Died, Hangup, StartError, Stop};
 use crate::ledger::Ledger;
 use crate::sink::{Delivery, Sink};
 use crate::systemd::Sockets;
 
-const KNOBS: Knobs = Knobs { smtp: "--smtp", http: "--http" };
+const ADDRESS_SETTINGS: AddressSettings = AddressSettings { smtp: "--smtp", http: "--http" };
 
 const HOSTNAME: &str = "mx.demo.test";
 const DOMAIN: &str = "demo.test";
@@ -58,10 +58,13 @@ impl Demo {
 
         block_on(async {
             let stop = Stop::on_signals(Hangup::Ends).map_err(refused("signals"))?;
-            let daemon = Daemon::start(&config, KNOBS, Sockets::default()).map_err(|cause| match cause {
-                StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
-                other => other.into(),
-            })?;
+            let daemon =
+                Daemon::start(&config, ADDRESS_SETTINGS, Sockets::default()).map_err(
+                    |cause| match cause {
+                        StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
+                        other => other.into(),
+                    },
+                )?;
             // From here on there may be messages in it.
             fresh.map(TempDir::keep);
             start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;

@@ -2,11 +2,11 @@
 
 use super::{ConfigFile, Failure, block_on, tell};
 use crate::config::Format;
-use crate::daemon::{Daemon, Hangup, Knobs, StartError, Stop};
+use crate::daemon::{AddressSettings, Daemon, Hangup, StartError, Stop};
 use crate::systemd::Sockets;
 use crate::telemetry;
 
-const KNOBS: Knobs = Knobs { smtp: "smtp.listen", http: "http.listen" };
+const ADDRESS_SETTINGS: AddressSettings = AddressSettings { smtp: "smtp.listen", http: "http.listen" };
 
 /// Serve until SIGINT or SIGTERM
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ impl Serve {
         block_on(async {
             let stop = Stop::on_signals(Hangup::Reloads)
                 .map_err(|cause| Failure::System("signals".into(), cause))?;
-            let daemon = Daemon::start(&config, KNOBS, sockets).map_err(|cause| match cause {
+            let daemon = Daemon::start(&config, ADDRESS_SETTINGS, sockets).map_err(|cause| match cause {
                 StartError::File(cause) => Failure::Config(places.blame(&cause)),
                 other => other.into(),
             })?;

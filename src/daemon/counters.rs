@@ -1,10 +1,10 @@
-//! What is counted of the program as a whole.
+//! Metrics of the process as a whole.
 
 use crate::clock::Timestamp;
 use crate::descriptors;
 use crate::metrics::{IntCounter, IntGauge, Metrics};
 
-/// The daemon's metrics. The names of those of the process are everybody's
+/// The daemon's metrics. Those of the process have Prometheus' standard names
 /// (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
 #[derive(Clone)]
 pub(super) struct Counters {
@@ -69,7 +69,7 @@ impl Counters {
         }
     }
 
-    /// Looks at the process.
+    /// Reads the figures of the process.
     pub(super) fn measure(&self) {
         self.max_files.set(descriptors::limit().unwrap_or(0).try_into().unwrap_or(i64::MAX));
         let Some(usage) = descriptors::usage() else { return };

@@ -1,4 +1,4 @@
-//! Where we listen: addresses, a Unix socket, or what systemd has opened for us.
+//! Listening sockets: TCP addresses, a Unix socket, or those that systemd passes.
 
 use std::fs::Permissions;
 use std::io;
@@ -12,22 +12,22 @@ use tracing::warn;
 
 use super::StartError;
 
-/// Connections that the kernel keeps for us while we are busy.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Of the Unix socket. Who may connect is believed about the clients' addresses: our own user, and the
-/// socket's group. That is the directory's when the directory has the set-group-ID bit (inode(7)).
+/// Of the Unix socket. Our own user and the socket's group may connect, and are trusted to name the clients'
+/// addresses. The group is the directory's when the directory has the set-group-ID bit (inode(7)).
 const SOCKET_MODE: u32 = 0o660;
 
-/// Listens on what was `handed` to us, or else on the `addresses`.
+/// Listens on the sockets that systemd has `passed`, or else on the `addresses`.
 pub(super) fn listen(
     service: &'static str,
     addresses: &[SocketAddr],
-    knob: &'static str,
-    handed: Vec<std::net::TcpListener>,
+    setting: &'static str,
+    passed: Vec<std::net::TcpListener>,
 ) -> Result<Vec<TcpListener>, StartError> {
-    if !handed.is_empty() {
-        return handed.into_iter().map(adopt).collect::<io::Result<_>>().map_err(StartError::Handed);
+    if !passed.is_empty() {
+        return passed.into_iter().map(adopt).collect::<io::Result<_>>().map_err(StartError::Passed);
     }
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
@@ -36,29 +36,29 @@ pub(super) fn listen(
             Err(cause) if !listeners.is_empty() && lacks_ipv6(&address, &cause) => {
                 warn!(%cause, "no IPv6 on this machine; {service} does not listen on {address}");
             }
-            Err(cause) => return Err(StartError::Listen { service, address, cause, knob }),
+            Err(cause) => return Err(StartError::Listen { service, address, cause, setting }),
         }
     }
     Ok(listeners)
 }
 
-/// What a previous run has left at `path` is replaced, unless somebody still listens there.
+/// Replaces a socket that a previous run has left at `path`, unless a process still listens on it.
 pub(super) fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
     let refused = |cause| StartError::Socket { path: path.to_owned(), cause };
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    // Any other failure may be that of somebody who lives: we may not connect, or do not speak its kind.
-    let is_dead = || {
+    // Any other failure may come from a living socket: we lack the permission to connect, or it is no stream.
+    let is_stale = || {
         let refusal = std::os::unix::net::UnixStream::connect(path).err();
         refusal.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
     };
-    if is_socket && is_dead() {
+    if is_socket && is_stale() {
         std::fs::remove_file(path).map_err(refused)?;
     }
     let socket = || -> io::Result<UnixListener> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // Before it listens, so that nobody has come in by other permissions.
+        // Before it listens, so that no connection is made under other permissions.
         std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
         socket.listen(BACKLOG)?;
         UnixListener::from_std(socket.into())
@@ -66,8 +66,8 @@ pub(super) fn bind_unix(path: &Path) -> Result<UnixListener, StartError> {
     socket().map_err(refused)
 }
 
-/// An IPv6 listener takes IPv6 only: so `[::]:25` and `0.0.0.0:25` can stand side by side,
-/// whatever the system's default is.
+/// An IPv6 listener takes IPv6 only, so that `[::]:25` and `0.0.0.0:25` can be bound together whatever the
+/// system's default is.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -88,8 +88,8 @@ fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 
 /// `[::]` is in the defaults; a machine without IPv6 must not need a configuration for that.
 fn lacks_ipv6(address: &SocketAddr, cause: &io::Error) -> bool {
-    let ours = matches!(cause.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
-    address.is_ipv6() && address.ip().is_unspecified() && !ours
+    let is_conflict = matches!(cause.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    address.is_ipv6() && address.ip().is_unspecified() && !is_conflict
 }
 
 pub(super) fn explain(address: &SocketAddr, cause: &io::Error) -> String {
@@ -138,7 +138,7 @@ mod tests {
     fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
         let sentence = |kind: io::ErrorKind| {
             let address = "192.0.2.1:25".parse().unwrap();
-            StartError::Listen { service: "SMTP", address, cause: kind.into(), knob: "smtp.listen" }
+            StartError::Listen { service: "SMTP", address, cause: kind.into(), setting: "smtp.listen" }
                 .to_string()
         };
         assert_eq!(

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::events::{Event, Events};
 use crate::ledger::{Ledger, Purged};
 
-/// Deletes what is over, now and after every `interval`, at once when that becomes another; and has
-/// the clients forgotten of whom there is nothing to know.
+/// Deletes expired and used-up aliases now, after every `interval`, and when the interval changes; also calls
+/// `forget_clients`, which drops the rate limiters' idle clients.
 pub(super) async fn purge(
     ledger: Ledger,
     events: Events,

@@ -1,4 +1,4 @@
-//! How a daemon hears that it is to end, or to read again what may have changed.
+//! Signals: how a daemon is told to stop or to reload.
 
 use std::io;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// How a daemon is told to end, or to read again what may have changed.
+/// How a daemon is told to stop or to reload.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Take nothing new, finish what is in flight.
+    /// Accept nothing new, finish what is in flight.
     pub orderly: CancellationToken,
     /// Do not wait any longer.
     pub at_once: CancellationToken,
-    /// Read configuration and certificates again, and go on.
+    /// Read configuration and certificates again.
     pub reload: Arc<Notify>,
 }
 
-/// What SIGHUP means: to a service, a new configuration; to a program in a terminal, its end.
+/// What SIGHUP does: a service reloads, a program in a terminal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
     /// [`Stop::reload`].

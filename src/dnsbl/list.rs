@@ -1,4 +1,4 @@
-//! One list: its name, its questions, its word.
+//! One list: its name, queries and answers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::address::Domain;
 use crate::resolve::{ResolveError, Resolver};
 
 /// A label this long is the key of a customer, as providers of lists hand them out (Spamhaus' has
-/// 26 characters). It is part of the question, and nobody else's business.
+/// 26 characters). It is part of the query, and secret.
 const KEY_LENGTH: usize = 20;
 
-/// A list. Its word counts only while it is in use, which is for each family of addresses to prove.
+/// A list. Its answers count only while it is in use, which a test decides for each family of addresses.
 pub(super) struct List {
     zone: Domain,
     /// What it is called: the zone without a customer's key.
@@ -19,8 +19,8 @@ pub(super) struct List {
     resolver: Arc<Resolver>,
     pub(super) v4: Standing,
     pub(super) v6: Standing,
-    /// The log says already that it refuses to answer us.
-    refusal_was_told: AtomicBool,
+    /// That it refuses our queries is logged already.
+    refusal_was_logged: AtomicBool,
 }
 
 /// Whether a list is in use.
@@ -30,12 +30,12 @@ pub(super) struct Standing {
     was_tested: AtomicBool,
 }
 
-/// What a list says of an address.
+/// A list's answer about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Answer {
     Listed,
     NotListed,
-    /// It does not answer *us*: too many questions, or through a public resolver.
+    /// It refuses *our* queries: too many, or through a public resolver.
     Refused,
 }
 
@@ -51,15 +51,19 @@ impl List {
             resolver,
             v4: Standing::default(),
             v6: Standing::default(),
-            refusal_was_told: AtomicBool::new(false),
+            refusal_was_logged: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn zone(&self) -> &Domain {
+        &self.zone
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether its word about `client` counts.
+    /// Whether its answer about `client` counts.
     pub(super) fn is_in_use(&self, client: IpAddr) -> bool {
         let standing = if client.is_ipv4() { &self.v4 } else { &self.v6 };
         standing.is_in_use.load(Ordering::Relaxed)
@@ -67,34 +71,34 @@ impl List {
 
     /// Whether `client` is on it, as far as it answers.
     pub(super) async fn has(&self, client: IpAddr) -> bool {
-        match self.word(client).await {
-            Ok(Word::Listed) => true,
-            Ok(Word::NotListed) => false,
-            Ok(Word::Refused) => {
-                if !self.refusal_was_told.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(list = %self.name, "the DNS list refuses to answer us");
+        match self.query(client).await {
+            Ok(Answer::Listed) => true,
+            Ok(Answer::NotListed) => false,
+            Ok(Answer::Refused) => {
+                if !self.refusal_was_logged.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(list = %self.name, "the DNS list refuses our queries");
                 }
                 false
             }
             Err(cause) => {
-                tracing::debug!(list = %self.name, %cause, "no answer of a DNS list");
+                tracing::debug!(list = %self.name, %cause, "no answer from a DNS list");
                 false
             }
         }
     }
 
-    pub(super) async fn word(&self, address: IpAddr) -> Result<Word, ResolveError> {
-        Ok(Word::from(self.resolver.a_records(&self.question(address)).await?.as_slice()))
+    pub(super) async fn query(&self, address: IpAddr) -> Result<Answer, ResolveError> {
+        Ok(Answer::from(self.resolver.a_records(&self.query_name(address)).await?.as_slice()))
     }
 
-    /// Forgets its word about `address`, so that it is asked again.
+    /// Forgets its answer about `address`, so that the next query is sent.
     pub(super) fn forget(&self, address: IpAddr) {
-        self.resolver.forget(&self.question(address));
+        self.resolver.forget(&self.query_name(address));
     }
 
     /// The name whose A record tells about `address`: its octets, or its 32 nibbles, in reverse
     /// (RFC 5782 §2.1, §2.4).
-    fn question(&self, address: IpAddr) -> String {
+    fn query_name(&self, address: IpAddr) -> String {
         let mut labels: Vec<String> = match address {
             IpAddr::V4(v4) => v4.octets().iter().map(u8::to_string).collect(),
             IpAddr::V6(v6) => format!("{:032x}", v6.to_bits()).chars().map(String::from).collect(),
@@ -105,30 +109,30 @@ impl List {
 }
 
 impl Standing {
-    /// True when that is news.
+    /// Whether that is a change, or the first result.
     pub(super) fn set(&self, is_in_use: bool) -> bool {
         let before = self.is_in_use.swap(is_in_use, Ordering::Relaxed);
         !self.was_tested.swap(true, Ordering::Relaxed) || before != is_in_use
     }
 }
 
-impl From<&[Ipv4Addr]> for Word {
-    /// Only 127.0.0.0/8 is a list's word; other addresses come from parked domains and from
+impl From<&[Ipv4Addr]> for Answer {
+    /// Only 127.0.0.0/8 is an answer; other addresses come from parked domains and from
     /// resolvers that answer for names that do not exist. 127.255.255.0/24 is for error codes.
     fn from(answers: &[Ipv4Addr]) -> Self {
         let refuses = |answer: &Ipv4Addr| answer.octets().starts_with(&[127, 255, 255]);
         if answers.iter().any(|answer| answer.is_loopback() && !refuses(answer)) {
-            Word::Listed
+            Answer::Listed
         } else if answers.iter().any(refuses) {
-            Word::Refused
+            Answer::Refused
         } else {
-            Word::NotListed
+            Answer::NotListed
         }
     }
 }
 
-/// Whether a list may know `address`. What is somebody's own network is no list's business: the
-/// question would tell what goes on inside.
+/// Whether a list may know `address`. Private networks are never queried: the query would tell what goes
+/// on inside.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => match v4.octets() {
@@ -152,42 +156,42 @@ mod tests {
         List::new(&zone.parse().unwrap(), Arc::new(resolver))
     }
 
-    fn question(address: &str) -> String {
-        list("dnsbl.example").question(address.parse().unwrap())
+    fn query_name(address: &str) -> String {
+        list("dnsbl.example").query_name(address.parse().unwrap())
     }
 
     #[test]
-    fn an_ipv4_address_is_asked_for_in_reversed_octets() {
-        assert_eq!(question("192.0.2.99"), "99.2.0.192.dnsbl.example.");
+    fn an_ipv4_address_is_queried_in_reversed_octets() {
+        assert_eq!(query_name("192.0.2.99"), "99.2.0.192.dnsbl.example.");
     }
 
     #[test]
-    fn an_ipv6_address_is_asked_for_in_32_reversed_nibbles() {
+    fn an_ipv6_address_is_queried_in_32_reversed_nibbles() {
         assert_eq!(
-            question("2001:db8:1:2:3:4:567:89ab"),
+            query_name("2001:db8:1:2:3:4:567:89ab"),
             "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.dnsbl.example."
         );
         assert_eq!(
-            question("::FFFF:7F00:2"),
+            query_name("::FFFF:7F00:2"),
             "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.dnsbl.example."
         );
     }
 
     #[test]
-    fn only_127_is_a_word_and_127_255_255_a_refusal() {
-        for (answers, word) in [
-            (&["127.0.0.2"][..], Word::Listed),
-            (&["127.1.2.3"], Word::Listed),
-            (&[], Word::NotListed),
-            (&["1.2.3.4"], Word::NotListed),
-            (&["128.0.0.2", "10.0.0.1"], Word::NotListed),
-            (&["127.255.255.254"], Word::Refused),
-            (&["127.255.255.1", "1.2.3.4"], Word::Refused),
-            (&["127.255.254.1"], Word::Listed),
-            (&["127.255.255.254", "127.0.0.4"], Word::Listed),
+    fn only_127_is_an_answer_and_127_255_255_a_refusal() {
+        for (answers, expected) in [
+            (&["127.0.0.2"][..], Answer::Listed),
+            (&["127.1.2.3"], Answer::Listed),
+            (&[], Answer::NotListed),
+            (&["1.2.3.4"], Answer::NotListed),
+            (&["128.0.0.2", "10.0.0.1"], Answer::NotListed),
+            (&["127.255.255.254"], Answer::Refused),
+            (&["127.255.255.1", "1.2.3.4"], Answer::Refused),
+            (&["127.255.254.1"], Answer::Listed),
+            (&["127.255.255.254", "127.0.0.4"], Answer::Listed),
         ] {
             let addresses: Vec<Ipv4Addr> = answers.iter().map(|answer| answer.parse().unwrap()).collect();
-            assert_eq!(Word::from(addresses.as_slice()), word, "{answers:?}");
+            assert_eq!(Answer::from(addresses.as_slice()), expected, "{answers:?}");
         }
     }
 
@@ -200,12 +204,12 @@ mod tests {
         ] {
             let list = list(zone);
             assert_eq!(&*list.name, name);
-            assert!(list.question("192.0.2.1".parse().unwrap()).ends_with(&format!(".{zone}.")));
+            assert!(list.query_name("192.0.2.1".parse().unwrap()).ends_with(&format!(".{zone}.")));
         }
     }
 
     #[test]
-    fn only_public_addresses_are_asked_for() {
+    fn only_public_addresses_are_queried() {
         for public in ["8.8.8.8", "100.63.0.1", "172.32.0.1", "223.255.255.255", "2600::1", "3fff::1"] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }

@@ -1,6 +1,6 @@
-//! The proof that a list works: it lists what every list must, and does not list what none may
-//! (RFC 5782 §5). It is asked for again and again, because a zone that was given up may list the
-//! whole world from one day to the next.
+//! The test whether a list works: it lists what every list must, and does not list what none may
+//! (RFC 5782 §5). It is repeated, because a zone that was given up may list the whole world from one day
+//! to the next.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::list::{List, Word};
-use super::{Lists, PATIENCE};
+use super::list::{Answer, List};
+use super::{Lists, TIMEOUT};
 use crate::resolve::ResolveError;
 
 /// Lists are tested when we start, and then after each such time; sooner when one of them did not
 /// answer at all, as happens while a machine starts.
 const INTERVAL: Duration = Duration::from_secs(600);
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// An entry that every list has, and one that none may have.
 const LISTED_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -32,9 +32,9 @@ const UNLISTED_V6: Ipv6Addr = UNLISTED_V4.to_ipv6_mapped();
 enum Fault {
     #[error("no answer: {0}")]
     Silent(#[from] ResolveError),
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
     Slow,
-    #[error("it refuses to answer us")]
+    #[error("it refuses our queries")]
     Refused,
     #[error("it does not list {0}, as every list must")]
     ListsNobody(IpAddr),
@@ -43,21 +43,20 @@ enum Fault {
 }
 
 impl Lists {
-    /// Tests all lists, now and from time to time, until `shutdown` or until nobody else holds them: a
-    /// list that fails is switched off and reported, one that passes again is switched on.
+    /// Tests all lists, now, from time to time and when they are [set](Lists::set), until `shutdown`, or
+    /// until nobody else holds them: a list that fails is switched off and reported, one that passes again
+    /// is switched on.
     pub async fn watch(self, shutdown: CancellationToken) {
-        let Lists { lists, made_of } = self;
-        let watched = Arc::downgrade(&lists);
-        drop(lists);
-        while let Some(lists) = watched.upgrade().filter(|lists| !lists.is_empty()) {
-            let lists = Lists { lists, made_of: made_of.clone() };
+        let mut changes = self.current.subscribe();
+        drop(self);
+        loop {
+            let lists = changes.borrow_and_update().lists.clone();
             let round = async {
-                let all_answered = lists.test().await;
-                drop(lists);
-                sleep(if all_answered { INTERVAL } else { AGAIN_AFTER }).await;
+                sleep(if test(&lists).await { INTERVAL } else { RETRY_AFTER }).await;
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
                 () = round => {}
             }
         }
@@ -65,13 +64,17 @@ impl Lists {
 
     /// Tests all lists once; whether all have answered, rightly or wrongly.
     pub async fn test(&self) -> bool {
-        let mut tests = JoinSet::new();
-        for list in self.lists.iter() {
-            let list = Arc::clone(list);
-            tests.spawn(async move { list.test().await });
-        }
-        tests.join_all().await.into_iter().all(|answered| answered)
+        let lists = self.current.borrow().lists.clone();
+        test(&lists).await
     }
+}
+
+async fn test(lists: &[Arc<List>]) -> bool {
+    let mut tests = JoinSet::new();
+    for list in lists.iter().cloned() {
+        tests.spawn(async move { list.test().await });
+    }
+    tests.join_all().await.into_iter().all(|answered| answered)
 }
 
 impl List {
@@ -98,21 +101,21 @@ impl List {
     }
 
     async fn test_entries(&self, listed: IpAddr, unlisted: IpAddr) -> Result<(), Fault> {
-        match self.fresh_word(listed).await? {
-            Word::Listed => {}
-            Word::NotListed => return Err(Fault::ListsNobody(listed)),
-            Word::Refused => return Err(Fault::Refused),
+        match self.fresh_answer(listed).await? {
+            Answer::Listed => {}
+            Answer::NotListed => return Err(Fault::ListsNobody(listed)),
+            Answer::Refused => return Err(Fault::Refused),
         }
-        match self.fresh_word(unlisted).await? {
-            Word::Listed => Err(Fault::ListsEverybody(unlisted)),
-            Word::NotListed => Ok(()),
-            Word::Refused => Err(Fault::Refused),
+        match self.fresh_answer(unlisted).await? {
+            Answer::Listed => Err(Fault::ListsEverybody(unlisted)),
+            Answer::NotListed => Ok(()),
+            Answer::Refused => Err(Fault::Refused),
         }
     }
 
-    /// What it says now, not what it said within the hour.
-    async fn fresh_word(&self, address: IpAddr) -> Result<Word, Fault> {
+    /// Its answer now, not one from the cache.
+    async fn fresh_answer(&self, address: IpAddr) -> Result<Answer, Fault> {
         self.forget(address);
-        Ok(timeout(PATIENCE, self.word(address)).await.map_err(|_| Fault::Slow)??)
+        Ok(timeout(TIMEOUT, self.query(address)).await.map_err(|_| Fault::Slow)??)
     }
 }

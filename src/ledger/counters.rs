@@ -1,6 +1,6 @@
 //! What the ledger counts.
 
-use crate::metrics::{Histogram, IntCounter, IntGauge, LONG_TIMES, Metrics, SHORT_TIMES, Tally};
+use crate::metrics::{Histogram, IntCounter, IntGauge, LONG_TIMES, Metrics, SHORT_TIMES};
 
 /// Upper bounds for the requests of one commit; 512 are the most.
 const GROUPS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -14,7 +14,8 @@ pub(super) struct Counters {
     pub(super) spent: IntCounter,
     pub(super) refunded: IntCounter,
     pub(super) aliases: IntGauge,
-    pub(super) purges: Tally,
+    /// Done, failed.
+    pub(super) purges: [IntCounter; 2],
     pub(super) purge_seconds: Histogram,
     pub(super) last_purge: IntGauge,
 }
@@ -47,11 +48,10 @@ impl Default for Counters {
                 "Aliases that are alive, or over since the last purge. Counted at a purge; in between, those made \
                  and revoked on the command line are missing.",
             ),
-            purges: metrics.tally(
+            purges: metrics.counters(
                 "tempalias_ledger_purges_total",
                 "Purges, by how they ended.",
-                "result",
-                &["done", "failed"],
+                ("result", ["done", "failed"]),
             ),
             purge_seconds: metrics.histogram(
                 "tempalias_ledger_purge_seconds",

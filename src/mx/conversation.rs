@@ -1,173 +1,219 @@
-//! The order of commands: mailin's state machine, asked before and told after.
+//! The order of commands, which mailin's state machine keeps, and what the commands so far have set.
 //!
-//! mailin's `Handler` is synchronous, and our work is not. So the machine is driven with a fixed
-//! *verdict* instead: [`Conversation::allows`] feeds a command with the verdict "refused", which
-//! leaves the state as it is, and sees whether mailin got as far as asking for a verdict; after
-//! the work is done, [`Conversation::advance`] feeds it again with "accepted". mailin's texts are
-//! not used, and it sees stand-ins for addresses: what it cannot parse (`<>`, parameters, quotes)
-//! has been parsed by then. It does not see the text of a message either: a piece of a long line
-//! that happens to start with a dot would be unstuffed.
+//! mailin's [`Handler`] is synchronous, and the work of a command is not, so each command is fed to the
+//! machine as a stand-in that says what became of it ([`ACCEPTED`], [`REFUSED`]); a command out of order
+//! it answers with 503, whatever the stand-in says. mailin's other texts are not used. What it cannot
+//! parse (`<>`, parameters, quotes) has been parsed by then.
+//!
+//! Only RCPT is fed twice: as refused, which changes nothing, before the work that it takes, and as
+//! accepted after that. DATA is fed once, before its work: however that ends, what follows is MAIL.
+//! The text of a message is not fed: a piece of a long line that happens to start with a dot would be
+//! unstuffed.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mailin::response::{NO_MAILBOX, OK};
 use mailin::{Handler, Response, Session, SessionBuilder};
 
-/// The commands whose place in the conversation matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Hello,
-    Mail,
-    Rcpt,
-    Data,
+use super::reply;
+use super::transaction::Transaction;
+use crate::smtp::reply::Reply;
+
+/// The path of a command that is carried out.
+const ACCEPTED: &str = "accepted";
+
+/// The path of a command that is refused.
+const REFUSED: &str = "refused";
+
+/// A session's commands between HELO and the end of DATA.
+pub(super) struct Conversation<'a> {
+    order: Session<ByPath>,
+    hello: Option<Hello>,
+    transaction: Option<Transaction<'a>>,
 }
 
-/// Where a session is between HELO and the end of DATA.
-pub(super) struct Conversation {
-    session: Session<Verdict>,
-    verdict: Verdict,
+/// What the client has called itself.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) name: String,
+    /// EHLO, not HELO.
+    pub(super) is_extended: bool,
 }
 
-impl Conversation {
+impl<'a> Conversation<'a> {
     pub(super) fn new(peer: IpAddr) -> Self {
-        let verdict = Verdict::default();
-        // The name is mailin's for its greeting, which we do not use.
-        Conversation { session: SessionBuilder::new("").build(peer, verdict.clone()), verdict }
+        // The name is mailin's for its greeting, which is not used.
+        let order = SessionBuilder::new("").build(peer, ByPath);
+        Conversation { order, hello: None, transaction: None }
     }
 
-    /// Whether `verb` may come now. Changes nothing.
-    pub(super) fn allows(&mut self, verb: Verb) -> bool {
-        self.feed(verb, false)
+    /// The client's HELO or EHLO.
+    pub(super) fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
     }
 
-    /// `verb` has been carried out.
+    /// What MAIL has begun.
+    pub(super) fn transaction(&self) -> Option<&Transaction<'a>> {
+        self.transaction.as_ref()
+    }
+
+    /// HELO or EHLO, which end a transaction (RFC 5321 §4.1.4).
+    pub(super) fn greet(&mut self, hello: Hello) {
+        self.transaction = None;
+        self.hello = Some(hello);
+        self.order.process(b"HELO x\r\n");
+    }
+
+    /// MAIL, with the transaction that it begins, or why it begins none.
     ///
-    /// # Panics
-    /// When it was not allowed.
-    pub(super) fn advance(&mut self, verb: Verb) {
-        assert!(self.feed(verb, true), "{verb:?} is carried out only where it is allowed");
+    /// # Errors
+    /// That, or 503.
+    pub(super) fn mail(&mut self, begun: Result<Transaction<'a>, Reply>) -> Result<(), Reply> {
+        let path = if begun.is_ok() { ACCEPTED } else { REFUSED };
+        self.feed(&format!("MAIL FROM:<{path}>\r\n"))?;
+        self.transaction = Some(begun?);
+        Ok(())
     }
 
-    /// Forgets MAIL and RCPT: RSET, or a message that failed before its text.
-    pub(super) fn reset(&mut self) {
-        self.session.process(b"RSET\r\n");
+    /// RCPT, before its work: the transaction that it is for. Once the recipient is accepted,
+    /// [`Conversation::recipient_accepted`] follows.
+    ///
+    /// # Errors
+    /// 503.
+    pub(super) fn rcpt(&mut self) -> Result<&mut Transaction<'a>, Reply> {
+        self.feed(&format!("RCPT TO:<{REFUSED}>\r\n"))?;
+        self.transaction.as_mut().ok_or(reply::BAD_SEQUENCE)
     }
 
-    /// The end of a message: the next may follow.
+    /// RCPT has been carried out.
+    pub(super) fn recipient_accepted(&mut self) {
+        self.order.process(format!("RCPT TO:<{ACCEPTED}>\r\n").as_bytes());
+    }
+
+    /// DATA: the transaction that it ends. Until [`Conversation::end_of_data`] no command is in order.
+    ///
+    /// # Errors
+    /// 503.
+    pub(super) fn data(&mut self) -> Result<Transaction<'a>, Reply> {
+        self.feed("DATA\r\n")?;
+        self.transaction.take().ok_or(reply::BAD_SEQUENCE)
+    }
+
+    /// The message has come to its end, whatever that was.
     pub(super) fn end_of_data(&mut self) {
-        self.verdict.accept.store(true, Ordering::Relaxed);
-        self.session.process(b".\r\n");
+        self.order.process(b".\r\n");
     }
 
-    /// Feeds a stand-in for `verb`; true when mailin asked for a verdict on it.
-    fn feed(&mut self, verb: Verb, accept: bool) -> bool {
-        self.verdict.accept.store(accept, Ordering::Relaxed);
-        self.verdict.asked.store(false, Ordering::Relaxed);
-        self.session.process(match verb {
-            Verb::Hello => b"HELO x\r\n",
-            Verb::Mail => b"MAIL FROM:<x>\r\n",
-            Verb::Rcpt => b"RCPT TO:<x>\r\n",
-            Verb::Data => b"DATA\r\n",
-        });
-        self.verdict.asked.load(Ordering::Relaxed)
+    /// RSET.
+    pub(super) fn reset(&mut self) {
+        self.transaction = None;
+        self.order.process(b"RSET\r\n");
     }
-}
 
-/// The handler that mailin owns, and our hold on it. One task uses both, so the order of the
-/// atomics does not matter.
-#[derive(Clone, Default)]
-struct Verdict {
-    accept: Arc<AtomicBool>,
-    asked: Arc<AtomicBool>,
-}
-
-impl Verdict {
-    fn give(&self) -> Response {
-        self.asked.store(true, Ordering::Relaxed);
-        if self.accept.load(Ordering::Relaxed) { OK } else { NO_MAILBOX }
+    fn feed(&mut self, command: &str) -> Result<(), Reply> {
+        if self.order.process(command.as_bytes()).code == reply::BAD_SEQUENCE.code {
+            return Err(reply::BAD_SEQUENCE);
+        }
+        Ok(())
     }
 }
 
-impl Handler for Verdict {
-    fn helo(&mut self, _: IpAddr, _: &str) -> Response {
-        self.give()
+/// Answers mailin by the path of the command.
+struct ByPath;
+
+fn answer(path: &str) -> Response {
+    if path == REFUSED { NO_MAILBOX } else { OK }
+}
+
+impl Handler for ByPath {
+    fn mail(&mut self, _: IpAddr, _: &str, path: &str) -> Response {
+        answer(path)
     }
 
-    fn mail(&mut self, _: IpAddr, _: &str, _: &str) -> Response {
-        self.give()
-    }
-
-    fn rcpt(&mut self, _: &str) -> Response {
-        self.give()
-    }
-
-    fn data_start(&mut self, _: &str, _: &str, _: bool, _: &[String]) -> Response {
-        self.give()
+    fn rcpt(&mut self, path: &str) -> Response {
+        answer(path)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fuzzing::lonely_mx;
     use super::*;
+    use crate::smtp::command::Mail;
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    /// Which verbs may come now.
-    fn allowed(conversation: &mut Conversation) -> Vec<Verb> {
-        let verbs = [Verb::Hello, Verb::Mail, Verb::Rcpt, Verb::Data];
-        verbs.into_iter().filter(|verb| conversation.allows(*verb)).collect()
-    }
-
-    fn after(verbs: &[Verb]) -> Conversation {
+    /// What each of `commands` is answered: whether it is in order.
+    fn are_in_order<const N: usize>(commands: [&str; N]) -> [bool; N] {
+        let (mx, _dir) = lonely_mx();
+        let config = mx.settings.load_full();
+        let mail = Mail { null_sender: true, size: None, is_8bit: false, utf8: false };
         let mut conversation = Conversation::new(PEER);
-        verbs.iter().for_each(|verb| conversation.advance(*verb));
-        conversation
+        commands.map(|command| match command {
+            "HELO" => {
+                conversation.greet(Hello { name: "x".into(), is_extended: false });
+                true
+            }
+            "MAIL" => {
+                conversation.mail(Ok(Transaction::begin(&mx, &config, PEER.into(), mail).unwrap())).is_ok()
+            }
+            "bad MAIL" => conversation.mail(Err(reply::TOO_LARGE)) == Err(reply::TOO_LARGE),
+            "RCPT" => {
+                let is_in_order = conversation.rcpt().is_ok();
+                conversation.recipient_accepted();
+                is_in_order
+            }
+            "bad RCPT" => conversation.rcpt().is_ok(),
+            "DATA" => conversation.data().is_ok(),
+            "." => {
+                conversation.end_of_data();
+                true
+            }
+            _ => {
+                conversation.reset();
+                true
+            }
+        })
     }
 
-    #[test]
-    fn commands_come_in_order() {
-        use Verb::*;
-        assert_eq!(allowed(&mut after(&[])), [Hello]);
-        assert_eq!(allowed(&mut after(&[Hello])), [Hello, Mail]);
-        assert_eq!(allowed(&mut after(&[Hello, Mail])), [Hello, Rcpt]);
-        assert_eq!(allowed(&mut after(&[Hello, Mail, Rcpt])), [Hello, Rcpt, Data]);
-        assert_eq!(allowed(&mut after(&[Hello, Mail, Rcpt, Rcpt])), [Hello, Rcpt, Data]);
+    #[tokio::test]
+    async fn commands_come_in_order() {
+        assert_eq!(are_in_order(["MAIL", "bad MAIL", "RCPT", "DATA"]), [false; 4]);
+        assert_eq!(are_in_order(["HELO", "RCPT", "DATA", "MAIL"]), [true, false, false, true]);
+        assert_eq!(are_in_order(["HELO", "MAIL", "MAIL", "DATA"]), [true, true, false, false]);
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "MAIL"]), [true, true, true, false]);
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "RCPT", "DATA"]), [true; 5]);
     }
 
-    #[test]
-    fn asking_changes_nothing() {
-        let mut conversation = after(&[Verb::Hello, Verb::Mail]);
-        for _ in 0..3 {
-            assert_eq!(allowed(&mut conversation), [Verb::Hello, Verb::Rcpt]);
-        }
+    #[tokio::test]
+    async fn what_is_refused_changes_nothing() {
+        assert_eq!(are_in_order(["HELO", "bad MAIL", "RCPT", "MAIL"]), [true, true, false, true]);
+        assert_eq!(
+            are_in_order(["HELO", "MAIL", "bad RCPT", "bad RCPT", "DATA", "RCPT"]),
+            [true, true, true, true, false, true]
+        );
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "bad RCPT", "DATA"]), [true; 5]);
     }
 
-    #[test]
-    fn reset_end_of_data_and_a_second_hello_lead_back_to_mail() {
-        use Verb::*;
-        let mut conversation = after(&[Hello, Mail, Rcpt]);
-        conversation.reset();
-        assert_eq!(allowed(&mut conversation), [Hello, Mail]);
-        let mut conversation = after(&[Hello, Mail, Rcpt, Data]);
-        conversation.end_of_data();
-        assert_eq!(allowed(&mut conversation), [Hello, Mail]);
-        let mut conversation = after(&[Hello, Mail, Rcpt, Hello]);
-        assert_eq!(allowed(&mut conversation), [Hello, Mail]);
+    #[tokio::test]
+    async fn reset_end_of_data_and_a_second_hello_lead_back_to_mail() {
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "RSET", "RCPT", "MAIL"])[4..], [false, true]);
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "HELO", "RCPT", "MAIL"])[4..], [false, true]);
+        assert_eq!(are_in_order(["HELO", "MAIL", "RCPT", "DATA", ".", "RCPT", "MAIL"])[5..], [false, true]);
     }
 
-    #[test]
-    fn reset_before_hello_is_no_hello() {
-        let mut conversation = after(&[]);
-        conversation.reset();
-        assert_eq!(allowed(&mut conversation), [Verb::Hello]);
+    #[tokio::test]
+    async fn reset_before_hello_is_no_hello() {
+        assert_eq!(are_in_order(["RSET", "MAIL"]), [true, false]);
     }
 
-    /// What of mailin 0.6.5 this module works around; a new version that mends one may simplify it.
+    /// What of mailin 0.6.5 this module works around; a new version that fixes one may simplify it.
     mod mailin_facts {
-        use super::*;
+        use std::sync::Arc;
+
         use mailin::{Action, AuthMechanism};
+
+        use super::*;
 
         struct Fixed(Response);
 
@@ -271,14 +317,18 @@ mod tests {
             assert_eq!(*text.lock().unwrap(), b"smuggled\n");
         }
 
-        /// None of the hooks there are; so the driver has to know by itself.
+        /// So the conversation has to forget the transaction by itself.
         #[test]
         fn rset_calls_no_hook() {
-            let mut conversation = after(&[Verb::Hello, Verb::Mail, Verb::Rcpt]);
-            conversation.verdict.asked.store(false, Ordering::Relaxed);
-            conversation.reset();
-            assert!(!conversation.verdict.asked.load(Ordering::Relaxed));
-            assert_eq!(allowed(&mut conversation), [Verb::Hello, Verb::Mail], "and yet it was carried out");
+            struct NoHooks;
+
+            impl Handler for NoHooks {
+                fn helo(&mut self, _: IpAddr, _: &str) -> Response {
+                    panic!("a hook was called")
+                }
+            }
+
+            assert_eq!(code(&mut SessionBuilder::new("mx").build(PEER, NoHooks), "RSET"), 250);
         }
 
         #[test]

@@ -1,26 +1,9 @@
-//! Delivery status notifications: which recipients have not got the message, and why.
-//!
-//! RFC 3464 for the fields, RFC 3463 for the codes. Fields may have comments, be folded and have
-//! white space before the colon (RFC 3464 §2.1.1, RFC 5322 §4.5.8).
+//! Delivery status notifications (RFC 3464): which recipients have not got the message, and why.
 
-use std::str::FromStr;
-
+use super::fields::{Field, fields, mailbox, plain};
+use super::status::{StatusCode, is_mailbox_fault};
 use crate::address::Mailbox;
 use crate::bounce::{Failed, Failure};
-
-/// A field, unfolded; its name in lower case.
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) value: String,
-}
-
-/// A status code (RFC 3463 §2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Code {
-    class: u16,
-    subject: u16,
-    detail: u16,
-}
 
 /// What is said of one recipient.
 #[derive(Default)]
@@ -48,64 +31,21 @@ pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<
     (!failed.is_empty()).then_some(Failure { failed, is_all })
 }
 
-/// The fields of a header section or of one group of a status, without what is none.
-pub(super) fn fields(text: &str) -> Vec<Field> {
-    let mut fields: Vec<Field> = Vec::new();
-    for line in text.lines() {
-        if line.starts_with([' ', '\t']) {
-            if let Some(last) = fields.last_mut() {
-                last.value.push_str(line);
-            }
-        } else if let Some((name, value)) = line.split_once(':') {
-            fields.push(Field { name: name.trim_end().to_ascii_lowercase(), value: value.to_owned() });
-        }
-    }
-    fields
-}
-
-/// A field's value without comments (RFC 5322 §3.2.2) and the white space around it.
-pub(super) fn plain(value: &str) -> String {
-    let (mut plain, mut depth, mut is_quoted, mut is_escaped) = (String::new(), 0u32, false, false);
-    for c in value.chars() {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted || depth > 0 => is_escaped = true,
-            '"' if depth == 0 => is_quoted = !is_quoted,
-            '(' if !is_quoted => depth += 1,
-            ')' if depth > 0 => {
-                depth -= 1;
-                continue;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            plain.push(c);
-        }
-    }
-    plain.trim().to_owned()
-}
-
-/// A mailbox, perhaps in angle brackets.
-pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
-    let text = text.trim();
-    text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).parse().ok()
-}
-
-/// The recipients of a delivery status. Each has a group of fields behind a blank line; where that is
+/// The recipients of a delivery status. Each has a group of fields after a blank line; where that is
 /// missing, a field that comes again is the next one's.
 fn recipients(status: &str) -> Vec<Recipient> {
     let mut recipients = Vec::new();
     for group in groups(status) {
         let mut recipient = Recipient::default();
         for Field { name, value } in fields(&group) {
-            let Some(place) = recipient.place(&name) else { continue };
-            if place.is_none() {
-                *place = Some(value);
+            let Some(field) = recipient.field_mut(&name) else { continue };
+            if field.is_none() {
+                *field = Some(value);
                 continue;
             }
             recipients.push(std::mem::take(&mut recipient));
-            if let Some(place) = recipient.place(&name) {
-                *place = Some(value);
+            if let Some(field) = recipient.field_mut(&name) {
+                *field = Some(value);
             }
         }
         recipients.push(recipient);
@@ -132,7 +72,7 @@ fn groups(text: &str) -> Vec<String> {
 impl Recipient {
     /// Where the field `name` is kept. `Original-Recipient` is not: it names the target also when a
     /// forwarder behind it reports of one of several copies.
-    fn place(&mut self, name: &str) -> Option<&mut Option<String>> {
+    fn field_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
         match name {
             "final-recipient" => Some(&mut self.address),
             "action" => Some(&mut self.action),
@@ -159,58 +99,9 @@ impl Recipient {
         let status = self.status.as_deref().map(plain);
         let status = status.and_then(|status| status.split_whitespace().next()?.parse().ok());
         match (status, &self.diagnostic) {
-            (Some(code @ Code { subject: 1.., .. }), _) => code.is_mailbox_fault(),
+            (Some(code @ StatusCode { subject: 1.., .. }), _) => code.is_mailbox_fault(),
             (_, Some(words)) => is_mailbox_fault(words, is_at_rcpt),
             _ => false,
-        }
-    }
-}
-
-/// Whether the `words` of a host that refuses say that the mailbox is at fault: by the first code of
-/// RFC 3463; without one, when it refuses the recipient, by a reply that means no mailbox (550, 551
-/// and 553, RFC 5321 §4.2.3).
-pub(super) fn is_mailbox_fault(words: &str, is_at_rcpt: bool) -> bool {
-    let mut parts = words.split(|c: char| c.is_whitespace() || c == '-');
-    match parts.clone().find_map(|part| part.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()) {
-        Some(code) => Code::is_mailbox_fault(code),
-        None => is_at_rcpt && parts.any(|part| ["550", "551", "553"].contains(&part)),
-    }
-}
-
-impl Code {
-    /// Whether it says for good that the mailbox is no more, whatever the message: the sender of a
-    /// message, who may wish the alias ill, has no influence on it.
-    ///
-    /// | | |
-    /// |---|---|
-    /// | 5.1.0–4, 6, 10 | no such mailbox or domain, moved, null MX (RFC 3463 §3.2, RFC 7505 §4.2); 7 and 8 are about the sender, 5 and 9 no failures |
-    /// | 5.2.1 | disabled; 2, 3 and 4 are full, too long, a list |
-    /// | 5.4.1 | Exchange Online's word for a recipient that it does not know; by RFC 3463 §3.5 a host that does not answer |
-    /// | 5.4.4 | its host is not to be found in the DNS |
-    ///
-    /// The others of 5.4 are about time and about loops, which the fields of a message can feign
-    /// (5.4.6). 5.3, 5.5, 5.6 and 5.7 are about the message, the hosts and their policies.
-    fn is_mailbox_fault(self) -> bool {
-        let Code { class, subject, detail } = self;
-        class == 5 && matches!((subject, detail), (1, 0..=4 | 6 | 10) | (2, 1) | (4, 1 | 4))
-    }
-}
-
-/// RFC 3463 §2: a digit, and twice up to three of them.
-impl FromStr for Code {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let number = |text: &str| match text.len() {
-            1..=3 if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| ()),
-            _ => Err(()),
-        };
-        let mut parts = text.split('.');
-        let mut next = || number(parts.next().unwrap_or_default());
-        let code = Code { class: next()?, subject: next()?, detail: next()? };
-        match (code.class, parts.next()) {
-            (2 | 4 | 5, None) => Ok(code),
-            _ => Err(()),
         }
     }
 }

@@ -4,19 +4,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::data::{Decoder, Step};
 use super::report::Report;
-use super::trace::{HeaderFault, HeaderWatch, joint, printable};
 use super::{Mx, session};
 use crate::bounce::BounceOf;
 use crate::config;
-use crate::fuzzing::{PAUSE, Script, pieces};
+use crate::events::Events;
 use crate::ledger::Ledger;
+use crate::net::script::{PAUSE, Script};
 use crate::net::transport::Transport;
 use crate::relay::Smarthost;
 
@@ -42,23 +42,6 @@ const CONFIG: &str = r#"
     tls  = "none"
 "#;
 
-/// A message: its text, or that it must be refused; and what came behind it.
-#[derive(Debug, PartialEq, Eq)]
-struct Decoded {
-    text: Option<Vec<u8>>,
-    rest: Vec<u8>,
-}
-
-/// The reader of a message's text finds the same end, text and verdict as a simple look at the
-/// whole, however the octets come.
-pub fn data(input: &[u8]) {
-    let (cut, stream) = input.split_first().unwrap_or((&0, &[]));
-    let expected = by_definition(stream);
-    for pieces in [vec![stream], pieces(stream, usize::from(*cut)), pieces(stream, 1)] {
-        assert_eq!(decode(&pieces), expected, "cut into {pieces:?}");
-    }
-}
-
 /// A session that hears `input` answers line by line, ends, and shows nothing of the target.
 ///
 /// The first octet says how far it has come before: not at all, HELO, MAIL, RCPT.
@@ -71,24 +54,6 @@ pub fn command(input: &[u8]) {
     });
 }
 
-/// The header section is judged the same however it is cut, and what we put before a text does not
-/// run into it.
-pub fn header(input: &[u8]) {
-    let (cut, text) = input.split_first().unwrap_or((&0, &[]));
-    let verdict = judge(&[text]);
-    for pieces in [pieces(text, usize::from(*cut)), pieces(text, 1)] {
-        assert_eq!(judge(&pieces), verdict, "cut into {pieces:?}");
-    }
-    let joined = [joint(text), text].concat();
-    let is_apart = !joined.starts_with(b" ") && !joined.starts_with(b"\t") && !joined.starts_with(b"From ");
-    assert!(is_apart, "{joined:?} runs into the header");
-    if let Ok(helo) = str::from_utf8(text) {
-        let name = printable(helo);
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b);
-        assert!(!name.is_empty() && name.bytes().all(fits), "{name:?}");
-    }
-}
-
 /// A report is judged the same however it is cut.
 pub fn report(input: &[u8]) {
     let (cut, text) = input.split_first().unwrap_or((&0, &[]));
@@ -97,65 +62,7 @@ pub fn report(input: &[u8]) {
         pieces.iter().for_each(|piece| report.see(piece));
         report.failure()
     };
-    assert_eq!(judge(&[text]), judge(&pieces(text, usize::from(*cut))));
-}
-
-/// `sent`, up to its end, is `text`; one line end more, where the text had none.
-pub(crate) fn arrives(sent: &[u8], text: &[u8]) {
-    let mut text = text.to_vec();
-    if !text.is_empty() && !text.ends_with(b"\r\n") {
-        text.extend_from_slice(b"\r\n");
-    }
-    assert_eq!(decode(&[sent]), Some(Decoded { text: Some(text), rest: Vec::new() }));
-}
-
-/// Feeds `pieces` as a connection would: what was not consumed stays in the buffer. `None`: no end.
-fn decode(pieces: &[&[u8]]) -> Option<Decoded> {
-    let (mut decoder, mut buffer, mut text) = (Decoder::new(), Vec::new(), Vec::new());
-    for (index, piece) in pieces.iter().enumerate() {
-        buffer.extend_from_slice(piece);
-        let mut done = 0;
-        loop {
-            let (consumed, step) = decoder.step(&buffer[done..]);
-            match step {
-                Step::Text(run) => text.extend_from_slice(&buffer[done..][run]),
-                Step::Incomplete => break,
-                Step::End => {
-                    let rest = [&buffer[done + consumed..], &pieces[index + 1..].concat()].concat();
-                    return Some(Decoded { text: decoder.violation().is_none().then_some(text), rest });
-                }
-            }
-            done += consumed;
-        }
-        buffer.drain(..done);
-    }
-    None
-}
-
-/// The same by RFC 5321 §4.1.1.4 and §4.5.2, on the whole at once.
-fn by_definition(stream: &[u8]) -> Option<Decoded> {
-    let lines = [b"\r\n", stream].concat();
-    let end = memchr::memmem::find(&lines, b"\r\n.\r\n")?;
-    let raw = &stream[..end];
-    let rest = stream[end + 3..].to_vec();
-    let is_whole = |line: &[u8]| !line.iter().any(|octet| b"\r\n\0".contains(octet));
-    let mut text = Vec::new();
-    let mut behind = raw;
-    while let Some(at) = memchr::memmem::find(behind, b"\r\n") {
-        let line = &behind[..at];
-        if !is_whole(line) {
-            return Some(Decoded { text: None, rest });
-        }
-        text.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
-        text.extend_from_slice(b"\r\n");
-        behind = &behind[at + 2..];
-    }
-    Some(Decoded { text: Some(text), rest })
-}
-
-fn judge(pieces: &[&[u8]]) -> Result<(), HeaderFault> {
-    let mut watch = HeaderWatch::new("mx.alias.test", Some("k7m2q1@alias.test"));
-    pieces.iter().try_for_each(|piece| watch.see(piece))
+    assert_eq!(judge(&[text]), judge(&text.chunks(usize::from(*cut).max(1)).collect::<Vec<_>>()));
 }
 
 fn assert_well_formed(heard: &[u8]) {
@@ -193,9 +100,10 @@ pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
     let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
     let dir = TempDir::new().expect("a temporary directory can be made");
     let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
-    let smarthost = Smarthost::new(&config.smarthost, &config.dns, "mx.alias.test");
-    let mx = Mx::new(&config, ledger, smarthost.expect("it names no files"), None);
-    (Arc::new(mx), dir)
+    let smarthost = Smarthost::new(&config);
+    let smarthost = smarthost.expect("it names no files");
+    let settings = Arc::new(ArcSwap::from_pointee(config));
+    (Arc::new(Mx::new(settings, ledger, smarthost, None, Events::default())), dir)
 }
 
 impl World {
@@ -210,7 +118,8 @@ impl World {
     /// What the client has said before.
     fn opening(&self, depth: u8) -> String {
         let pause = char::from(PAUSE);
-        let nobody = self.mx.ledger.bounce_key().address(&BounceOf::Nobody, self.mx.default_domain());
+        let nobody =
+            self.mx.ledger.bounce_key().address(&BounceOf::Nobody, &self.mx.settings.load().domains[0]);
         match depth % 4 {
             0 => String::new(),
             1 => "EHLO client.test\r\n".to_owned(),

@@ -1,6 +1,5 @@
 //! How often a client may guess at aliases, and what it hears then.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::DELIVERY_REMEMBERED;
@@ -8,39 +7,34 @@ use crate::net::limits::{ClientNet, Known, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Recipients that nobody is, of each client. Clones are the same.
+/// Unknown recipients of each client.
 ///
-/// A client with too many is turned away, and a session that begins when one of its wider networks has had
-/// too many is told nothing about aliases. But a host that sends for many people has some who guess, and
-/// some whose aliases are over. So a client that has delivered a message is never turned away: only the
-/// sessions that guess are ended. Who guesses can deliver a message, too; so when it has guessed as often
-/// once more it is told nothing, either, but of the aliases that it has delivered to.
-#[derive(Clone)]
+/// A client with too many is rejected at the greeting, and a session that begins when one of its wider
+/// networks has had too many is told nothing about aliases. But a host that sends for many people has some
+/// who guess, and some whose aliases are over. So a client that has delivered a message is never rejected:
+/// only the sessions that guess are ended. A client that guesses can deliver a message, too; so when it has
+/// guessed as often once more it is told nothing either, except about the aliases that it has delivered to.
 pub(super) struct Guesses {
-    per_hour: u32,
-    allowed: Arc<Rate>,
+    allowed: Rate,
     /// Those beyond.
-    excess: Arc<Rate>,
-    delivered: Arc<Known<ClientNet>>,
+    excess: Rate,
+    delivered: Known<ClientNet>,
 }
 
 impl Guesses {
     /// `per_hour` for each client; 0 stands for no limit.
     pub(super) fn new(per_hour: u32) -> Self {
-        let rate = || Arc::new(Rate::new(per_hour, HOUR));
-        let delivered = Arc::new(Known::new(DELIVERY_REMEMBERED));
-        Guesses { per_hour, allowed: rate(), excess: rate(), delivered }
+        let rate = || Rate::new(per_hour, HOUR);
+        Guesses { allowed: rate(), excess: rate(), delivered: Known::new(DELIVERY_REMEMBERED) }
     }
 
-    /// The same with another limit, if it is one.
-    pub(super) fn renewed(&self, per_hour: u32) -> Self {
-        if per_hour == self.per_hour {
-            return self.clone();
-        }
-        Guesses { delivered: self.delivered.clone(), ..Guesses::new(per_hour) }
+    /// From now on `per_hour`.
+    pub(super) fn set_limit(&self, per_hour: u32) {
+        self.allowed.set_limit(per_hour, HOUR);
+        self.excess.set_limit(per_hour, HOUR);
     }
 
-    /// Counts a recipient that nobody is. Whether that is one too many: then the session is to end.
+    /// Counts an unknown recipient. Whether that is one too many: then the session is to end.
     pub(super) fn count_unknown_recipient(&self, client: ClientNet) -> bool {
         let is_excess = self.allowed.count(client).is_err();
         if is_excess && self.has_delivered(client) {
@@ -55,9 +49,9 @@ impl Guesses {
         self.allowed.peek(client).is_err() && !may_go_on()
     }
 
-    /// Whether `client` is to be turned away at the greeting: it has guessed too often itself, and has
+    /// Whether `client` is to be rejected at the greeting: it has guessed too often itself, and has
     /// delivered nothing.
-    pub(super) fn is_refused_at_greeting(&self, client: ClientNet) -> bool {
+    pub(super) fn is_rejected_at_greeting(&self, client: ClientNet) -> bool {
         self.allowed.peek_client(client).is_err() && !self.has_delivered(client)
     }
 
@@ -66,7 +60,7 @@ impl Guesses {
         self.delivered.note(client);
     }
 
-    /// Forgets the clients of whom there is nothing to know.
+    /// Forgets the clients whose allowance is full again.
     pub(super) fn forget(&self) {
         self.allowed.forget();
         self.excess.forget();
@@ -99,13 +93,13 @@ mod tests {
 
     /// docs/smtp.md §2: harvesting.
     #[test]
-    fn who_has_delivered_a_message_guesses_twice_as_often_and_is_never_turned_away() {
+    fn a_client_that_has_delivered_guesses_twice_as_often_and_is_never_rejected() {
         let limit = Guesses::new(300);
         let [stranger, sender] = [client("192.0.2.1"), client("198.51.100.1")];
         limit.note_delivery(sender);
         assert_eq!(guesses(&limit, stranger), (300, 0));
         assert_eq!(guesses(&limit, sender), (300, 300));
-        assert!(limit.is_refused_at_greeting(stranger) && !limit.is_refused_at_greeting(sender));
+        assert!(limit.is_rejected_at_greeting(stranger) && !limit.is_rejected_at_greeting(sender));
     }
 
     /// docs/design.md: what an IPv6 customer gains by having many networks.
@@ -121,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_guessed_itself_is_greeted_and_told_nothing() {
+    fn a_client_that_has_not_guessed_itself_is_greeted_and_told_nothing() {
         let limit = Guesses::new(300);
         let neighbour = client("2001:db8:0:2::1");
         assert_eq!(guesses(&limit, client("2001:db8:0:1::1")), (300, 0));
-        assert!(!limit.is_refused_at_greeting(neighbour) && limit.is_exhausted(neighbour));
+        assert!(!limit.is_rejected_at_greeting(neighbour) && limit.is_exhausted(neighbour));
         limit.note_delivery(neighbour);
         assert!(!limit.is_exhausted(neighbour));
     }
@@ -142,6 +136,7 @@ mod tests {
     fn another_limit_does_not_forget_who_has_delivered() {
         let limit = Guesses::new(300);
         limit.note_delivery(client("192.0.2.1"));
-        assert_eq!(guesses(&limit.renewed(5), client("192.0.2.1")), (5, 5));
+        limit.set_limit(5);
+        assert_eq!(guesses(&limit, client("192.0.2.1")), (5, 5));
     }
 }

@@ -3,15 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::reply;
-use super::verdict::Verdict;
 use super::{Mx, session};
+use crate::events::{Event, Rejection};
 use crate::metrics::Presence;
 use crate::net::accept::Acceptor;
 use crate::net::limits::{ClientNet, Full, Slot};
@@ -20,21 +18,16 @@ use crate::net::transport::Transport;
 /// Takes sessions on `listeners` until `shutdown`, and returns when the last of them has ended, and
 /// the uses that it had to give back are given back.
 ///
-/// Another MX may take the place of `mx`; a session keeps the one that it began with. After
-/// `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
+/// After `shutdown` sessions in the middle of a message may finish it, all others hear 421. The
 /// caller bounds how long that may take.
-pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<ArcSwap<Mx>>, shutdown: CancellationToken) {
+pub async fn serve(listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken) {
     serve_with(session::run, listeners, mx, shutdown).await;
 }
 
 /// [`serve`], where `run` holds each conversation. It has a task of its own, so that one that panics
 /// ends alone.
-async fn serve_with<R, F>(
-    run: R,
-    listeners: Vec<TcpListener>,
-    mx: Arc<ArcSwap<Mx>>,
-    shutdown: CancellationToken,
-) where
+async fn serve_with<R, F>(run: R, listeners: Vec<TcpListener>, mx: Arc<Mx>, shutdown: CancellationToken)
+where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -48,9 +41,8 @@ async fn serve_with<R, F>(
     }
     sessions.close();
     sessions.wait().await;
-    let refunds = mx.load().refunds.clone();
-    refunds.close();
-    refunds.wait().await;
+    mx.refunds.close();
+    mx.refunds.wait().await;
 }
 
 #[derive(Clone)]
@@ -61,13 +53,8 @@ struct Signals {
     abort: CancellationToken,
 }
 
-async fn accept<R, F>(
-    run: R,
-    listener: TcpListener,
-    mx: Arc<ArcSwap<Mx>>,
-    sessions: TaskTracker,
-    signals: Signals,
-) where
+async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals)
+where
     R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -76,7 +63,7 @@ async fn accept<R, F>(
         let peer = peer.ip();
         // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
         let _ = stream.set_nodelay(true);
-        let mx = mx.load_full();
+        let mx = mx.clone();
         match admit(&mx, peer) {
             Ok(slot) => {
                 mx.counters.sessions.inc();
@@ -92,34 +79,31 @@ async fn accept<R, F>(
                     drop((slot, presence));
                 });
             }
-            Err(refusal) => {
-                mx.counters.turned_away.count(refusal.reason);
-                turn_away(&stream, peer, &refusal);
+            Err(reason) => {
+                mx.events.tell(Event::Rejected { client: peer, reason });
+                reject(&stream, reason);
             }
         }
     }
 }
 
-/// A slot for `peer`, or what to say to it instead.
-fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Verdict> {
+/// A slot for `peer`, or why it has none.
+fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Rejection> {
     let client = ClientNet::from(peer);
-    mx.connections
-        .count(client)
-        .map_err(|_| Verdict::new(reply::TOO_MANY_CONNECTIONS, "too-many-connections"))?;
-    if mx.guesses.is_refused_at_greeting(client) {
-        return Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"));
+    mx.connections.count(client).map_err(|_| Rejection::TooManyConnections)?;
+    if mx.guesses.is_rejected_at_greeting(client) {
+        return Err(Rejection::Harvesting);
     }
     mx.slots.take(client).map_err(|full| match full {
-        Full::ForAll => Verdict::new(reply::TOO_MANY_SESSIONS, "full"),
-        Full::ForClient => Verdict::new(reply::TOO_MANY_OF_YOURS, "full-for-client"),
+        Full::ForAll => Rejection::Full,
+        Full::ForClient => Rejection::FullForClient,
     })
 }
 
 /// 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty buffer of a
 /// fresh connection; what does not go at once need not go at all.
-fn turn_away(stream: &TcpStream, peer: IpAddr, refusal: &Verdict) {
-    let _ = SockRef::from(stream).send(refusal.reply.to_string().as_bytes());
-    tracing::debug!(client = session::network(peer), reason = refusal.reason, "turned away");
+fn reject(stream: &TcpStream, reason: Rejection) {
+    let _ = SockRef::from(stream).send(reason.reply().to_string().as_bytes());
 }
 
 #[cfg(test)]
@@ -154,8 +138,7 @@ mod tests {
             assert_ne!(peer.to_string(), "127.0.0.2", "for the test's sake");
             session::run(mx, stream, peer, shutdown).await;
         };
-        let serving =
-            tokio::spawn(serve_with(run, vec![listener], Arc::new(ArcSwap::new(mx)), shutdown.clone()));
+        let serving = tokio::spawn(serve_with(run, vec![listener], mx, shutdown.clone()));
 
         let mut neighbour = connect("127.0.0.1", address).await;
         assert!(hear(&mut neighbour).await.starts_with("220 "));

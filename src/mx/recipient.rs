@@ -1,12 +1,12 @@
 //! Who is meant by RCPT: one of our aliases, the postmaster, a bounce, or nobody.
 
 use super::Mx;
-use super::reply::{self, Reply};
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, State};
 use crate::bounce::BounceOf;
 use crate::clock::Timestamp;
-use crate::ledger::LedgerError;
+use crate::config::Config;
+use crate::events::Refusal;
 
 /// An accepted recipient.
 #[derive(Clone, Debug)]
@@ -20,17 +20,18 @@ pub(super) enum Recipient {
     Bounce(BounceOf),
 }
 
-/// Why a recipient is not taken; the first word of the log line.
+/// A recipient that is not accepted.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The domain is not ours.
-    Relaying,
-    /// No such alias; also a bounce address we did not make.
-    Unknown,
-    /// It does not forward now. To the client it is unknown.
-    Inactive(AliasName, State),
-    /// The ledger cannot be read.
-    Ledger(LedgerError),
+pub(super) struct Refused {
+    pub(super) reason: Refusal,
+    /// The alias that was meant, when there is one.
+    pub(super) alias: Option<AliasName>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Refused { reason, alias: None }
+    }
 }
 
 impl Recipient {
@@ -60,37 +61,46 @@ impl Recipient {
     }
 }
 
-impl Refusal {
-    pub(super) fn reply(&self) -> Reply {
-        match self {
-            Refusal::Relaying => reply::RELAYING_DENIED,
-            Refusal::Unknown | Refusal::Inactive(..) => reply::NO_ALIAS,
-            Refusal::Ledger(_) => reply::NO_ROOM,
-        }
-    }
-}
-
-/// Finds out who `path` is; reads the ledger, writes nothing.
-pub(super) fn resolve(mx: &Mx, path: &str, now: Timestamp) -> Result<Recipient, Refusal> {
-    let role = || Recipient::Role { target: mx.postmaster.clone() };
+/// Finds out what `path` is; reads the ledger, writes nothing.
+pub(super) async fn resolve(
+    mx: &Mx,
+    config: &Config,
+    path: &str,
+    now: Timestamp,
+) -> Result<Recipient, Refused> {
+    let role = || Recipient::Role { target: config.postmaster.clone() };
     if path.is_empty() {
         return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
     }
     let (local, domain) = path.rsplit_once('@').ok_or(Refusal::Relaying)?;
-    let domain = mx.own_domain(domain).ok_or(Refusal::Relaying)?;
+    let domain = own_domain(&config.domains, domain).ok_or(Refusal::Relaying)?;
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
     if let Some(of) = mx.ledger.bounce_key().verify(local, domain) {
         return Ok(Recipient::Bounce(of));
     }
-    let name = local.parse::<AliasName>().map_err(|_| Refusal::Unknown)?;
-    let alias = mx.ledger.lookup(&name).map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;
-    if alias.domain != *domain {
-        return Err(Refusal::Unknown);
-    }
-    match alias.state(now) {
-        State::Active => Ok(Recipient::Alias { name, domain: alias.domain, target: alias.target }),
-        state => Err(Refusal::Inactive(name, state)),
-    }
+    let name = local.parse::<AliasName>().map_err(|_| Refusal::NoAlias)?;
+    let alias = mx.ledger.lookup(&name).map_err(|cause| {
+        tracing::error!(%cause, "an alias could not be looked up");
+        Refusal::LedgerFailed
+    })?;
+    let alias = alias.filter(|alias| alias.domain == *domain).ok_or(Refusal::NoAlias)?;
+    let reason = match alias.state(now) {
+        State::Active => return Ok(Recipient::Alias { name, domain: alias.domain, target: alias.target }),
+        State::Pending => Refusal::Pending,
+        State::Expired => Refusal::Expired,
+        State::UsedUp => Refusal::UsedUp,
+        State::Paused => Refusal::Paused,
+        State::Suspended => Refusal::Suspended,
+    };
+    Err(Refused { reason, alias: Some(name) })
+}
+
+/// Which of `domains` is meant by `name`: any case, with or without a trailing dot, in ASCII or not.
+fn own_domain<'a>(domains: &'a [Domain], name: &str) -> Option<&'a Domain> {
+    let international: Option<Domain> = if name.is_ascii() { None } else { name.parse().ok() };
+    let name = international.as_ref().map_or(name, Domain::as_str);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
 }

@@ -12,14 +12,14 @@ use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::{dsn, notice};
+use super::{dsn, fields, text_bounce};
 use crate::bounce::Failure;
 
 /// Octets that are kept of a header, and then of the part that decides. A status of one recipient has
 /// a few hundred.
 const KEPT: usize = 4 * 1024;
 
-/// Octets that are looked at of a line; longer ones there should not be (RFC 5322 §2.1.1).
+/// Octets that are read of a line; a longer one is malformed (RFC 5322 §2.1.1).
 const LINE: usize = 998;
 
 /// Multiparts inside each other. A report is one, a gateway puts it into another.
@@ -36,7 +36,7 @@ const FIELDS: [&str; 4] = ["content-type", "content-transfer-encoding", "from", 
 pub(super) struct Report {
     /// The line that has not come to its end.
     line: Vec<u8>,
-    place: Place,
+    position: Position,
     /// Of the multiparts around, outermost first.
     boundaries: Vec<String>,
     /// In a header its [`FIELDS`], later the part that decides.
@@ -50,7 +50,7 @@ pub(super) struct Report {
 
 /// Where the next line belongs.
 #[derive(Clone, Copy)]
-enum Place {
+enum Position {
     /// In a header; whether it may go on with a field that counts.
     Header { is_kept: bool },
     /// In the words of a report for people.
@@ -84,15 +84,15 @@ struct Stage {
 }
 
 impl Report {
-    /// Looks at the next piece.
+    /// Reads the next piece.
     pub(super) fn see(&mut self, piece: &[u8]) {
         let mut rest = piece;
-        while !rest.is_empty() && !matches!(self.place, Place::Over) {
+        while !rest.is_empty() && !matches!(self.position, Position::Over) {
             let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
             let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
             rest = behind;
-            let room = LINE - self.line.len();
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            let left = LINE - self.line.len();
+            self.line.extend_from_slice(&part[..part.len().min(left)]);
             if end.is_some() {
                 self.take_line();
             }
@@ -116,8 +116,10 @@ impl Report {
                     self.stage.is_rcpt && !self.stage.is_data,
                 )
             }
-            Form::Qmail => notice::of_qmail(&String::from_utf8_lossy(&kept), is_whole),
-            Form::Exim(recipients) => notice::of_exim(&recipients, &String::from_utf8_lossy(&kept), is_whole),
+            Form::Qmail => text_bounce::of_qmail(&String::from_utf8_lossy(&kept), is_whole),
+            Form::Exim(recipients) => {
+                text_bounce::of_exim(&recipients, &String::from_utf8_lossy(&kept), is_whole)
+            }
         }
     }
 
@@ -127,20 +129,20 @@ impl Report {
         if let Some((depth, is_last)) = self.boundary(text) {
             self.begin_part(depth, is_last);
         } else {
-            match self.place {
-                Place::Header { .. } if line.is_empty() || text.is_empty() && !is_folded(&line) => {
+            match self.position {
+                Position::Header { .. } if line.is_empty() || text.is_empty() && !is_folded(&line) => {
                     self.end_header();
                 }
-                Place::Header { is_kept } => {
+                Position::Header { is_kept } => {
                     let is_kept = if is_folded(&line) { is_kept } else { counts(text) };
-                    self.place = Place::Header { is_kept };
+                    self.position = Position::Header { is_kept };
                     if is_kept {
                         self.keep(text);
                     }
                 }
-                Place::Kept => self.keep(text),
-                Place::Words => self.stage.see(text),
-                Place::Skipped | Place::Over => {}
+                Position::Kept => self.keep(text),
+                Position::Words => self.stage.see(text),
+                Position::Skipped | Position::Over => {}
             }
         }
         self.line = line;
@@ -162,12 +164,12 @@ impl Report {
 
     fn begin_part(&mut self, depth: usize, is_last: bool) {
         self.boundaries.truncate(if is_last { depth } else { depth + 1 });
-        self.place = match (self.form.is_some(), is_last) {
-            (true, _) => Place::Over,
-            (false, true) => Place::Skipped,
+        self.position = match (self.form.is_some(), is_last) {
+            (true, _) => Position::Over,
+            (false, true) => Position::Skipped,
             (false, false) => {
                 self.kept.clear();
-                Place::Header { is_kept: false }
+                Position::Header { is_kept: false }
             }
         };
     }
@@ -176,13 +178,13 @@ impl Report {
     fn end_header(&mut self) {
         let header = std::mem::take(&mut self.kept);
         self.is_cut = false;
-        let fields = dsn::fields(&String::from_utf8_lossy(&header));
+        let fields = fields::fields(&String::from_utf8_lossy(&header));
         let value = |name| fields.iter().find(|field| field.name == name).map(|field| field.value.as_str());
         let kind = value("content-type").and_then(content_type);
         let is =
             |main, sub| kind.as_ref().is_some_and(|kind| kind.ctype() == main && kind.subtype() == Some(sub));
         let is_inside = !self.boundaries.is_empty();
-        self.place = Place::Skipped;
+        self.position = Position::Skipped;
         let is_multipart = kind.as_ref().is_some_and(|kind| kind.ctype() == "multipart");
         if is_multipart && !is("multipart", "alternative") {
             let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
@@ -192,10 +194,10 @@ impl Report {
                 self.boundaries.push(boundary.to_owned());
             }
         } else if is_inside && (is("message", "delivery-status") || is("message", "global-delivery-status")) {
-            let encoding = value("content-transfer-encoding").map(dsn::plain).unwrap_or_default();
+            let encoding = value("content-transfer-encoding").map(fields::plain).unwrap_or_default();
             self.keep_as(Form::Status(encoding.to_ascii_lowercase()));
         } else if is_inside && (kind.is_none() || is("text", "plain")) {
-            self.place = Place::Words;
+            self.position = Position::Words;
         } else if !is_inside && (kind.is_none() || is("text", "plain")) {
             let is_daemon =
                 value("from").is_some_and(|from| from.to_ascii_lowercase().contains("mailer-daemon"));
@@ -208,7 +210,7 @@ impl Report {
     }
 
     fn keep_as(&mut self, form: Form) {
-        (self.form, self.place) = (Some(form), Place::Kept);
+        (self.form, self.position) = (Some(form), Position::Kept);
     }
 
     fn keep(&mut self, line: &[u8]) {
@@ -231,9 +233,9 @@ impl Stage {
     }
 }
 
-impl Default for Place {
+impl Default for Position {
     fn default() -> Self {
-        Place::Header { is_kept: false }
+        Position::Header { is_kept: false }
     }
 }
 

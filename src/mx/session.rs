@@ -1,24 +1,32 @@
-//! A session: the conversation with one client, from the banner to the last word.
+//! A session: the conversation with one client, from the greeting to the last reply.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Mx;
-use super::command::{Command, Mail, Utf8};
-use super::conversation::{Conversation, Verb};
-use super::reply::{self, Extensions, Reply};
-use super::transaction::Transaction;
-use super::verdict::Verdict;
+use super::conversation::{Conversation, Hello};
+use super::recipient::Refused;
+use super::reply::{self, Extensions};
+use super::transaction::{Transaction, max_size};
 use super::wire::{LineError, Wire};
+use super::{Mx, message};
 use crate::alias::AliasName;
+use crate::bounce::BounceOf;
+use crate::clock;
+use crate::config::{Config, Smtp};
 use crate::dnsbl::Listing;
+use crate::events::{Event, Outcome, Refusal, Stage, network};
+use crate::message_id::MessageId;
 use crate::net::limits::is_reached;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
+use crate::smtp::command::{Command, Mail, Utf8};
+use crate::smtp::headers::Received;
+use crate::smtp::reply::Reply;
 
 /// First words of clients that speak HTTP, not SMTP.
 const HTTP_VERBS: &[&[u8]] = &[
@@ -34,49 +42,47 @@ const HTTP_VERBS: &[&[u8]] = &[
     b"PRI ",
 ];
 
-/// Commands that lead nowhere (NOOP, RSET, EHLO, …) without a message in between: so many, and
-/// somebody only keeps the line busy (Postfix's `smtpd_junk_command_limit`).
-const MAX_IDLE_COMMANDS: usize = 100;
+/// Junk commands (NOOP, RSET, EHLO, …) since the last message: after so many the client only keeps the
+/// connection busy (Postfix's `smtpd_junk_command_limit`).
+const MAX_JUNK_COMMANDS: usize = 100;
 
-/// RCPTs that add nobody (named twice, deferred, one too many) without a message in between: honest
+/// RCPTs that add no recipient (named twice, deferred, one too many) since the last message: honest
 /// clients have some, for they may have more recipients than we take (RFC 5321 §4.5.3.1.10), so it
 /// is more (Postfix's `smtpd_recipient_overshoot_limit`).
-const MAX_VAIN_RECIPIENTS: usize = 1000;
+const MAX_RECIPIENT_OVERSHOOT: usize = 1000;
+
+/// A session may go on without a message for so many times the wait for one command: 30 minutes,
+/// or one when sessions are scarce.
+const WAITS_WITHOUT_MESSAGE: u32 = 6;
 
 /// One client's session.
 pub(super) struct Session<'a> {
-    pub(super) mx: &'a Mx,
-    pub(super) wire: Wire<Transport>,
-    pub(super) peer: IpAddr,
-    /// It or its network has guessed at aliases too often: it is told nothing of them, but for those that
-    /// it has delivered to.
-    pub(super) hides_aliases: bool,
+    mx: &'a Mx,
+    /// What was set when it began.
+    config: &'a Config,
+    identity: Option<Arc<Identity>>,
+    wire: Wire<Transport>,
+    peer: IpAddr,
+    /// The client or its network has guessed at aliases too often: it is told nothing of them, but for
+    /// those that it has delivered to.
+    hides_aliases: bool,
     /// What the DNS lists say of the client; asked for since it has come.
-    pub(super) listing: Listing,
-    pub(super) conversation: Conversation,
-    /// What the client called itself, and whether by EHLO.
-    pub(super) hello: Option<(String, Protocol)>,
-    pub(super) transaction: Option<Transaction<'a>>,
-    pub(super) is_encrypted: bool,
-    pub(super) errors: usize,
-    pub(super) unknown: usize,
-    pub(super) transactions: usize,
-    /// Commands that lead nowhere, since the last message.
-    pub(super) idle_commands: usize,
-    /// RCPTs that added nobody, since the last message.
-    pub(super) vain_recipients: usize,
-    /// The start, or the last message.
-    pub(super) fruitless_since: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Protocol {
-    Smtp,
-    Esmtp,
+    listing: Listing,
+    conversation: Conversation<'a>,
+    is_encrypted: bool,
+    errors: usize,
+    unknown: usize,
+    transactions: usize,
+    /// Since the last message.
+    junk_commands: usize,
+    /// Since the last message.
+    recipient_overshoot: usize,
+    /// When the client last delivered something, or else connected.
+    last_delivery: Instant,
 }
 
 /// Whether the session goes on.
-pub(super) enum Next {
+enum Next {
     GoOn,
     Close,
     StartTls,
@@ -84,67 +90,64 @@ pub(super) enum Next {
 
 /// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
 pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
+    let config = mx.settings.load_full();
     let mut session = Session {
         mx: &mx,
-        wire: Wire::new(stream, mx.limits.idle_timeout),
+        config: &config,
+        identity: mx.identity.load_full(),
+        wire: Wire::new(stream, config.smtp.idle_timeout),
         peer,
         hides_aliases: mx.guesses.is_exhausted(peer.into()),
         listing: mx.lists.ask(peer),
         conversation: Conversation::new(peer),
-        hello: None,
-        transaction: None,
         is_encrypted: false,
         errors: 0,
         unknown: 0,
         transactions: 0,
-        idle_commands: 0,
-        vain_recipients: 0,
-        fruitless_since: Instant::now(),
+        junk_commands: 0,
+        recipient_overshoot: 0,
+        last_delivery: Instant::now(),
     };
     if session.wire.has_spoken() {
-        // Whoever talks before the greeting does not listen (RFC 5321 §4.3.1).
-        session.wire.reply(&reply::OUT_OF_TURN);
+        // A client that talks before the greeting does not listen (RFC 5321 §4.3.1).
+        session.wire.reply(&reply::EARLY_TALKER);
         return session.wire.close().await;
     }
-    session.wire.reply(&reply::greeting(&mx.hostname));
-    while let (Next::StartTls, Some(identity)) = (session.converse(&shutdown).await, &mx.identity) {
+    session.wire.reply(&reply::greeting(config.hostname.as_str()));
+    while let Next::StartTls = session.converse(&shutdown).await {
         // Boxed: a handshake is large, and most sessions are idle without it.
-        session = match Box::pin(session.encrypted(identity)).await {
+        session = match Box::pin(session.encrypted()).await {
             Ok(session) => session,
             Err(cause) => return tracing::debug!(%cause, client = network(peer), "no TLS"),
         };
     }
-    // First, so that nobody waits for its connection to the smarthost while the client reads our last words.
-    session.reset();
+    // First, so that nobody waits for its connection to the smarthost while the client reads the last reply.
+    session.conversation.reset();
     session.wire.close().await;
 }
 
 impl<'a> Session<'a> {
     /// The session after STARTTLS: all that was said in clear text is forgotten (RFC 3207 §4.2).
-    async fn encrypted(mut self, identity: &Identity) -> io::Result<Self> {
-        self.reset();
+    async fn encrypted(mut self) -> io::Result<Self> {
+        let Some(identity) = &self.identity else { return Err(io::ErrorKind::Unsupported.into()) };
+        self.conversation = Conversation::new(self.peer);
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity).await?;
-        let conversation = Conversation::new(self.peer);
         self.mx.counters.encrypted.inc();
-        Ok(Session { wire, conversation, hello: None, transaction: None, is_encrypted: true, ..self })
+        Ok(Session { wire, is_encrypted: true, ..self })
     }
 
     /// Carries out commands, up to the last or to STARTTLS.
     async fn converse(&mut self, shutdown: &CancellationToken) -> Next {
-        let mut first = true;
+        let mut is_first = true;
         loop {
-            let patience = self.mx.patience(self.fruitless_since.elapsed());
-            let waiting = self.transaction.as_ref().and_then(Transaction::smarthost_waits_since);
-            if patience.is_zero() {
-                return self.close_with(&reply::IDLE);
-            }
+            let preempted =
+                self.conversation.transaction().map(|transaction| transaction.preempted().clone());
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
-                () = preempted(self.transaction.as_ref()) => return self.give_way(),
-                line = self.wire.line(patience) => line,
-                () = self.mx.envelope_is_over(waiting) => return self.close_with(&reply::IDLE),
+                () = cancelled(preempted.as_ref()) => return self.close_preempted(Stage::Idle),
+                line = self.next_line() => line,
             };
             let line = match line {
                 Ok(line) => line,
@@ -153,56 +156,99 @@ impl<'a> Session<'a> {
                 Err(LineError::TooLong) => return self.close_with(&reply::LINE_TOO_LONG),
                 Err(LineError::Malformed) => return self.close_with(&reply::NOT_A_LINE),
             };
-            if std::mem::take(&mut first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
+            if std::mem::take(&mut is_first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
                 return Next::Close;
             }
-            let command = Command::parse(&line, self.utf8());
-            let is_message = matches!(command, Ok(Command::Data));
-            // Boxed: the work is large, and most sessions are idle.
-            let answer = Box::pin(self.answer(command));
-            let next = match is_message {
-                true => Some(answer.await),
-                // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.
-                false => shutdown.run_until_cancelled(answer).await,
+            let command = Command::parse(&line, self.utf8()).map_err(Reply::from);
+            let stage = match command {
+                Ok(Command::Data) => Stage::Message,
+                Ok(Command::Rcpt(_)) => Stage::Recipient,
+                _ => Stage::Idle,
             };
-            match next {
-                Some(Next::GoOn) => {}
-                Some(end) => return end,
-                None => return self.close_with(&reply::SHUTTING_DOWN),
+            // Boxed: the work is large, and most sessions are idle. From the end of a text on it is not
+            // preempted, see `Settlement::settle`.
+            let answer = Box::pin(self.answer(command));
+            let next = tokio::select! {
+                biased;
+                () = cancelled(preempted.as_ref()) => return self.close_preempted(stage),
+                // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.
+                () = shutdown.cancelled(), if stage != Stage::Message => {
+                    return self.close_with(&reply::SHUTTING_DOWN);
+                }
+                next = answer => next,
+            };
+            if !matches!(next, Next::GoOn) {
+                return next;
             }
+        }
+    }
+
+    /// The next line, for as long as the client may take for it.
+    async fn next_line(&mut self) -> Result<Vec<u8>, LineError> {
+        let patience = patience(&self.config.smtp, self.mx.slots.are_scarce(), self.last_delivery.elapsed());
+        if patience.is_zero() {
+            return Err(LineError::Idle);
+        }
+        let envelope_timeout = async {
+            match self.conversation.transaction() {
+                Some(transaction) => transaction.envelope_timeout().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            line = self.wire.line(patience) => line,
+            () = envelope_timeout => Err(LineError::Idle),
         }
     }
 
     /// Carries out one command and says what became of it.
     async fn answer(&mut self, command: Result<Command, Reply>) -> Next {
-        if is_reached(self.mx.limits.max_errors, self.errors) {
+        let limits = &self.config.smtp;
+        if is_reached(limits.max_errors, self.errors) {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
-        if is_reached(self.mx.limits.max_unknown_recipients, self.unknown) {
+        if is_reached(limits.max_unknown_recipients, self.unknown) {
             return self.say(&reply::TOO_MANY_UNKNOWN);
         }
-        if self.idle_commands >= MAX_IDLE_COMMANDS || self.vain_recipients >= MAX_VAIN_RECIPIENTS {
+        if self.junk_commands >= MAX_JUNK_COMMANDS || self.recipient_overshoot >= MAX_RECIPIENT_OVERSHOOT {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
-        match command {
-            Ok(Command::Data) => self.data().await,
-            Ok(Command::StartTls) => self.start_tls(),
-            Ok(command) => {
-                let reply = self.carry_out(command).await.unwrap_or_else(|refusal| refusal);
-                self.say(&reply)
-            }
-            Err(refusal) => self.say(&refusal),
+        if !matches!(
+            command,
+            Err(_)
+                | Ok(Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::StartTls | Command::Quit)
+        ) {
+            self.junk_commands += 1;
         }
+        let reply = match command {
+            Ok(Command::Data) => return self.data().await,
+            Ok(Command::StartTls) => return self.start_tls(),
+            Ok(Command::Helo(name)) => self.hello(Hello { name, is_extended: false }),
+            Ok(Command::Ehlo(name)) => self.hello(Hello { name, is_extended: true }),
+            Ok(Command::Mail(mail)) => self.mail(mail).unwrap_or_else(|refusal| refusal),
+            Ok(Command::Rcpt(path)) => self.rcpt(&path).await.unwrap_or_else(|refusal| refusal),
+            Ok(Command::Rset) => {
+                self.conversation.reset();
+                reply::OK
+            }
+            Ok(Command::Noop) => reply::OK,
+            Ok(Command::Help) => reply::HELP,
+            Ok(Command::Vrfy) => reply::CANNOT_VRFY,
+            Ok(Command::Quit) => reply::GOODBYE,
+            Err(refusal) => refusal,
+        };
+        self.say(&reply)
     }
 
     fn utf8(&self) -> Utf8 {
         Utf8 {
             is_offered: self.mx.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
-            is_wanted: self.transaction.as_ref().is_some_and(Transaction::is_utf8),
+            is_wanted: self.conversation.transaction().is_some_and(Transaction::is_utf8),
         }
     }
 
-    pub(super) fn say(&mut self, reply: &Reply) -> Next {
+    fn say(&mut self, reply: &Reply) -> Next {
         if *reply == reply::NO_ALIAS {
             self.unknown += 1;
         } else if reply.is_permanent() {
@@ -212,68 +258,41 @@ impl<'a> Session<'a> {
         if reply.closes() { Next::Close } else { Next::GoOn }
     }
 
-    pub(super) fn close_with(&mut self, reply: &Reply) -> Next {
+    fn close_with(&mut self, reply: &Reply) -> Next {
         self.wire.reply(reply);
         Next::Close
     }
 
-    /// Ends a transaction whose connection to the smarthost is wanted for somebody else.
-    pub(super) fn give_way(&mut self) -> Next {
-        self.mx.counters.preempted.inc();
-        tracing::info!(client = network(self.peer), "it gives way to others who wait for the smarthost");
+    /// Another client has been given the connection to the smarthost.
+    fn close_preempted(&mut self, during: Stage) -> Next {
+        self.mx.events.tell(Event::Preempted { client: self.peer, during });
         self.close_with(&reply::PREEMPTED)
     }
 
-    async fn carry_out(&mut self, command: Command) -> Result<Reply, Reply> {
-        match command {
-            Command::Mail(_) | Command::Rcpt(_) | Command::Quit => {}
-            _ => self.idle_commands += 1,
+    fn hello(&mut self, hello: Hello) -> Reply {
+        let (is_extended, hostname) = (hello.is_extended, self.config.hostname.as_str());
+        self.conversation.greet(hello);
+        if !is_extended {
+            return reply::helo(hostname);
         }
-        match command {
-            Command::Helo(name) => Ok(self.hello(name, Protocol::Smtp)),
-            Command::Ehlo(name) => Ok(self.hello(name, Protocol::Esmtp)),
-            Command::Mail(mail) => self.mail(mail),
-            Command::Rcpt(path) => self.rcpt(&path).await,
-            Command::Rset => {
-                self.reset();
-                Ok(reply::OK)
-            }
-            Command::Noop => Ok(reply::OK),
-            Command::Help => Ok(reply::HELP),
-            Command::Vrfy => Ok(reply::CANNOT_VRFY),
-            Command::Quit => Ok(reply::GOODBYE),
-            Command::Data | Command::StartTls => unreachable!("these have methods of their own"),
-        }
-    }
-
-    fn hello(&mut self, name: String, protocol: Protocol) -> Reply {
-        self.reset();
-        self.conversation.advance(Verb::Hello);
-        self.hello = Some((name, protocol));
-        let hostname = &self.mx.hostname;
-        match protocol {
-            Protocol::Smtp => reply::helo(hostname),
-            Protocol::Esmtp => {
-                // What the smarthost cannot do we could only refuse later; nothing is known of it
-                // before the first connection.
-                let smarthost = self.mx.smarthost.capabilities();
-                let extensions = Extensions {
-                    max_size: self.mx.max_size(),
-                    is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
-                    utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
-                    starttls: self.mx.identity.is_some() && !self.is_encrypted,
-                };
-                reply::ehlo(hostname, &extensions)
-            }
-        }
+        // What the smarthost cannot do we could only refuse later; nothing is known of it before the first
+        // connection.
+        let smarthost = self.mx.smarthost.capabilities();
+        let extensions = Extensions {
+            max_size: max_size(self.mx, self.config),
+            is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
+            utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
+            starttls: self.identity.is_some() && !self.is_encrypted,
+        };
+        reply::ehlo(hostname, &extensions)
     }
 
     /// STARTTLS, also in the middle of a transaction, which it ends (RFC 3207 §4.2).
     fn start_tls(&mut self) -> Next {
-        if self.mx.identity.is_none() {
+        if self.identity.is_none() {
             return self.say(&reply::NOT_IMPLEMENTED);
         }
-        if self.is_encrypted || !matches!(self.hello, Some((_, Protocol::Esmtp))) {
+        if self.is_encrypted || !self.conversation.hello().is_some_and(|hello| hello.is_extended) {
             return self.say(&reply::BAD_SEQUENCE);
         }
         self.wire.reply(&reply::START_TLS);
@@ -281,114 +300,189 @@ impl<'a> Session<'a> {
     }
 
     fn mail(&mut self, mail: Mail) -> Result<Reply, Reply> {
-        self.in_order(Verb::Mail)?;
-        if is_reached(self.mx.limits.max_messages, self.transactions) {
-            return Err(reply::TOO_MANY_MESSAGES);
-        }
-        self.transaction = Some(Transaction::begin(self.mx, self.peer.into(), mail)?);
+        let begun = if is_reached(self.config.smtp.max_messages, self.transactions) {
+            Err(reply::TOO_MANY_MESSAGES)
+        } else {
+            Transaction::begin(self.mx, self.config, self.peer.into(), mail)
+        };
+        self.conversation.mail(begun)?;
         self.transactions += 1;
-        self.conversation.advance(Verb::Mail);
         Ok(reply::SENDER_OK)
     }
 
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
-        self.in_order(Verb::Rcpt)?;
         let (mx, client) = (self.mx, self.peer.into());
         let is_strange = |alias: &AliasName| !mx.first_contact.has_delivered(client, alias);
-        let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
-        let result = match transaction.admit(path) {
+        let transaction = self.conversation.rcpt()?;
+        let result = match transaction.admit(path).await {
             Ok(None) => {
-                self.vain_recipients += 1;
+                self.recipient_overshoot += 1;
                 Ok(())
             }
             Ok(Some(recipient)) if self.hides_aliases && recipient.alias().is_some_and(is_strange) => {
-                Err(Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting"))
+                Err(Refusal::Harvesting.into())
             }
             Ok(Some(recipient)) => {
                 // What was answered so far must not wait for lists or the smarthost. A client that is gone
                 // is noticed when it is to be read from.
                 let _ = self.wire.flush().await;
                 let alias = recipient.alias().cloned();
-                let preempted = transaction.preempted().clone();
                 // Boxed: it is much larger than anything that goes on without the smarthost.
                 let offer = Box::pin(transaction.offer(recipient, &mut self.listing, self.wire.hung_up()));
-                let offered = tokio::select! {
-                    offered = offer => offered,
-                    () = preempted.cancelled() => {
-                        self.mx.counters.preempted.inc();
-                        Err(Verdict::new(reply::PREEMPTED, "preempted"))
-                    }
-                };
-                offered.map_err(|verdict| verdict.about(alias.as_ref()))
+                offer.await.map_err(|reason| Refused { reason, alias })
             }
-            Err(verdict) => Err(verdict),
+            Err(refused) => Err(refused),
         };
-        match result {
-            Ok(()) => {
-                self.mx.counters.recipients.inc();
-                self.conversation.advance(Verb::Rcpt);
-                Ok(reply::RECIPIENT_OK)
-            }
-            Err(verdict) => {
-                self.vain_recipients += usize::from(!verdict.reply.is_permanent());
-                let Verdict { reply, reason, alias } = self.count_unknown(verdict);
-                self.mx.counters.recipients_refused.count(reason);
-                let client = network(self.peer);
-                let alias = alias.as_ref().map(AliasName::shortened);
-                tracing::info!(reason, code = reply.code, alias, client, "recipient refused");
-                Err(reply)
-            }
+        if let Err(refused) = result {
+            return Err(self.refuse(refused));
         }
+        self.mx.counters.recipients.inc();
+        self.conversation.recipient_accepted();
+        Ok(reply::RECIPIENT_OK)
+    }
+
+    fn refuse(&mut self, refused: Refused) -> Reply {
+        self.recipient_overshoot += usize::from(!refused.reason.reply().is_permanent());
+        let Refused { reason, alias } = self.count_unknown(refused);
+        let reply = reason.reply();
+        let (client, alias) = (self.peer, alias.as_ref());
+        self.mx.events.tell(Event::Refused { client, alias, reason: &reason, code: reply.code });
+        reply
     }
 
     /// Nobody guesses by mistake as often as a client may in an hour: then this session ends, and every other
     /// of the client ends at its next guess. An alias that the client has delivered to is no guess.
-    fn count_unknown(&mut self, verdict: Verdict) -> Verdict {
+    fn count_unknown(&mut self, refused: Refused) -> Refused {
         let Mx { guesses, first_contact, .. } = self.mx;
         let client = self.peer.into();
-        let is_known = verdict.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
-        if verdict.reply != reply::NO_ALIAS || is_known {
-            return verdict;
+        let is_known = refused.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
+        if refused.reason.reply() != reply::NO_ALIAS || is_known {
+            return refused;
         }
-        if self.hides_aliases && self.conversation.allows(Verb::Data) {
-            // What a further recipient hears when it is somebody.
-            return Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients");
+        if self.hides_aliases && self.conversation.transaction().is_some_and(Transaction::has_recipient) {
+            // What a further recipient hears when it exists.
+            return Refusal::TooManyRecipients.into();
         }
         if self.hides_aliases || guesses.count_unknown_recipient(client) {
-            return Verdict::new(reply::TOO_MANY_UNKNOWN, "harvesting");
+            return Refusal::Harvesting.into();
         }
-        verdict
+        refused
     }
 
-    pub(super) fn in_order(&mut self, verb: Verb) -> Result<(), Reply> {
-        if self.conversation.allows(verb) { Ok(()) } else { Err(reply::BAD_SEQUENCE) }
+    /// DATA: 354, the text, and the answer to it.
+    async fn data(&mut self) -> Next {
+        let transaction = match self.conversation.data() {
+            Ok(transaction) => transaction,
+            Err(refusal) => return self.say(&refusal),
+        };
+        let (id, alias) = match transaction.bounce() {
+            None => (Some(transaction.id()), transaction.alias().cloned()),
+            Some(BounceOf::Message(name, id)) => (Some(*id), Some(name.clone())),
+            Some(BounceOf::Nobody) => (None, None),
+        };
+        let outcome = self.take_message(transaction).await.unwrap_or_else(|outcome| outcome);
+        if matches!(outcome, Outcome::Delivered(_)) {
+            let client = self.peer.into();
+            self.mx.guesses.note_delivery(client);
+            self.mx.first_contact.note_delivery(client, alias.as_ref());
+        }
+        self.conversation.end_of_data();
+        self.conclude(id, alias.as_ref(), &outcome)
     }
 
-    /// Forgets the transaction; its smarthost connection closes without a dot.
-    fn reset(&mut self) {
-        self.transaction = None;
-        self.conversation.reset();
+    async fn take_message(&mut self, transaction: Transaction<'a>) -> Result<Outcome, Outcome> {
+        if self.wire.has_spoken() {
+            return Err(Outcome::EarlyData);
+        }
+        let _ = self.wire.flush().await; // as at RCPT
+        let (mx, config) = (self.mx, self.config);
+        match transaction.bounce().cloned() {
+            Some(_) if !transaction.has_null_sender() => Err(Outcome::NotABounce),
+            Some(of) => {
+                self.wire.reply(&reply::START_DATA);
+                message::take_bounce(&mut self.wire, mx, config, of).await
+            }
+            None => {
+                // Boxed, as at RCPT.
+                let fields = self.received(&transaction);
+                let settlement = Box::pin(transaction.data(fields)).await?;
+                // Text before the 354 is no mail client's (RFC 2920 §3.1).
+                if self.wire.has_spoken() {
+                    return Err(Outcome::EarlyData);
+                }
+                self.wire.reply(&reply::START_DATA);
+                Box::pin(message::forward(&mut self.wire, mx, config, settlement)).await
+            }
+        }
+    }
+
+    /// One event, and one answer to the client, for every message.
+    fn conclude(&mut self, id: Option<MessageId>, alias: Option<&AliasName>, outcome: &Outcome) -> Next {
+        let reply = outcome.reply();
+        let code = reply.as_ref().map(|reply| reply.code);
+        self.mx.events.tell(Event::Message { client: self.peer, id, alias, outcome, code });
+        (self.junk_commands, self.recipient_overshoot) = (0, 0);
+        if outcome.is_accepted() {
+            self.last_delivery = Instant::now();
+        }
+        let next = reply.map_or(Next::Close, |reply| self.say(&reply));
+        if *outcome == Outcome::EarlyData { Next::Close } else { next }
+    }
+
+    /// Our header fields for the message of `transaction`.
+    fn received(&self, transaction: &Transaction<'a>) -> String {
+        let hello = self.conversation.hello();
+        // RFC 3848, RFC 6531 §4.3.
+        let protocol = match hello {
+            Some(Hello { is_extended: true, .. }) => match (transaction.is_utf8(), self.is_encrypted) {
+                (true, true) => "UTF8SMTPS",
+                (true, false) => "UTF8SMTP",
+                (false, true) => "ESMTPS",
+                (false, false) => "ESMTP",
+            },
+            _ => "SMTP",
+        };
+        Received {
+            helo: hello.map_or("", |hello| &hello.name),
+            peer: self.peer,
+            hostname: self.config.hostname.as_str(),
+            protocol,
+            id: &transaction.id().to_string(),
+            alias: transaction.alias_address().as_deref(),
+            at: clock::now(),
+        }
+        .fields()
     }
 }
 
-/// Ends when `transaction` is to give way.
-async fn preempted(transaction: Option<&Transaction<'_>>) {
-    match transaction {
-        Some(transaction) => transaction.preempted().cancelled().await,
+/// Ends when `token` is cancelled, if there is one.
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
         None => std::future::pending().await,
     }
 }
 
-/// The client's network, for the log: /24 or /48, no person's address.
-pub(super) fn network(peer: IpAddr) -> String {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
-        }
+/// How long to wait, from now, for the next command of a client that has delivered nothing for
+/// `since_delivery`: commands to no end must not hold a slot for ever.
+fn patience(smtp: &Smtp, are_slots_scarce: bool, since_delivery: Duration) -> Duration {
+    let idle_timeout =
+        if are_slots_scarce { smtp.stress_timeout.min(smtp.idle_timeout) } else { smtp.idle_timeout };
+    idle_timeout.min((WAITS_WITHOUT_MESSAGE * idle_timeout).saturating_sub(since_delivery))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/smtp.md §2: half an hour without a message.
+    #[test]
+    fn a_session_without_a_message_may_last_half_an_hour() {
+        let (smtp, minute) = (Smtp::default(), Duration::from_secs(60));
+        let after = |time| patience(&smtp, false, time);
+        assert_eq!(after(Duration::ZERO), smtp.idle_timeout);
+        assert_eq!(after(30 * minute - smtp.idle_timeout), smtp.idle_timeout);
+        assert_eq!(after(29 * minute), minute);
+        assert_eq!(after(30 * minute), Duration::ZERO);
     }
 }

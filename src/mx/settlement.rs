@@ -12,15 +12,14 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::Mx;
-use super::reply;
-use super::trace::{HeaderWatch, joint};
-use super::verdict::Verdict;
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
 use crate::crash;
+use crate::events::{Delivery, Event, Events, Outcome};
 use crate::ledger::{Ledger, LedgerError, SpendOutcome};
 use crate::message_id::MessageId;
-use crate::relay::{Body, Lease, Outcome};
+use crate::relay::{self, Body};
+use crate::smtp::headers::{HeaderWatch, joint};
 
 /// Octets of the text that decide how it is joined to our fields: `>From `.
 const HEAD: usize = 6;
@@ -45,8 +44,6 @@ pub(super) struct Settlement<'a> {
     /// Whose use the message takes; `None`: the postmaster's mail is not counted.
     alias: Option<AliasName>,
     body: Body,
-    /// The connection's; given back after it.
-    lease: Lease,
     /// Our header fields, until they have been sent.
     fields: Option<String>,
     /// The first octets of the text, until the fields have been sent.
@@ -63,24 +60,24 @@ impl<'a> Settlement<'a> {
         mx: &'a Mx,
         id: MessageId,
         alias: Option<AliasName>,
-        (body, lease): (Body, Lease),
+        body: Body,
         fields: String,
         watch: HeaderWatch,
         max_size: u64,
     ) -> Self {
         let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, id, alias, body, lease, fields, head, watch, max_size, received: 0 }
+        Settlement { mx, id, alias, body, fields, head, watch, max_size, received: 0 }
     }
 
     /// Passes on a piece of the text. On an error the message is to be given up.
-    pub(super) async fn write(&mut self, piece: &[u8]) -> Result<(), Verdict> {
+    pub(super) async fn write(&mut self, piece: &[u8]) -> Result<(), Outcome> {
         self.received += piece.len() as u64;
         if self.max_size > 0 && self.received > self.max_size {
-            return Err(Verdict::new(reply::TOO_LARGE, "too-large"));
+            return Err(Outcome::TooLarge);
         }
-        self.watch.see(piece)?;
+        self.watch.examine(piece)?;
         if self.fields.is_none() {
-            return self.body.write(piece).await.map_err(|cause| Verdict::lost(&cause));
+            return self.body.write(piece).await.map_err(|cause| Outcome::in_text(&cause));
         }
         self.head.extend_from_slice(piece);
         if self.head.len() < HEAD {
@@ -91,93 +88,106 @@ impl<'a> Settlement<'a> {
 
     /// The client's end of data has been read: steps 2 and 3.
     ///
-    /// To be awaited to its end whatever becomes of the client, which has said its last word.
-    pub(super) async fn settle(mut self, now: Timestamp) -> Verdict {
-        self.lease.keep();
-        if let Err(verdict) = self.complete(now).await {
-            return verdict;
+    /// May be dropped only until it has found that the smarthost's connection is not preempted; that is
+    /// decided before it first waits.
+    pub(super) async fn settle(mut self, now: Timestamp) -> Outcome {
+        if !self.body.keep() {
+            return Outcome::Preempted;
+        }
+        if let Err(outcome) = self.complete(now).await {
+            return outcome;
         }
         let refund = || give_back(self.mx, self.alias, self.id);
         match self.body.finish().await {
-            Outcome::Accepted => {
-                self.mx.counters.octets.inc_by(self.received);
+            relay::Outcome::Accepted => {
                 crash::point("answered");
-                Verdict::new(reply::accepted(self.id), "delivered")
+                Outcome::Delivered(Delivery { id: self.id, octets: self.received })
             }
-            Outcome::Unknown => Verdict::new(reply::OUTCOME_UNKNOWN, "in-doubt"),
-            Outcome::NotSent => {
+            relay::Outcome::Unknown => Outcome::InDoubt,
+            relay::Outcome::NotSent => {
                 refund().await;
-                Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
+                Outcome::SmarthostLost
             }
-            Outcome::Refused(code) => {
+            relay::Outcome::Refused(code) => {
                 crash::point("refused");
                 refund().await;
                 crash::point("refunded");
-                Verdict::message_refused(code)
+                Outcome::refused(code)
             }
         }
     }
 
     /// Everything up to the final dot, and the use that opens the way to it.
-    async fn complete(&mut self, now: Timestamp) -> Result<(), Verdict> {
+    async fn complete(&mut self, now: Timestamp) -> Result<(), Outcome> {
         self.write_head().await?;
-        self.body.flush().await.map_err(|cause| Verdict::lost(&cause))?;
+        self.body.flush().await.map_err(|cause| Outcome::in_text(&cause))?;
         crash::point("text");
         self.spend(now).await?;
         crash::point("spent");
         Ok(())
     }
 
-    async fn write_head(&mut self) -> Result<(), Verdict> {
+    async fn write_head(&mut self) -> Result<(), Outcome> {
         let Some(fields) = self.fields.take() else { return Ok(()) };
         let head = std::mem::take(&mut self.head);
         for part in [fields.as_bytes(), joint(&head), &head] {
-            self.body.write(part).await.map_err(|cause| Verdict::lost(&cause))?;
+            self.body.write(part).await.map_err(|cause| Outcome::in_text(&cause))?;
         }
         Ok(())
     }
 
     /// Takes one use of the alias, or tells why not.
-    async fn spend(&self, now: Timestamp) -> Result<(), Verdict> {
+    async fn spend(&self, now: Timestamp) -> Result<(), Outcome> {
         let Some(name) = self.alias.clone() else { return Ok(()) };
         let (ledger, id) = (self.mx.ledger.clone(), self.id);
         let mut spending = Box::pin(async move { ledger.spend(name, id, now).await });
         match timeout(SPEND_TIMEOUT, &mut spending).await {
             Ok(Ok(SpendOutcome::Spent)) => Ok(()),
-            Ok(Ok(SpendOutcome::Exhausted)) => Err(Verdict::new(reply::NO_ALIAS, "used-up")),
-            Ok(Err(cause)) => Err(Verdict::ledger(&cause)),
+            Ok(Ok(SpendOutcome::Exhausted)) => Err(Outcome::UsedUp),
+            Ok(Err(cause)) => {
+                tracing::error!(%cause, "no use could be taken");
+                Err(Outcome::LedgerFailed)
+            }
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
-                let (ledger, name) = (self.mx.ledger.clone(), self.alias.clone());
+                let (ledger, events, name) =
+                    (self.mx.ledger.clone(), self.mx.events.clone(), self.alias.clone());
                 self.mx.refunds.spawn(async move {
                     if let (Ok(SpendOutcome::Spent), Some(name)) = (spending.await, name) {
-                        keep_giving_back(ledger, name, id, Duration::ZERO).await;
+                        keep_giving_back(ledger, events, name, id, Duration::ZERO).await;
                     }
                 });
                 tracing::error!("the ledger is too slow to take a use");
-                Err(Verdict::new(reply::NO_ROOM, "ledger-failed"))
+                Err(Outcome::LedgerFailed)
             }
         }
     }
 }
 
-/// Gives back the use that `message` has taken of `alias`. When that fails at first it goes on behind
-/// the scenes, so that the client is not kept waiting.
+/// Gives back the use that `message` has taken of `alias`. When that fails at first it goes on in the
+/// background, so that the client is not kept waiting.
 async fn give_back(mx: &Mx, alias: Option<AliasName>, message: MessageId) {
     let Some(name) = alias else { return };
-    if try_refund(&mx.ledger, &name, message).await.is_ok() {
+    if try_refund(&mx.ledger, &mx.events, &name, message).await.is_ok() {
         return;
     }
-    mx.refunds.spawn(keep_giving_back(mx.ledger.clone(), name, message, FIRST_PAUSE));
+    let (ledger, events) = (mx.ledger.clone(), mx.events.clone());
+    mx.refunds.spawn(keep_giving_back(ledger, events, name, message, FIRST_PAUSE));
 }
 
 /// Gives back the use that `message` has taken of `name`, after `pause`, and again and again until
 /// that succeeds.
-async fn keep_giving_back(ledger: Ledger, name: AliasName, message: MessageId, mut pause: Duration) {
+async fn keep_giving_back(
+    ledger: Ledger,
+    events: Events,
+    name: AliasName,
+    message: MessageId,
+    mut pause: Duration,
+) {
     for _ in 0..REFUND_TRIES {
         sleep(pause).await;
         pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
-        match try_refund(&ledger, &name, message).await {
+        match try_refund(&ledger, &events, &name, message).await {
             Ok(()) => return,
             Err(LedgerError::Closed) => break,
             Err(_) => {}
@@ -186,8 +196,18 @@ async fn keep_giving_back(ledger: Ledger, name: AliasName, message: MessageId, m
     tracing::error!(id = %message, alias = name.shortened(), "the use of a message that was not delivered is lost");
 }
 
-async fn try_refund(ledger: &Ledger, name: &AliasName, message: MessageId) -> Result<(), LedgerError> {
-    ledger.refund(name.clone(), message).await.inspect_err(|cause| {
-        tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
-    })
+async fn try_refund(
+    ledger: &Ledger,
+    events: &Events,
+    name: &AliasName,
+    message: MessageId,
+) -> Result<(), LedgerError> {
+    match ledger.refund(name.clone(), message).await {
+        Ok(()) => events.tell(Event::Refunded { id: message, alias: name }),
+        Err(cause) => {
+            tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
+            return Err(cause);
+        }
+    }
+    Ok(())
 }

@@ -9,29 +9,38 @@
 //! 354 is in [`super::settlement`]. Dropping a [`Transaction`] closes the smarthost's connection without a
 //! dot, and has spent nothing.
 
-use tokio::time::Instant;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Mx;
-use super::command::Mail;
-use super::recipient::{Recipient, resolve};
-use super::reply::{self, Reply};
+use super::recipient::{Recipient, Refused, resolve};
+use super::reply;
 use super::settlement::Settlement;
-use super::trace::HeaderWatch;
-use super::verdict::Verdict;
+use super::{LOOK_AGAIN, Mx};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
+use crate::config::Config;
 use crate::crash;
 use crate::dnsbl::Listing;
+use crate::events::{Outcome, Refusal};
 use crate::message_id::MessageId;
 use crate::net::limits::{ClientNet, lesser_limit};
-use crate::relay::{Claim, Connection, Envelope, Lease, RelayError};
+use crate::relay::{Claim, Connection, Envelope, RelayError};
+use crate::smtp::command::Mail;
+use crate::smtp::headers::HeaderWatch;
+use crate::smtp::reply::Reply;
+
+/// How long an envelope may keep the smarthost waiting between its recipient and DATA: as long as
+/// RFC 5321 §4.5.3.2.7 wants a server to wait for a command.
+const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
     mx: &'a Mx,
+    config: &'a Config,
     client: ClientNet,
     id: MessageId,
     mail: Mail,
@@ -45,10 +54,10 @@ enum Upstream {
     /// Not needed yet, or it has refused everybody so far.
     Closed,
     /// It has taken the recipient. Boxed: most sessions never get here.
-    Open { connection: Box<Connection>, lease: Lease, since: Instant },
+    Open { connection: Box<Connection>, since: Instant },
     /// The message cannot go anywhere any more, and one attempt is enough: what every further
     /// recipient hears.
-    Failed(Verdict),
+    Failed(Refusal),
 }
 
 impl<'a> Transaction<'a> {
@@ -56,37 +65,42 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the declared size is over the limit, ours or the smarthost's.
-    pub(super) fn begin(mx: &'a Mx, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
-        let limit = mx.max_size();
+    pub(super) fn begin(
+        mx: &'a Mx,
+        config: &'a Config,
+        client: ClientNet,
+        mail: Mail,
+    ) -> Result<Self, Reply> {
+        let limit = max_size(mx, config);
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
         let id = MessageId::new(clock::now());
-        Ok(Transaction { mx, client, id, mail, recipient, upstream, preempted })
+        Ok(Transaction { mx, config, client, id, mail, recipient, upstream, preempted })
     }
 
-    /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are the
+    /// RCPT, the ledger's part: what `path` is, and whether the message may go there. `None`: it is the
     /// recipient already.
-    pub(super) fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
-        let recipient = resolve(self.mx, path, clock::now()).map_err(Verdict::from)?;
+    pub(super) async fn admit(&self, path: &str) -> Result<Option<Recipient>, Refused> {
+        let recipient = resolve(self.mx, self.config, path, clock::now()).await?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
-            Some(_) => Err(Verdict::new(reply::TOO_MANY_RECIPIENTS, "too-many-recipients")),
+            Some(_) => Err(Refusal::TooManyRecipients.into()),
         }
     }
 
-    /// RCPT, the others' part: the DNS lists', then the smarthost's. A client whose side of the connection
-    /// has ended (`gone`) takes no place in the queue for the smarthost.
+    /// RCPT, the part of others: the DNS lists', then the smarthost's. A client whose side of the connection
+    /// has ended (`gone`) does not wait for the smarthost.
     pub(super) async fn offer(
         &mut self,
         recipient: Recipient,
         listing: &mut Listing,
         gone: impl Future<Output = ()>,
-    ) -> Result<(), Verdict> {
+    ) -> Result<(), Refusal> {
         if let Some(list) = listing.listed_by().await {
-            return Err(Verdict::new(reply::listed(list), "listed"));
+            return Err(Refusal::Listed(list.to_owned()));
         }
         if let Some(target) = recipient.target() {
             crash::point("envelope");
@@ -102,15 +116,20 @@ impl<'a> Transaction<'a> {
         self.id
     }
 
-    /// Since when the smarthost is waiting for DATA.
-    pub(super) fn smarthost_waits_since(&self) -> Option<Instant> {
+    /// Whether RCPT has been carried out.
+    pub(super) fn has_recipient(&self) -> bool {
+        self.recipient.is_some()
+    }
+
+    /// Ends when the smarthost has waited for DATA for as long as it may.
+    pub(super) async fn envelope_timeout(&self) {
         match self.upstream {
-            Upstream::Open { since, .. } => Some(since),
-            _ => None,
+            Upstream::Open { since, .. } => envelope_timeout(self.mx, self.config, since).await,
+            _ => std::future::pending().await,
         }
     }
 
-    /// Cancelled when the connection to the smarthost is wanted for somebody else.
+    /// Cancelled when another client needs the connection to the smarthost.
     pub(super) fn preempted(&self) -> &CancellationToken {
         &self.preempted
     }
@@ -141,30 +160,16 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// A word for the log: the alias's name, shortened.
-    pub(super) fn log_name(&self) -> String {
-        self.alias().map_or_else(|| "-".to_owned(), AliasName::shortened)
-    }
-
     /// DATA: the smarthost is ready for the text, which goes behind our own header `fields`.
-    pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Verdict> {
+    pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Outcome> {
         let alias = self.alias().cloned();
-        let watch = HeaderWatch::new(&self.mx.hostname, self.alias_address().as_deref());
-        let Upstream::Open { connection, lease, .. } = self.upstream else {
-            return Err(Verdict::no_smarthost());
-        };
+        let watch = HeaderWatch::new(self.config.hostname.as_str(), self.alias_address().as_deref());
+        let Upstream::Open { connection, .. } = self.upstream else { return Err(Outcome::SmarthostFailed) };
         let its_limit = connection.capabilities().max_size.unwrap_or(0);
-        let max_size = lesser_limit(self.mx.limits.max_size, its_limit);
-        match connection.data().await {
-            Ok(body) => {
-                crash::point("data");
-                Ok(Settlement::new(self.mx, self.id, alias, (body, lease), fields, watch, max_size))
-            }
-            Err(cause) => Err(Verdict::upstream(&cause, "data", |code| match code {
-                400..500 => reply::MESSAGE_LATER,
-                _ => reply::MESSAGE_REFUSED,
-            })),
-        }
+        let max_size = lesser_limit(self.config.smtp.max_size, its_limit);
+        let body = connection.data().await.map_err(|cause| Outcome::at_data(&cause))?;
+        crash::point("data");
+        Ok(Settlement::new(self.mx, self.id, alias, body, fields, watch, max_size))
     }
 
     /// The alias, when the recipient is one.
@@ -178,41 +183,33 @@ impl<'a> Transaction<'a> {
         recipient: &Recipient,
         target: &Mailbox,
         gone: impl Future<Output = ()>,
-    ) -> Result<(), Verdict> {
-        if let Upstream::Failed(verdict) = &self.upstream {
-            return Err(verdict.clone());
+    ) -> Result<(), Refusal> {
+        if let Upstream::Failed(refusal) = &self.upstream {
+            return Err(refusal.clone());
         }
         let (client, alias, preempted) = (self.client, recipient.alias().cloned(), self.preempted.clone());
-        let lease = tokio::select! {
-            // What is free at once needs no queue, and a client that has ended its side may still read
-            // (RFC 9293 §3.6): then it hears what becomes of the recipient.
-            biased;
-            lease = self.mx.upstream_lease(Claim { client, alias, preempted }) => lease?,
-            () = gone => return Err(Verdict::new(reply::TOO_BUSY, "client-gone")),
-        };
+        let lease = self.mx.smarthost.lease(Claim { client, alias, preempted }, gone).await?;
         let asked = Instant::now();
-        let begun = self.mx.smarthost.begin(self.envelope(recipient, target)).await;
-        // A refusal gives the lease back before it is answered.
-        let begun = begun.map(|connection| (Box::new(connection), lease));
+        // A refusal has given the lease back before it is answered.
+        let begun = self.mx.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
         self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
-        let (connection, lease) = begun.map_err(|cause| {
-            let verdict = Verdict::upstream(&cause, "rcpt", |code| match code {
-                400..500 | 552 => reply::RECIPIENT_LATER,
-                _ => reply::RECIPIENT_REFUSED,
-            });
-            if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                self.upstream = Upstream::Failed(verdict.clone());
+        match begun {
+            Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
+            Err(cause) => {
+                let refusal = Refusal::by_smarthost(&cause);
+                if !matches!(cause, RelayError::Refused(code) if code != 421) {
+                    self.upstream = Upstream::Failed(refusal.clone());
+                }
+                return Err(refusal);
             }
-            verdict
-        })?;
-        self.upstream = Upstream::Open { connection, lease, since: Instant::now() };
+        }
         Ok(())
     }
 
     fn envelope(&self, recipient: &Recipient, target: &Mailbox) -> Envelope {
         let (of, domain) = match recipient {
             Recipient::Alias { name, domain, .. } => (BounceOf::Message(name.clone(), self.id), domain),
-            _ => (BounceOf::Nobody, self.mx.default_domain()),
+            _ => (BounceOf::Nobody, &self.config.domains[0]),
         };
         Envelope {
             sender: self.mx.ledger.bounce_key().address(&of, domain),
@@ -221,5 +218,41 @@ impl<'a> Transaction<'a> {
             is_8bit: self.mail.is_8bit,
             utf8: self.mail.utf8,
         }
+    }
+}
+
+/// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
+pub(super) fn max_size(mx: &Mx, config: &Config) -> u64 {
+    let its_limit = mx.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
+    lesser_limit(config.smtp.max_size, its_limit.unwrap_or(0))
+}
+
+/// Ends when the smarthost has waited for DATA since `since` for as long as it may. That may become less
+/// meanwhile.
+async fn envelope_timeout(mx: &Mx, config: &Config, since: Instant) {
+    loop {
+        let stress_timeout = config.smtp.stress_timeout;
+        let limit =
+            if mx.smarthost.is_scarce() { stress_timeout.min(ENVELOPE_TIMEOUT) } else { ENVELOPE_TIMEOUT };
+        let (end, look_again) = (since + limit, Instant::now() + LOOK_AGAIN);
+        sleep_until(end.min(look_again)).await;
+        if end <= look_again {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fuzzing::lonely_mx;
+    use super::*;
+
+    /// docs/smtp.md §2: an envelope that is left open while nobody else wants the smarthost.
+    #[tokio::test(start_paused = true)]
+    async fn an_envelope_without_data_is_over_after_five_minutes() {
+        let (mx, _dir) = lonely_mx();
+        let start = Instant::now();
+        envelope_timeout(&mx, &mx.settings.load(), start).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(300));
     }
 }

@@ -1,97 +1,163 @@
-//! What becomes of a recipient or a message: the words for the client, and those for the log.
+//! What the smarthost's failures come to, and the reply to each refusal and each outcome.
 
-use super::recipient::Refusal;
-use super::reply::{self, Reply};
-use super::trace::HeaderFault;
-use crate::alias::AliasName;
-use crate::ledger::LedgerError;
-use crate::relay::{RelayError, Unfit};
+use super::reply;
+use super::wire::DataError;
+use crate::events::{Outcome, Refusal, Rejection};
+use crate::relay::{Busy, RelayError, Unfit};
+use crate::smtp::headers::HeaderFault;
+use crate::smtp::reply::Reply;
 
-/// A reply, and what to log beside it.
-#[derive(Clone, Debug)]
-pub(super) struct Verdict {
-    pub(super) reply: Reply,
-    pub(super) reason: &'static str,
-    /// Which alias it is about.
-    pub(super) alias: Option<AliasName>,
+impl From<Busy> for Refusal {
+    fn from(busy: Busy) -> Self {
+        match busy {
+            Busy::ForAll => Refusal::TooBusy,
+            Busy::ForClient => Refusal::TooBusyWithClient,
+            Busy::ForAlias => Refusal::TooBusyWithAlias,
+            Busy::Gone => Refusal::ClientGone,
+        }
+    }
 }
 
-impl Verdict {
-    pub(super) fn new(reply: Reply, reason: &'static str) -> Self {
-        Verdict { reply, reason, alias: None }
-    }
-
-    pub(super) fn about(self, alias: Option<&AliasName>) -> Self {
-        Verdict { alias: alias.cloned(), ..self }
-    }
-
-    /// The smarthost's fault: `by_code` tells the answer to a refusal, all else is "later".
-    pub(super) fn upstream(cause: &RelayError, stage: &'static str, by_code: impl Fn(u16) -> Reply) -> Self {
+impl Refusal {
+    /// What `cause` means for a recipient.
+    pub(super) fn by_smarthost(cause: &RelayError) -> Self {
+        log_failure("rcpt", cause);
         match cause {
-            RelayError::Refused(code) => {
-                tracing::info!(stage, code, "the smarthost refused");
-                Verdict::new(by_code(*code), "smarthost-refused")
-            }
-            RelayError::Unfit(Unfit::TooLarge) => Verdict::new(reply::TOO_LARGE, "too-large"),
-            RelayError::Unfit(Unfit::EightBit) => Verdict::new(reply::NO_8BIT, "no-8bit"),
-            RelayError::Unfit(Unfit::Utf8) => Verdict::new(reply::NO_UTF8, "no-utf8"),
-            RelayError::Tls(_) | RelayError::Failed(_) => {
-                tracing::warn!(stage, %cause, "the smarthost is in trouble");
-                Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
-            }
+            RelayError::Refused(code) => Refusal::SmarthostRefused(*code),
+            RelayError::Unfit(Unfit::TooLarge) => Refusal::TooLarge,
+            RelayError::Unfit(Unfit::EightBit) => Refusal::NoEightBit,
+            RelayError::Unfit(Unfit::Utf8) => Refusal::NoUtf8,
+            RelayError::Tls(_) | RelayError::Failed(_) => Refusal::SmarthostFailed,
+        }
+    }
+}
+
+impl Outcome {
+    /// What `cause` means for a message of which nothing was sent.
+    pub(super) fn at_data(cause: &RelayError) -> Self {
+        log_failure("data", cause);
+        match cause {
+            RelayError::Refused(code) => Outcome::SmarthostRefused(*code),
+            RelayError::Unfit(Unfit::TooLarge) => Outcome::TooLarge,
+            RelayError::Unfit(Unfit::EightBit) => Outcome::NoEightBit,
+            RelayError::Unfit(Unfit::Utf8) => Outcome::NoUtf8,
+            RelayError::Tls(_) | RelayError::Failed(_) => Outcome::SmarthostFailed,
         }
     }
 
-    /// The smarthost has failed before, in this transaction.
-    pub(super) fn no_smarthost() -> Self {
-        Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-failed")
+    /// What `cause` means for a message that was begun; nothing has been spent.
+    pub(super) fn in_text(cause: &RelayError) -> Self {
+        log_failure("text", cause);
+        match cause {
+            RelayError::Refused(code) => Outcome::refused(*code),
+            _ => Outcome::SmarthostLost,
+        }
     }
 
     /// The smarthost answered the message with `code` (4xx or 5xx), at its end or in the middle of it.
-    pub(super) fn message_refused(code: u16) -> Self {
-        match code {
-            552 => Verdict::new(reply::TOO_LARGE, "smarthost-refused-message"),
-            500.. => Verdict::new(reply::MESSAGE_REFUSED, "smarthost-refused-message"),
-            _ => Verdict::new(reply::MESSAGE_LATER, "smarthost-deferred-message"),
-        }
-    }
-
-    /// The smarthost refused the message or went away in the middle of the text; nothing has been spent.
-    pub(super) fn lost(cause: &RelayError) -> Self {
-        if let RelayError::Refused(code) = cause {
-            tracing::info!(stage = "text", code, "the smarthost refused");
-            return Verdict::message_refused(*code);
-        }
-        tracing::warn!(stage = "text", %cause, "the smarthost is in trouble");
-        Verdict::new(reply::SMARTHOST_UNAVAILABLE, "smarthost-lost")
-    }
-
-    /// The ledger's fault; nothing has been spent.
-    pub(super) fn ledger(cause: &LedgerError) -> Self {
-        tracing::error!(%cause, "no use could be taken");
-        Verdict::new(reply::NO_ROOM, "ledger-failed")
+    pub(super) fn refused(code: u16) -> Self {
+        if code < 500 { Outcome::MessageDeferred } else { Outcome::MessageRefused(code) }
     }
 }
 
-impl From<Refusal> for Verdict {
-    fn from(refusal: Refusal) -> Self {
-        match &refusal {
-            Refusal::Relaying => Verdict::new(refusal.reply(), "relaying"),
-            Refusal::Unknown => Verdict::new(refusal.reply(), "no-alias"),
-            Refusal::Inactive(name, state) => Verdict::new(refusal.reply(), state.as_str()).about(Some(name)),
-            Refusal::Ledger(cause) => {
-                tracing::error!(%cause, "an alias could not be looked up");
-                Verdict::new(refusal.reply(), "ledger-failed")
-            }
-        }
-    }
-}
-
-impl From<HeaderFault> for Verdict {
+impl From<HeaderFault> for Outcome {
     fn from(fault: HeaderFault) -> Self {
         match fault {
-            HeaderFault::Loop => Verdict::new(reply::LOOP, "loop"),
-            HeaderFault::TooLarge => Verdict::new(reply::HEADER_TOO_LARGE, "header-too-large"),
+            HeaderFault::Loop => Outcome::Loop,
+            HeaderFault::TooLarge => Outcome::HeaderTooLarge,
         }
+    }
+}
+
+impl From<DataError> for Outcome {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Slow => Outcome::TooSlow,
+            DataError::Endless => Outcome::Endless,
+            DataError::Gone => Outcome::ClientGone,
+        }
+    }
+}
+
+fn log_failure(stage: &'static str, cause: &RelayError) {
+    match cause {
+        RelayError::Refused(code) => tracing::info!(stage, code, "the smarthost refused"),
+        RelayError::Unfit(_) => {}
+        RelayError::Tls(_) | RelayError::Failed(_) => {
+            tracing::warn!(stage, %cause, "the smarthost failed");
+        }
+    }
+}
+
+impl Rejection {
+    /// Instead of the greeting.
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Rejection::TooManyConnections => reply::TOO_MANY_CONNECTIONS,
+            Rejection::Harvesting => reply::TOO_MANY_UNKNOWN,
+            Rejection::Full => reply::TOO_MANY_SESSIONS,
+            Rejection::FullForClient => reply::TOO_MANY_OF_YOURS,
+        }
+    }
+}
+
+impl Refusal {
+    /// The answer to RCPT.
+    pub(super) fn reply(&self) -> Reply {
+        match self {
+            Refusal::NoAlias
+            | Refusal::Pending
+            | Refusal::Expired
+            | Refusal::UsedUp
+            | Refusal::Paused
+            | Refusal::Suspended => reply::NO_ALIAS,
+            Refusal::Relaying => reply::RELAYING_DENIED,
+            Refusal::Listed(list) => reply::listed(list),
+            Refusal::Harvesting => reply::TOO_MANY_UNKNOWN,
+            Refusal::TooManyRecipients => reply::TOO_MANY_RECIPIENTS,
+            Refusal::TooLarge => reply::TOO_LARGE,
+            Refusal::NoEightBit => reply::NO_8BIT,
+            Refusal::NoUtf8 => reply::NO_UTF8,
+            Refusal::TooBusy
+            | Refusal::TooBusyWithClient
+            | Refusal::TooBusyWithAlias
+            | Refusal::ClientGone => reply::TOO_BUSY,
+            Refusal::Preempted => reply::PREEMPTED,
+            Refusal::SmarthostRefused(400..500 | 552) => reply::RECIPIENT_LATER,
+            Refusal::SmarthostRefused(_) => reply::RECIPIENT_REFUSED,
+            Refusal::SmarthostFailed => reply::SMARTHOST_UNAVAILABLE,
+            Refusal::LedgerFailed => reply::NO_ROOM,
+        }
+    }
+}
+
+impl Outcome {
+    /// The answer to a message; none for a client that has gone.
+    pub(super) fn reply(&self) -> Option<Reply> {
+        Some(match self {
+            Outcome::Delivered(delivery) => reply::accepted(delivery.id),
+            Outcome::InDoubt => reply::OUTCOME_UNKNOWN,
+            Outcome::UsedUp => reply::NO_ALIAS,
+            Outcome::MessageRefused(552) | Outcome::TooLarge => reply::TOO_LARGE,
+            Outcome::MessageRefused(_) => reply::MESSAGE_REFUSED,
+            Outcome::SmarthostRefused(400..500) | Outcome::MessageDeferred => reply::MESSAGE_LATER,
+            Outcome::SmarthostRefused(_) => reply::MESSAGE_REFUSED,
+            Outcome::SmarthostFailed | Outcome::SmarthostLost => reply::SMARTHOST_UNAVAILABLE,
+            Outcome::LedgerFailed => reply::NO_ROOM,
+            Outcome::HeaderTooLarge => reply::HEADER_TOO_LARGE,
+            Outcome::BadLine => reply::BAD_TEXT,
+            Outcome::EarlyData => reply::EARLY_DATA,
+            Outcome::Loop => reply::LOOP,
+            Outcome::NoEightBit => reply::NO_8BIT,
+            Outcome::NoUtf8 => reply::NO_UTF8,
+            Outcome::Bounced | Outcome::Suspended | Outcome::BounceRefunded | Outcome::BounceIgnored => {
+                reply::BOUNCE_TAKEN
+            }
+            Outcome::NotABounce => reply::BOUNCES_ONLY,
+            Outcome::TooSlow => reply::IDLE,
+            Outcome::Endless => reply::ENDLESS,
+            Outcome::Preempted => reply::PREEMPTED,
+            Outcome::ClientGone => return None,
+        })
     }
 }

@@ -1,29 +1,22 @@
-//! The client's side of the wire: bounded lines, strict CRLF, a deadline on every wait.
+//! The connection to a client: strict CRLF, a deadline on every wait, replies gathered, messages read.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use memchr::memchr;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::coop::unconstrained;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::LOOK_AGAIN;
-use super::data::{Decoder, Step, Violation};
 use super::pace::Pace;
-use super::reply::Reply;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
+use crate::smtp::dot::{Decoder, Step, Violation};
+use crate::smtp::reply::Reply;
+use crate::smtp::wire::{LineStream, Peek};
 
 /// Longest command line in octets, CRLF included: four times RFC 5321 §4.5.3.1.4, for the long
 /// paths of forwarders.
 pub(super) const MAX_LINE: usize = 2048;
-
-/// Read at a time between messages: commands are short, idle sessions many.
-const COMMAND_CHUNK: usize = 512;
 
 /// Read at a time inside a message: system calls are what large messages cost (docs/performance.md).
 const DATA_CHUNK: usize = 64 * 1024;
@@ -32,10 +25,10 @@ const DATA_CHUNK: usize = 64 * 1024;
 /// as sessions: none of them holds a buffer while it waits.
 const DISCARD_CHUNK: usize = 8 * 1024;
 
-/// Our last words may stay unread for so long.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// For sending the last reply, and closing our side.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After our last word a client may talk on for so long, and so much, unheard.
+/// After that a client may go on sending for so long, and so much; it is dropped.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: u64 = 64 * 1024;
 
@@ -44,8 +37,7 @@ const MAX_OUTPUT: usize = 4096;
 
 /// A connection with its buffers.
 pub(super) struct Wire<S> {
-    stream: S,
-    input: Vec<u8>,
+    stream: LineStream<S>,
     output: Vec<u8>,
     write_timeout: Duration,
 }
@@ -82,8 +74,6 @@ pub(super) enum LineError {
 pub(super) enum DataError {
     /// Too slow.
     Slow,
-    /// The connection to the smarthost is wanted for somebody else.
-    Preempted,
     /// No end of it.
     Endless,
     /// The client has gone.
@@ -93,64 +83,30 @@ pub(super) enum DataError {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A wire over `stream`; `write_timeout` bounds how long the client may leave replies unread.
     pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
-        Wire { stream, input: Vec::new(), output: Vec::new(), write_timeout }
+        Wire { stream: LineStream::new(stream), output: Vec::new(), write_timeout }
     }
 
-    /// The next command line, CRLF included. What has been said so far is sent before waiting.
+    /// The next command line, CRLF included. The replies so far are sent before waiting.
     pub(super) async fn line(&mut self, idle: Duration) -> Result<Vec<u8>, LineError> {
-        let deadline = Instant::now() + idle;
-        let mut searched = 0;
-        loop {
-            if let Some(end) = memchr(b'\n', &self.input[searched..]).map(|at| searched + at + 1) {
-                if self.output.len() > MAX_OUTPUT {
-                    self.flush().await.map_err(|_| LineError::Gone)?;
-                }
-                return self.take_line(end);
-            }
-            if self.input.len() >= MAX_LINE {
-                return Err(LineError::TooLong);
-            }
-            searched = self.input.len();
-            // Who does not read our answers is as idle as who sends nothing.
-            let more = timeout_at(deadline, async {
+        let line = timeout(idle, async {
+            // A client that does not read our replies is as idle as one that sends nothing.
+            if !self.stream.has_line() || self.output.len() > MAX_OUTPUT {
                 self.flush().await?;
-                self.read(COMMAND_CHUNK).await
-            });
-            match more.await {
-                Err(_) => return Err(LineError::Idle),
-                Ok(Ok(1..)) => {}
-                Ok(_) => return Err(LineError::Gone),
             }
-        }
-    }
-
-    fn take_line(&mut self, end: usize) -> Result<Vec<u8>, LineError> {
-        if end > MAX_LINE {
-            return Err(LineError::TooLong);
-        }
-        let line: Vec<u8> = self.input.drain(..end).collect();
-        if self.input.is_empty() {
-            self.input.shrink_to(COMMAND_CHUNK);
-        }
+            self.stream.line(MAX_LINE).await
+        });
+        let line = line.await.map_err(|_| LineError::Idle)?.map_err(|_| LineError::Gone)?;
         match line.strip_suffix(b"\r\n") {
             Some(text) if !text.contains(&b'\r') && !text.contains(&0) => Ok(line),
-            _ => Err(LineError::Malformed),
+            _ if line.ends_with(b"\n") => Err(LineError::Malformed),
+            _ if line.len() >= MAX_LINE => Err(LineError::TooLong),
+            _ => Err(LineError::Gone),
         }
     }
 
-    /// Whether the client has said more than it was asked for, as far as it has arrived. Does not
-    /// wait.
+    /// Whether the client has sent more than it was asked for, as far as it has arrived. Does not wait.
     pub(super) fn has_spoken(&mut self) -> bool {
-        if self.input.is_empty() {
-            let mut octets = [0; 64];
-            let mut buffer = ReadBuf::new(&mut octets);
-            // Nobody is woken by this: the next real read asks again. Unconstrained, since a task
-            // that has used up its turn would be told to wait in any case.
-            let read = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut buffer));
-            let _ = pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop()));
-            self.input.extend_from_slice(buffer.filled());
-        }
-        !self.input.is_empty()
+        self.stream.peek() == Peek::Unread
     }
 
     /// The message that follows. What has been said so far is sent when the first piece is asked for.
@@ -174,10 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.output.is_empty() {
             return Ok(());
         }
-        let sent = timeout(self.write_timeout, async {
-            self.stream.write_all(&self.output).await?;
-            self.stream.flush().await
-        });
+        let sent = timeout(self.write_timeout, self.stream.write(&self.output));
         let result = sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         self.output = Vec::new();
         result
@@ -186,38 +139,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Sends what has been said and ends the connection. What the client still sends is read for a
     /// moment: closing over unread octets would reset the connection, and our last words with it.
     pub(super) async fn close(&mut self) {
-        let _ = timeout(FAREWELL, async {
+        let _ = timeout(CLOSE_TIMEOUT, async {
             self.flush().await?;
-            self.stream.shutdown().await
+            self.stream.stream_mut().shutdown().await
         })
         .await; // the client may have gone before us; there is nobody to tell
-        let mut left = (&mut self.stream).take(LINGER_OCTETS);
+        let mut left = self.stream.stream_mut().take(LINGER_OCTETS);
         let _ = timeout(LINGER, tokio::io::copy(&mut left, &mut tokio::io::sink())).await;
-    }
-
-    async fn read(&mut self, chunk: usize) -> io::Result<usize> {
-        self.input.reserve(chunk);
-        let mut limited = (&mut self.stream).take(chunk as u64);
-        limited.read_buf(&mut self.input).await
-    }
-
-    /// Reads into memory that is there only once something has come.
-    async fn read_discarded(&mut self) -> io::Result<usize> {
-        poll_fn(|context| {
-            let mut octets = [0; DISCARD_CHUNK];
-            let mut buffer = ReadBuf::new(&mut octets);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-            self.input.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-        .await
     }
 }
 
 impl Wire<Transport> {
     /// Ends when the client has hung up. What it has sent before that stays where it is.
     pub(super) async fn hung_up(&self) {
-        self.stream.hung_up(LOOK_AGAIN).await;
+        self.stream.stream().hung_up(LOOK_AGAIN).await;
     }
 
     /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
@@ -227,7 +162,7 @@ impl Wire<Transport> {
     /// When the handshake fails, takes too long, or there is TLS already. The connection is of no
     /// more use.
     pub(super) async fn start_tls(self, identity: &Identity) -> io::Result<Self> {
-        let Transport::Plain(tcp) = self.stream else {
+        let Transport::Plain(tcp) = self.stream.into_stream() else {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let tls = identity.accept(tcp).await?;
@@ -240,15 +175,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
     pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
         loop {
             let base = self.consumed;
-            let (len, step) = self.decoder.step(&self.wire.input[base..]);
+            let (len, step) = self.decoder.step(&self.wire.stream.input()[base..]);
             self.consumed += len;
             match step {
                 Step::Text(text) if text.is_empty() => {}
-                Step::Text(text) => return Ok(Some(&self.wire.input[base + text.start..base + text.end])),
+                Step::Text(text) => {
+                    return Ok(Some(&self.wire.stream.input()[base + text.start..base + text.end]));
+                }
                 Step::Incomplete => self.read().await?,
                 Step::End => {
-                    self.wire.input.drain(..self.consumed);
-                    self.wire.input.shrink_to(COMMAND_CHUNK);
+                    self.wire.stream.consume(self.consumed);
+                    self.wire.stream.shrink_to(0);
                     return Ok(None);
                 }
             }
@@ -269,10 +206,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         if self.received > self.most {
             return Err(DataError::Endless);
         }
-        self.wire.input.drain(..self.consumed);
+        self.wire.stream.consume(self.consumed);
         self.consumed = 0;
         if self.is_discarded {
-            self.wire.input.shrink_to_fit();
+            self.wire.stream.shrink_to(0);
         }
         self.wire.flush().await.map_err(|_| DataError::Gone)?;
         let start = Instant::now();
@@ -280,9 +217,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
             let deadline = start + (self.pace)().patience(self.received, self.waited);
             let look_again = Instant::now() + LOOK_AGAIN;
             let read = async {
-                match self.is_discarded {
-                    true => self.wire.read_discarded().await,
-                    false => self.wire.read(DATA_CHUNK).await,
+                if self.is_discarded {
+                    self.wire.stream.read_into::<DISCARD_CHUNK>().await
+                } else {
+                    self.wire.stream.read(DATA_CHUNK).await
                 }
             };
             match timeout_at(deadline.min(look_again), read).await {
@@ -363,14 +301,14 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_no_farewell_is_left_after_a_few_seconds() {
+    async fn a_client_that_reads_no_last_reply_is_left_after_a_few_seconds() {
         let (near, _far) = duplex(16);
         let mut wire = Wire::new(near, 300 * SECOND);
-        wire.reply(&super::super::reply::GOODBYE);
-        wire.reply(&super::super::reply::GOODBYE);
+        wire.reply(&crate::mx::reply::GOODBYE);
+        wire.reply(&crate::mx::reply::GOODBYE);
         let start = Instant::now();
         wire.close().await;
-        assert_eq!(start.elapsed(), FAREWELL + LINGER);
+        assert_eq!(start.elapsed(), CLOSE_TIMEOUT + LINGER);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ pub enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
     /// Nothing: what is said is made up.
     #[cfg(any(test, fuzzing))]
-    Script(crate::fuzzing::Script),
+    Script(super::script::Script),
 }
 
 impl Transport {

@@ -1,12 +1,14 @@
-//! The message: streamed with our own dot-stuffing, settled by the answer to the final dot.
+//! The message: streamed with dot-stuffing, settled by the answer to the final dot.
 
 use tokio::time::{Instant, timeout};
 
 use super::pool::QUIT_TIMEOUT;
-use super::reply::{Reply, is_refusal};
 use super::{Connection, RelayError};
 use crate::crash;
 use crate::metrics::seconds;
+use crate::smtp::dot::Encoder;
+use crate::smtp::reply::Reply;
+use crate::smtp::wire::Peek;
 
 /// Octets gathered before they are written: what `mx` reads at a time, and room for the dots.
 const CHUNK: usize = 64 * 1024;
@@ -14,7 +16,7 @@ const CHUNK: usize = 64 * 1024;
 /// A connection in the middle of DATA.
 pub struct Body {
     connection: Connection,
-    stuffing: Stuffing,
+    dots: Encoder,
     pending: Vec<u8>,
 }
 
@@ -33,7 +35,7 @@ pub enum Outcome {
 
 impl Body {
     pub(super) fn new(connection: Connection) -> Self {
-        Body { connection, stuffing: Stuffing::new(), pending: Vec::new() }
+        Body { connection, dots: Encoder::new(), pending: Vec::new() }
     }
 
     /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
@@ -41,7 +43,7 @@ impl Body {
     /// # Errors
     /// The smarthost is lost, or has refused the message before its end. No dot is to follow.
     pub async fn write(&mut self, piece: &[u8]) -> Result<(), RelayError> {
-        self.stuffing.stuff(piece, &mut self.pending);
+        self.dots.encode(piece, &mut self.pending);
         if self.pending.len() < CHUNK {
             return Ok(());
         }
@@ -67,10 +69,16 @@ impl Body {
         }
     }
 
+    /// From here on the connection is not preempted: the message is to come to its end. False when it has
+    /// been preempted already.
+    pub fn keep(&self) -> bool {
+        self.connection.keep()
+    }
+
     /// The final dot, and the answer to it. To be called when the message, whole and flushed, is to
     /// be delivered. After a delivery the connection waits for another message.
     pub async fn finish(mut self) -> Outcome {
-        let dot = self.stuffing.end();
+        let dot = self.dots.end();
         if !self.connection.is_in_step() {
             // An answer that came before the dot would be taken for the dot's.
             return match self.interrupted().await {
@@ -80,7 +88,9 @@ impl Body {
         }
         match self.settle(dot).await {
             Outcome::Accepted => {
+                let lease = self.connection.take_lease();
                 self.connection.smarthost.pool.clone().put(self.connection);
+                drop(lease); // now the next client finds an idle connection
                 Outcome::Accepted
             }
             // An answer too many: which of them was the dot's?
@@ -101,16 +111,20 @@ impl Body {
         smarthost.counters.final_seconds.observe(seconds(start.elapsed()));
         match answer.unwrap_or_else(|_| Err(RelayError::no_answer())) {
             Ok(reply) if reply.is_positive() => Outcome::Accepted,
-            Ok(Reply { code, text }) if is_refusal(code) => {
-                tracing::debug!(code, text, "the smarthost refused the message");
-                Outcome::Refused(code)
+            Ok(reply) if reply.is_refusal() => {
+                tracing::debug!(
+                    code = reply.code,
+                    text = reply.lines().next(),
+                    "the smarthost refused the message"
+                );
+                Outcome::Refused(reply.code)
             }
-            Ok(reply) => {
-                tracing::warn!(code = reply.code, "the smarthost gave no sense to the final dot");
+            Ok(Reply { code, .. }) => {
+                tracing::warn!("unexpected reply {code} to the end of data");
                 Outcome::Unknown
             }
             Err(cause) => {
-                tracing::warn!(%cause, "the smarthost gave no answer to the final dot");
+                tracing::warn!(%cause, "no reply to the end of data");
                 Outcome::Unknown
             }
         }
@@ -126,76 +140,15 @@ impl Body {
     /// The refusal that it has sent before the end of the message, as when that gets too large.
     async fn refusal(&mut self) -> Option<RelayError> {
         let client = &mut self.connection.client;
-        if !client.stream.has_more() {
+        if client.stream.peek() != Peek::Unread {
             return None;
         }
-        let Reply { code, text } = timeout(QUIT_TIMEOUT, client.reply()).await.ok()?.ok()?;
-        tracing::debug!(code, text, "the smarthost interrupted the message");
-        is_refusal(code).then_some(RelayError::Refused(code))
-    }
-}
-
-/// RFC 5321 §4.5.2: a line that starts with a dot gets another one.
-struct Stuffing {
-    at_line_start: bool,
-}
-
-impl Stuffing {
-    fn new() -> Self {
-        Stuffing { at_line_start: true }
-    }
-
-    fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        if self.at_line_start && piece.first() == Some(&b'.') {
-            out.push(b'.');
-        }
-        let mut copied = 0;
-        for start in memchr::memmem::find_iter(piece, b"\n.").map(|at| at + 1) {
-            out.extend_from_slice(&piece[copied..start]);
-            out.push(b'.');
-            copied = start;
-        }
-        out.extend_from_slice(&piece[copied..]);
-        if let Some(&last) = piece.last() {
-            self.at_line_start = last == b'\n';
-        }
-    }
-
-    /// The final dot, on a line of its own.
-    fn end(&self) -> &'static [u8] {
-        if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" }
-    }
-}
-
-/// A text that is written in `pieces` as the smarthost reads it, the final dot included.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn stuffed(pieces: &[&[u8]]) -> Vec<u8> {
-    let (mut stuffing, mut out) = (Stuffing::new(), Vec::new());
-    for piece in pieces {
-        stuffing.stuff(piece, &mut out);
-    }
-    out.extend_from_slice(stuffing.end());
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_that_starts_with_a_dot_gets_another() {
-        assert_eq!(stuffed(&[b".\r\n..\r\n.a\r\nb.\r\n\r\n."]), b"..\r\n...\r\n..a\r\nb.\r\n\r\n..\r\n.\r\n");
-    }
-
-    #[test]
-    fn it_does_not_matter_where_the_message_is_cut() {
-        let message: &[u8] = b".\r\n.a\r\n\r\n..b.\r\nc.d\r\n.\r\n";
-        let whole = stuffed(&[message]);
-        for first in 0..=message.len() {
-            for second in first..=message.len() {
-                let pieces = [&message[..first], &message[first..second], &message[second..]];
-                assert_eq!(stuffed(&pieces), whole, "cut at {first} and {second}");
-            }
-        }
+        let reply = timeout(QUIT_TIMEOUT, client.reply()).await.ok()?.ok()?;
+        tracing::debug!(
+            code = reply.code,
+            text = reply.lines().next(),
+            "the smarthost replied before the end of data"
+        );
+        reply.is_refusal().then_some(RelayError::Refused(reply.code))
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::RelayError;
-use super::reply::Reply;
-use super::stream::Lines;
+use crate::net::transport::Transport;
+use crate::smtp::reply::Reply;
+use crate::smtp::wire::LineStream;
 
 /// Our end of a connection to the smarthost.
 pub(super) struct Client {
-    pub(super) stream: Lines,
+    pub(super) stream: LineStream<Transport>,
     /// How long a command and its reply may take.
     pub(super) timeout: Duration,
 }
@@ -21,23 +22,11 @@ impl Client {
     /// # Errors
     /// No reply, or none in time.
     pub(super) async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<Reply, RelayError> {
-        self.command_with(command, |_| ()).await
-    }
-
-    /// The same; `further` is given the text of each line of the reply after the first.
-    ///
-    /// # Errors
-    /// As there.
-    pub(super) async fn command_with(
-        &mut self,
-        command: impl AsRef<[u8]>,
-        further: impl FnMut(&str),
-    ) -> Result<Reply, RelayError> {
         let reply = async {
             self.stream.write(command.as_ref()).await?;
-            Reply::read(&mut self.stream, further).await
+            Reply::read(&mut self.stream).await
         };
-        timeout(self.timeout, reply).await.unwrap_or_else(|_| Err(RelayError::no_answer()))
+        Ok(timeout(self.timeout, reply).await.map_err(|_| RelayError::no_answer())??)
     }
 
     /// The next reply, without a command. How long that may take is the caller's to say.
@@ -45,6 +34,6 @@ impl Client {
     /// # Errors
     /// No reply.
     pub(super) async fn reply(&mut self) -> Result<Reply, RelayError> {
-        Reply::read(&mut self.stream, |_| ()).await
+        Ok(Reply::read(&mut self.stream).await?)
     }
 }

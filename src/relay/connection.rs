@@ -9,14 +9,14 @@ use super::auth::authenticate;
 use super::client::Client;
 use super::hello::{Capabilities, hello};
 use super::pool::QUIT_TIMEOUT;
-use super::reply::Reply;
-use super::stream::Lines;
-use super::{Body, Inner, RelayError, Smarthost};
+use super::{Body, Inner, Lease, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
 use crate::net::tls;
 use crate::net::transport::Transport;
+use crate::smtp::reply::Reply;
+use crate::smtp::wire::{LineStream, Peek};
 
 /// A connection to the smarthost, between messages or in an envelope.
 pub struct Connection {
@@ -26,6 +26,8 @@ pub struct Connection {
     messages: usize,
     /// The envelope that the smarthost has taken, until DATA.
     envelope: Option<Envelope>,
+    /// None while it is idle. The last field: it ends when the socket is closed.
+    lease: Option<Lease>,
 }
 
 /// What MAIL and RCPT say about a message.
@@ -79,7 +81,7 @@ impl Connection {
         if tls == Tls::Implicit {
             transport = encrypt(transport, &smarthost).await?;
         }
-        let mut client = Client { stream: Lines::new(transport), timeout: config.connect_timeout };
+        let mut client = Client { stream: LineStream::new(transport), timeout: config.connect_timeout };
         client.reply().await?.expect(220)?;
         let mut capabilities = hello(&mut client, hostname).await?;
         if tls == Tls::Starttls || tls == Tls::Opportunistic && capabilities.starttls {
@@ -91,7 +93,7 @@ impl Connection {
             authenticate(&mut client, credentials, &capabilities).await?;
         }
         smarthost.learned.store(Some(Arc::new(capabilities)));
-        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None })
+        Ok(Connection { client, smarthost, capabilities, messages: 0, envelope: None, lease: None })
     }
 
     /// What the smarthost said that it can do.
@@ -182,12 +184,28 @@ impl Connection {
         };
         tracing::debug!(%cause, "an idle connection failed at DATA; trying a new one");
         let limit = self.smarthost.config.command_timeout;
-        let smarthost = Smarthost { inner: self.smarthost.clone() };
+        let smarthost = self.smarthost.clone();
+        let lease = self.lease.take();
         drop(self); // before there is another: the smarthost may count them
         let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
             .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
-        new.map_err(|cause| cause.into_failure_with("the same envelope"))
+        let new = new.map_err(|cause| cause.into_failure_with("the same envelope"))?;
+        Ok(Connection { lease, ..new })
+    }
+
+    pub(super) fn with_lease(self, lease: Lease) -> Self {
+        Connection { lease: Some(lease), ..self }
+    }
+
+    /// Ends the lease, which other clients may wait for.
+    pub(super) fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    /// From here on the connection is not preempted. False when it has been preempted already.
+    pub(super) fn keep(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::keep)
     }
 
     /// Messages begun on this connection.
@@ -197,7 +215,7 @@ impl Connection {
 
     /// Whether the smarthost has said nothing unasked, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
-        self.client.stream.is_in_step()
+        self.client.stream.peek() == Peek::Nothing
     }
 
     /// Whether all that was asked has been answered, and nothing else was said: after QUIT comes its
@@ -207,7 +225,7 @@ impl Connection {
         self.client.timeout = QUIT_TIMEOUT;
         match self.client.command("QUIT\r\n").await {
             Ok(reply) => matches!(reply.code, 221 | 421),
-            Err(_) => self.client.stream.has_ended(),
+            Err(_) => self.client.stream.peek() == Peek::Ended,
         }
     }
 
@@ -218,7 +236,7 @@ impl Connection {
 
     async fn command(&mut self, command: impl AsRef<[u8]>) -> Result<(), RelayError> {
         self.check_step()?;
-        self.timed(command).await?.expect_positive()
+        Ok(self.timed(command).await?.expect_positive()?)
     }
 
     /// A command and its answer; how long that took is counted.
@@ -230,9 +248,10 @@ impl Connection {
     }
 
     fn check_step(&mut self) -> Result<(), RelayError> {
-        match self.is_in_step() {
-            true => Ok(()),
-            false => Err(RelayError::Failed("it spoke out of turn, or hung up".into())),
+        if self.is_in_step() {
+            Ok(())
+        } else {
+            Err(RelayError::Failed("unexpected reply, or it hung up".into()))
         }
     }
 }
@@ -256,11 +275,11 @@ async fn starttls(
     }
     // Clear text behind the 220 would be taken for the smarthost's own words under TLS
     // (CVE-2011-0411, the client's side of it). What comes later than this meets the handshake.
-    if client.stream.has_more() {
+    if client.stream.peek() == Peek::Unread {
         return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
     }
-    let transport = encrypt(client.stream.into_transport(), smarthost).await?;
-    Ok(Client { stream: Lines::new(transport), timeout: client.timeout })
+    let transport = encrypt(client.stream.into_stream(), smarthost).await?;
+    Ok(Client { stream: LineStream::new(transport), timeout: client.timeout })
 }
 
 async fn encrypt(transport: Transport, smarthost: &Inner) -> Result<Transport, RelayError> {

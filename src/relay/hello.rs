@@ -27,13 +27,14 @@ pub struct Capabilities {
 /// EHLO with our `hostname`, within the client's time-out. A smarthost that does not understand it
 /// is sent HELO, and is assumed to support no extension (RFC 5321 §3.2).
 pub(super) async fn hello(client: &mut Client, hostname: &str) -> Result<Capabilities, RelayError> {
-    let mut offered = Capabilities::default();
-    let answer = client.command_with(format!("EHLO {hostname}\r\n"), |line| offered.add(line)).await?;
+    let answer = client.command(format!("EHLO {hostname}\r\n")).await?;
     // The codes that RFC 5321 §3.2 and §4.1.1.1 have for that.
     if matches!(answer.code, 500 | 501 | 502 | 504 | 550) {
         client.command(format!("HELO {hostname}\r\n")).await?.expect(250)?;
         return Ok(Capabilities::default());
     }
+    let mut offered = Capabilities::default();
+    answer.lines().skip(1).for_each(|line| offered.add(line));
     answer.expect(250)?;
     Ok(offered)
 }

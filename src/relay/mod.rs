@@ -1,6 +1,6 @@
 //! The client side towards the smarthost.
 //!
-//! [`Smarthost::begin`] → [`Connection::data`] → [`Body::write`] … → [`Body::finish`]. Dropping a [`Connection`] or [`Body`] closes the socket
+//! [`Smarthost::lease`] → [`Smarthost::begin`] → [`Connection::data`] → [`Body::write`] … → [`Body::finish`]. Dropping a [`Connection`] or [`Body`] closes the socket
 //! without a final dot and without QUIT: the only way to cancel that no smarthost can mistake for
 //! a message. The words of the smarthost go no further than the debug log; callers see a code.
 
@@ -12,37 +12,45 @@ mod counters;
 mod hello;
 mod pool;
 mod queue;
-mod reply;
-mod stream;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use body::stuffed;
 pub use body::{Body, Outcome};
 pub use connection::{Connection, Envelope, Unfit};
 pub use hello::Capabilities;
-pub use queue::{Busy, Claim, FairQueue, Lease};
+pub use queue::{Busy, Claim, Lease};
 
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{self, Dns, FileError, Tls};
+use crate::config::{self, Config, FileError, Tls};
 use crate::metrics::{Metrics, seconds};
 use crate::net::tls;
 use crate::resolve::{ResolveError, Resolver};
+use crate::smtp::reply::Reply;
 use auth::Credentials;
 use counters::Counters;
 use pool::Pool;
+use queue::{FairQueue, Limits};
 
-/// Where the smarthost is and how to speak to it. Clones are cheap.
+/// A client may have one in so many of the connections.
+const SHARES: usize = 4;
+
+/// A client waits for a connection so many times as long, at least, as one is held before it may be
+/// preempted. Otherwise it would have given up before.
+const GRACES: u32 = 3;
+
+/// Where the smarthost is and how to speak to it. Clones are the same.
 #[derive(Clone)]
 pub struct Smarthost {
-    inner: Arc<Inner>,
+    current: Arc<ArcSwap<Inner>>,
 }
+
+/// A smarthost to be put in the place of another.
+pub struct Prepared(Inner);
 
 struct Inner {
     config: config::Smarthost,
@@ -51,6 +59,8 @@ struct Inner {
     credentials: Option<Credentials>,
     resolver: Resolver,
     pool: Arc<Pool>,
+    /// Who may have one of `max_connections`.
+    queue: Arc<FairQueue>,
     /// What the last connection was told.
     learned: ArcSwapOption<Capabilities>,
     counters: Arc<Counters>,
@@ -74,55 +84,77 @@ pub enum RelayError {
 }
 
 impl Smarthost {
-    /// The smarthost of `config`, looked for with `dns`; says EHLO with `hostname`.
+    /// The smarthost of `config`.
     ///
     /// # Errors
     /// When a file it names cannot be used.
-    pub fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
-        Ok(Smarthost { inner: Arc::new(Inner::new(config, dns, hostname)?) })
+    pub fn new(config: &Config) -> Result<Self, FileError> {
+        Ok(Smarthost { current: Arc::new(ArcSwap::from_pointee(Inner::new(config)?)) })
     }
 
-    /// As [`Smarthost::new`], in place of this one: what is counted goes on, and so does what is known
-    /// of a smarthost that is the same.
+    /// Loads what `config` names, for [`Smarthost::apply`].
     ///
     /// # Errors
-    /// As there.
-    pub fn renewed(&self, config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
-        let (old, mut new) = (&self.inner, Inner::new(config, dns, hostname)?);
-        new.counters = old.counters.clone();
-        if (&old.config.host, old.config.port) == (&config.host, config.port) {
-            new.learned.store(old.learned.load_full());
-        }
-        Ok(Smarthost { inner: Arc::new(new) })
+    /// As [`Smarthost::new`].
+    pub fn prepare(config: &Config) -> Result<Prepared, FileError> {
+        Inner::new(config).map(Prepared)
     }
 
-    /// A connection, idle or new, that has taken `envelope`. An idle one that fails is replaced by a
-    /// new one, also by [`Connection::data`].
+    /// From now on the smarthost that was prepared from `config`. What is counted goes on, and so does what
+    /// is known of a smarthost that is the same; a connection goes on as it is.
+    pub fn apply(&self, Prepared(mut new): Prepared, config: &Config) {
+        let old = self.current.load();
+        (new.counters, new.queue) = (old.counters.clone(), old.queue.clone());
+        new.queue.set_limits(queue_limits(config));
+        if (&old.config.host, old.config.port) == (&new.config.host, new.config.port) {
+            new.learned.store(old.learned.load_full());
+        }
+        self.current.store(Arc::new(new));
+    }
+
+    /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
+    /// by then.
+    ///
+    /// # Errors
+    /// All are in use, and nobody with more than the client gives one up.
+    pub async fn lease(&self, claim: Claim, gone: impl Future<Output = ()>) -> Result<Lease, Busy> {
+        let inner = self.current.load_full();
+        tokio::select! {
+            // What is free at once needs no queue, and a client that has ended its side may still read
+            // (RFC 9293 §3.6): then it hears what becomes of the recipient.
+            biased;
+            lease = inner.queue.wait(claim, inner.config.connect_timeout) => lease,
+            () = gone => Err(Busy::Gone),
+        }
+    }
+
+    /// Whether connections are scarce: time to be short with clients that hold one.
+    pub fn is_scarce(&self) -> bool {
+        self.current.load().queue.are_scarce()
+    }
+
+    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
+    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
     ///
     /// # Errors
     /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
-    /// to make a new one.
-    pub async fn begin(&self, envelope: Envelope) -> Result<Connection, RelayError> {
-        if let Some(mut idle) = self.inner.pool.take() {
+    /// to make a new one. The lease has ended.
+    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
+        let inner = self.current.load_full();
+        if let Some(mut idle) = inner.pool.take() {
             match idle.begin(envelope.clone()).await {
                 Err(cause) if cause.is_of_connection() => {
                     tracing::debug!(%cause, "an idle connection was of no use; trying a new one");
                 }
-                begun => return begun.map(|()| idle),
+                begun => return begun.map(|()| idle.with_lease(lease)),
             }
         }
-        self.begin_on_new(envelope).await
-    }
-
-    async fn begin_on_new(&self, envelope: Envelope) -> Result<Connection, RelayError> {
-        let mut new = self.connect().await.map_err(|cause| cause.into_failure_with("the connection"))?;
-        new.begin(envelope).await?;
-        Ok(new)
+        Ok(inner.begin_on_new(envelope).await?.with_lease(lease))
     }
 
     /// What is counted of it.
-    pub fn metrics(&self) -> &Metrics {
-        &self.inner.counters.metrics
+    pub fn metrics(&self) -> Metrics {
+        self.current.load().counters.metrics.clone()
     }
 
     /// Goes through all that comes before a message, and takes it back: nothing is sent.
@@ -131,22 +163,51 @@ impl Smarthost {
     /// The step that failed, and why.
     pub async fn probe(&self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
         let at = |step: &'static str| move |cause: RelayError| (step, cause);
-        let mut connection = self.connect().await.map_err(at("connecting"))?;
+        let mut connection = self.current.load_full().connect().await.map_err(at("connecting"))?;
         connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
 
     /// What the smarthost can do, as last heard; `None` before the first connection.
     pub fn capabilities(&self) -> Option<Capabilities> {
-        self.inner.learned.load().as_deref().copied()
+        self.current.load().learned.load().as_deref().copied()
+    }
+}
+
+impl Inner {
+    fn new(config: &Config) -> Result<Self, FileError> {
+        let tls = match config.smarthost.tls {
+            Tls::None | Tls::Opportunistic => tls::Client::opportunistic(),
+            Tls::Starttls | Tls::Implicit => {
+                let trusted = tls::Client::verifying(config.smarthost.ca_file.as_deref());
+                trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
+            }
+        };
+        Ok(Inner {
+            config: config.smarthost.clone(),
+            hostname: config.hostname.to_string(),
+            tls,
+            credentials: credentials(&config.smarthost)?,
+            resolver: Resolver::new(&config.dns, |_| {}),
+            pool: Arc::default(),
+            queue: FairQueue::new(queue_limits(config)),
+            learned: ArcSwapOption::empty(),
+            counters: Arc::default(),
+        })
+    }
+
+    async fn begin_on_new(self: &Arc<Self>, envelope: Envelope) -> Result<Connection, RelayError> {
+        let mut new = self.connect().await.map_err(|cause| cause.into_failure_with("the connection"))?;
+        new.begin(envelope).await?;
+        Ok(new)
     }
 
     /// A connection that is ready for MAIL, within `connect_timeout`.
-    async fn connect(&self) -> Result<Connection, RelayError> {
-        let limit = self.inner.config.connect_timeout;
+    async fn connect(self: &Arc<Self>) -> Result<Connection, RelayError> {
+        let limit = self.config.connect_timeout;
         let opened = timeout(limit, async {
-            match self.open(self.inner.config.tls).await {
-                Err(RelayError::Tls(cause)) if self.inner.config.tls == Tls::Opportunistic => {
+            match self.open(self.config.tls).await {
+                Err(RelayError::Tls(cause)) if self.config.tls == Tls::Opportunistic => {
                     tracing::warn!(cause, "the smarthost offers TLS and fails at it; going on without");
                     self.open(Tls::None).await
                 }
@@ -155,22 +216,22 @@ impl Smarthost {
         });
         let start = Instant::now();
         let opened = opened.await.unwrap_or_else(|_| Err(RelayError::timed_out("connecting", limit)));
-        let counters = &self.inner.counters;
+        let counters = &self.counters;
         counters.connect_seconds.observe(seconds(start.elapsed()));
         if opened.is_ok() { &counters.connected } else { &counters.not_connected }.inc();
         opened
     }
 
-    async fn open(&self, tls: Tls) -> Result<Connection, RelayError> {
-        Connection::open(self.dial().await?, tls, self.inner.clone()).await
+    async fn open(self: &Arc<Self>, tls: Tls) -> Result<Connection, RelayError> {
+        Connection::open(self.dial().await?, tls, self.clone()).await
     }
 
     /// A TCP connection to the first address that takes one. Each has its share of the time, so
     /// that one behind a black hole (an IPv6 address without IPv6) does not use up all of it.
     async fn dial(&self) -> Result<TcpStream, RelayError> {
-        let config = &self.inner.config;
+        let config = &self.config;
         let unknown = |cause: ResolveError| RelayError::Failed(format!("resolving {}: {cause}", config.host));
-        let addresses = self.inner.resolver.addresses(&config.host).await.map_err(unknown)?;
+        let addresses = self.resolver.addresses(&config.host).await.map_err(unknown)?;
         let share = config.connect_timeout / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
         let mut last = RelayError::Failed(format!("{} has no address", config.host));
         for address in addresses {
@@ -181,28 +242,6 @@ impl Smarthost {
             }
         }
         Err(last)
-    }
-}
-
-impl Inner {
-    fn new(config: &config::Smarthost, dns: &Dns, hostname: &str) -> Result<Self, FileError> {
-        let tls = match config.tls {
-            Tls::None | Tls::Opportunistic => tls::Client::opportunistic(),
-            Tls::Starttls | Tls::Implicit => {
-                let trusted = tls::Client::verifying(config.ca_file.as_deref());
-                trusted.map_err(|cause| cause.under("smarthost.ca_file"))?
-            }
-        };
-        Ok(Inner {
-            config: config.clone(),
-            hostname: hostname.to_owned(),
-            tls,
-            credentials: credentials(config)?,
-            resolver: Resolver::new(dns, |_| {}),
-            pool: Arc::default(),
-            learned: ArcSwapOption::empty(),
-            counters: Arc::default(),
-        })
     }
 }
 
@@ -233,6 +272,31 @@ impl RelayError {
 impl From<std::io::Error> for RelayError {
     fn from(error: std::io::Error) -> Self {
         RelayError::Failed(error.to_string())
+    }
+}
+
+fn queue_limits(config: &Config) -> Limits {
+    let config::Smarthost { max_connections, connect_timeout, .. } = config.smarthost;
+    Limits {
+        most: max_connections,
+        most_per_client: max_connections.div_ceil(SHARES),
+        grace: config.smtp.stress_timeout.min(connect_timeout / GRACES),
+    }
+}
+
+/// A reply that was not expected. What the smarthost said is for the debug log alone.
+impl From<Reply> for RelayError {
+    fn from(reply: Reply) -> Self {
+        tracing::debug!(
+            code = reply.code,
+            text = reply.lines().next(),
+            "an unexpected reply of the smarthost"
+        );
+        if reply.is_refusal() {
+            RelayError::Refused(reply.code)
+        } else {
+            RelayError::Failed(format!("unexpected reply {}", reply.code))
+        }
     }
 }
 

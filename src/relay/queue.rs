@@ -41,15 +41,23 @@ const WAITING_FOR_ALIAS: usize = 20;
 const PREEMPTION_CHECK: Duration = Duration::from_secs(1);
 
 /// A number of leases, each held by one client.
-pub struct FairQueue {
-    most: usize,
-    most_per_client: usize,
-    grace: Duration,
+pub(super) struct FairQueue {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+/// How many leases there are, and how long each is safe.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// In all; 0 stands for no limit.
+    pub(super) most: usize,
+    /// For each client; 0 stands for no limit.
+    pub(super) most_per_client: usize,
+    /// One that is older may be preempted.
+    pub(super) grace: Duration,
+}
+
 struct State {
+    limits: Limits,
     /// The number of the last claim.
     last: u64,
     /// By number, so the oldest come first.
@@ -103,13 +111,19 @@ pub enum Busy {
     ForClient,
     /// As many wait for this alias as may, and no other client has more of them.
     ForAlias,
+    /// Who asked has gone.
+    Gone,
 }
 
 impl FairQueue {
-    /// `most` leases in all, `most_per_client` for each client; 0 stands for no limit. One that is older
-    /// than `grace` may be preempted.
-    pub fn new(most: usize, most_per_client: usize, grace: Duration) -> Arc<Self> {
-        Arc::new(FairQueue { most, most_per_client, grace, state: Mutex::default() })
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let (held, shares, waiting) = (BTreeMap::new(), Shares::default(), VecDeque::new());
+        Arc::new(FairQueue { state: Mutex::new(State { limits, last: 0, held, shares, waiting }) })
+    }
+
+    /// From now on these `limits`. Leases that are held stay held.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.state().limits = limits;
     }
 
     /// A lease for `claim`, or the first that it can have within `patience`. When this future is dropped
@@ -118,11 +132,11 @@ impl FairQueue {
     /// # Errors
     /// When it had none within `patience`; at once when too many of its kind wait, or as soon as its place
     /// goes to another client.
-    pub async fn wait(self: &Arc<Self>, claim: Claim, patience: Duration) -> Result<Lease, Busy> {
+    pub(super) async fn wait(self: &Arc<Self>, claim: Claim, patience: Duration) -> Result<Lease, Busy> {
         let end = Instant::now() + patience;
         let (busy, number, mut granted) = {
             let mut state = self.state();
-            let busy = match self.room(&state, claim.client) {
+            let busy = match state.check_limits(claim.client) {
                 Ok(()) => return Ok(self.grant(&mut state, claim)),
                 Err(busy) => busy,
             };
@@ -134,7 +148,7 @@ impl FairQueue {
             (busy, number, granted)
         };
         loop {
-            self.state().preempt_for(number, self);
+            self.state().preempt_for(number);
             let look_again = end.min(Instant::now() + PREEMPTION_CHECK);
             match timeout_at(look_again, &mut granted).await {
                 Ok(granted) => return granted.map_err(|_| busy),
@@ -146,17 +160,11 @@ impl FairQueue {
 
     /// Whether more than 80 % are held: time to be short with those who hold one. Of fewer than five
     /// there is no share in between: that all are held harms nobody until somebody waits.
-    pub fn are_wanted(&self) -> bool {
+    pub(super) fn are_scarce(&self) -> bool {
         let state = self.state();
+        let most = state.limits.most;
         let is_waited_for = || state.waiting.iter().any(|waiter| !waiter.grant.is_closed());
-        is_scarce(self.most, state.held.len()) && (self.most >= FEW || is_waited_for())
-    }
-
-    fn room(&self, state: &State, client: ClientNet) -> Result<(), Busy> {
-        if is_reached(self.most, state.held.len()) {
-            return Err(Busy::ForAll);
-        }
-        if state.shares.has_room(client, self.most_per_client) { Ok(()) } else { Err(Busy::ForClient) }
+        is_scarce(most, state.held.len()) && (most >= FEW || is_waited_for())
     }
 
     fn grant(self: &Arc<Self>, state: &mut State, claim: Claim) -> Lease {
@@ -182,13 +190,10 @@ impl FairQueue {
         }
         state.shares.remove(claim.client);
         state.waiting.retain(|waiter| !waiter.grant.is_closed());
-        let have_room = state
-            .waiting
-            .iter()
-            .enumerate()
-            .filter(|(_, waiter)| self.room(&state, waiter.claim.client).is_ok());
+        let waiting = state.waiting.iter().enumerate();
+        let eligible = waiting.filter(|(_, waiter)| state.check_limits(waiter.claim.client).is_ok());
         // Of equal ones the first.
-        let (next, _) = have_room.min_by_key(|(_, waiter)| state.shares.levels(waiter.claim.client))?;
+        let (next, _) = eligible.min_by_key(|(_, waiter)| state.shares.levels(waiter.claim.client))?;
         let Waiter { claim, grant, .. } = state.waiting.remove(next)?;
         Some((grant, self.grant(&mut state, claim)))
     }
@@ -200,6 +205,14 @@ impl FairQueue {
 }
 
 impl State {
+    /// Whether `client` may have a lease now.
+    fn check_limits(&self, client: ClientNet) -> Result<(), Busy> {
+        if is_reached(self.limits.most, self.held.len()) {
+            return Err(Busy::ForAll);
+        }
+        if self.shares.has_room(client, self.limits.most_per_client) { Ok(()) } else { Err(Busy::ForClient) }
+    }
+
     fn next_number(&mut self) -> u64 {
         self.last += 1;
         self.last
@@ -229,10 +242,10 @@ impl State {
     }
 
     /// Preempts a lease for the waiter with this number, if there is one that it may have.
-    fn preempt_for(&mut self, number: u64, queue: &FairQueue) {
+    fn preempt_for(&mut self, number: u64) {
         let Ok(at) = self.waiting.binary_search_by_key(&number, |waiter| waiter.number) else { return };
         let client = self.waiting[at].claim.client;
-        let Some(victim) = self.victim_for(client, queue) else { return };
+        let Some(victim) = self.victim_for(client) else { return };
         let (Some(next_holder), Some(holder)) = (self.waiting.remove(at), self.held.get_mut(&victim)) else {
             return;
         };
@@ -243,19 +256,19 @@ impl State {
     }
 
     /// The lease that `client` may have: of the client that holds most, the oldest.
-    fn victim_for(&self, client: ClientNet, queue: &FairQueue) -> Option<u64> {
+    fn victim_for(&self, client: ClientNet) -> Option<u64> {
         let now = Instant::now();
         let is_preemptible = |holder: &Holder| {
             holder.next_holder.is_none()
                 && !holder.is_final
-                && now.duration_since(holder.since) >= queue.grace
+                && now.duration_since(holder.since) >= self.limits.grace
         };
         let ripe = self.held.iter().filter(|(_, holder)| is_preemptible(holder));
         let surplus = ripe.filter_map(|(number, holder)| {
             let other = holder.claim.client;
             let surplus = self.shares.surplus(other, client)?;
             let mut gaining = client.prefixes().filter(|ours| other.prefixes().all(|theirs| theirs != *ours));
-            let fits = gaining.all(|ours| self.shares.has_room_in(ours, queue.most_per_client));
+            let fits = gaining.all(|ours| self.shares.has_room_in(ours, self.limits.most_per_client));
             fits.then(|| (surplus, self.shares.levels(other), Reverse(*number)))
         });
         surplus.max().map(|(_, _, Reverse(number))| number)
@@ -274,11 +287,13 @@ fn displaced_by(client: ClientNet, waiting: &[&Waiter]) -> Option<u64> {
 }
 
 impl Lease {
-    /// From here on it is not preempted: what it is held for ends soon, and must not be interrupted.
-    pub fn keep(&self) {
-        if let Some(holder) = self.queue.state().held.get_mut(&self.number) {
-            holder.is_final = true;
-        }
+    /// From here on it is not preempted: what it is held for ends soon, and must not be interrupted. False
+    /// when it has been preempted already.
+    pub(super) fn keep(&self) -> bool {
+        let mut state = self.queue.state();
+        let Some(holder) = state.held.get_mut(&self.number) else { return false };
+        holder.is_final = holder.next_holder.is_none();
+        holder.is_final
     }
 }
 
@@ -301,6 +316,10 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
     const GRACE: Duration = Duration::from_secs(10);
+
+    fn queue(most: usize, most_per_client: usize, grace: Duration) -> Arc<FairQueue> {
+        FairQueue::new(Limits { most, most_per_client, grace })
+    }
 
     fn claim(client: ClientNet) -> Claim {
         Claim { client, alias: None, preempted: CancellationToken::new() }
@@ -342,7 +361,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn leases_end_for_one_client_and_for_all_and_come_back() {
-        let queue = FairQueue::new(3, 2, GRACE);
+        let queue = queue(3, 2, GRACE);
         let [first, _second] = [take(&queue, nth(1)).await, take(&queue, nth(1)).await];
         assert_eq!(queue.wait(claim(nth(1)), MINUTE).await.err(), Some(Busy::ForClient));
         let third = take(&queue, nth(2)).await;
@@ -354,25 +373,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_fewer_than_five_leases_none_is_wanted_until_somebody_waits() {
+    async fn of_fewer_than_five_leases_none_is_scarce_until_somebody_waits() {
         for most in 1..=5 {
-            let queue = FairQueue::new(most, 0, GRACE);
+            let queue = queue(most, 0, GRACE);
             let mut held = Vec::new();
             for _ in 0..most {
                 held.push(take(&queue, nth(1)).await);
             }
-            assert_eq!(queue.are_wanted(), most == 5, "{most}");
+            assert_eq!(queue.are_scarce(), most == 5, "{most}");
             let waiting = wait(&queue, claim(nth(1)));
             yield_now().await;
-            assert!(queue.are_wanted(), "{most}");
+            assert!(queue.are_scarce(), "{most}");
             assert_eq!(waiting.await.unwrap().err(), Some(Busy::ForAll));
-            assert_eq!(queue.are_wanted(), most == 5, "{most}: it has given up");
+            assert_eq!(queue.are_scarce(), most == 5, "{most}: it has given up");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_next_lease_is_for_the_client_that_holds_fewest_and_then_for_who_waits_longest() {
-        let queue = FairQueue::new(3, 2, MINUTE);
+        let queue = queue(3, 2, MINUTE);
         let held = [take(&queue, nth(1)).await, take(&queue, nth(1)).await, take(&queue, nth(2)).await];
         let mut waiting = Vec::new();
         for n in [1, 2, 3, 4, 2] {
@@ -398,7 +417,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_waiting_takes_no_lease_with_it() {
-        let queue = FairQueue::new(2, 1, GRACE);
+        let queue = queue(2, 1, GRACE);
         let one = take(&queue, nth(1)).await;
         assert_eq!(queue.wait(claim(nth(1)), MINUTE).await.err(), Some(Busy::ForClient));
         let other = take(&queue, nth(2)).await;
@@ -435,7 +454,7 @@ mod tests {
     /// docs/smtp.md §2: what one client, a wider network and one alias may have waiting.
     #[tokio::test(start_paused = true)]
     async fn ten_of_a_client_eighty_of_a_24_and_twenty_for_an_alias_wait_and_the_next_hears_so_at_once() {
-        let queue = FairQueue::new(1, 0, MINUTE);
+        let queue = queue(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
         let of_client = (0..11).map(|n| for_alias(nth(1), n)).collect();
         assert_eq!(refused(&queue, of_client).await, [(10, Busy::ForClient)]);
@@ -448,7 +467,7 @@ mod tests {
     /// docs/smtp.md §2: two clients that wait for an alias, or for the postmaster, as often as they may.
     #[tokio::test(start_paused = true)]
     async fn nobody_keeps_others_out_by_waiting_for_their_alias() {
-        let queue = FairQueue::new(1, 0, MINUTE);
+        let queue = queue(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
         for to in [|client| for_alias(client, 7), claim] {
             let greedy = || (0..20).map(move |n| to(nth(1 + n / 10)));
@@ -464,7 +483,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_as_many_waiting_or_one_less_displaces_nobody() {
-        let queue = FairQueue::new(1, 0, MINUTE);
+        let queue = queue(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
         // Two of each of ten clients; the eleventh has one of them in exchange, and no second.
         let claims = (0..20).map(|n| nth(1 + n / 2)).chain([nth(11), nth(11)]);
@@ -474,7 +493,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_keeps_a_neighbour_out_by_waiting() {
-        let queue = FairQueue::new(1, 0, MINUTE);
+        let queue = queue(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
         // Eight hosts of a /24, two customers of a /48, a /64 of a /56: ten of each.
         let hosts: Vec<_> = (0..8).map(|n| format!("192.0.2.{n}")).collect();
@@ -493,7 +512,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_displaces_nobody() {
-        let queue = FairQueue::new(1, 0, MINUTE);
+        let queue = queue(1, 0, MINUTE);
         let _held = take(&queue, nth(0)).await;
         // In its network there would be a place for it, but 20 others wait for its alias.
         let neighbours = (0..80).map(|n| for_alias(client(&format!("192.0.2.{}", n / 10)), n));
@@ -505,7 +524,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_preempted_after_the_grace_for_who_holds_two_fewer() {
-        let queue = FairQueue::new(3, 0, GRACE);
+        let queue = queue(3, 0, GRACE);
         let claims: Vec<_> = (0..3).map(|_| claim(nth(1))).collect();
         let mut leases = VecDeque::new();
         for claim in &claims {
@@ -529,19 +548,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_must_not_be_interrupted_is_not_preempted() {
-        let queue = FairQueue::new(2, 0, GRACE);
+        let queue = queue(2, 0, GRACE);
         let claims = [claim(nth(1)), claim(nth(1))];
         let first = queue.wait(claims[0].clone(), Duration::ZERO).await.unwrap();
-        let _second = queue.wait(claims[1].clone(), Duration::ZERO).await.unwrap();
-        first.keep();
+        let second = queue.wait(claims[1].clone(), Duration::ZERO).await.unwrap();
+        assert!(first.keep());
         let _waiting = wait(&queue, claim(nth(2)));
         claims[1].preempted.cancelled().await;
         assert!(!claims[0].preempted.is_cancelled());
+        assert!(!second.keep(), "it is too late");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_heir_that_has_gone_leaves_its_lease_to_the_next() {
-        let queue = FairQueue::new(2, 0, GRACE);
+        let queue = queue(2, 0, GRACE);
         let claims = [claim(nth(1)), claim(nth(1))];
         let first = queue.wait(claims[0].clone(), Duration::ZERO).await.unwrap();
         let _second = queue.wait(claims[1].clone(), Duration::ZERO).await.unwrap();
@@ -559,7 +579,7 @@ mod tests {
     /// A stranger's neighbour pays for it no more than everybody else.
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_of_those_who_hold_most_has_a_lease_too() {
-        let queue = FairQueue::new(40, 10, GRACE);
+        let queue = queue(40, 10, GRACE);
         (1..=4).for_each(|n| be_greedy(&queue, client(&format!("192.0.2.{n}"))));
         sleep(MINUTE).await;
         assert!(queue.wait(claim(client("192.0.2.9")), GRACE).await.is_ok());
@@ -570,7 +590,7 @@ mod tests {
         greedy: impl IntoIterator<Item = ClientNet>,
         honest: impl Fn(u32) -> ClientNet,
     ) -> usize {
-        let queue = FairQueue::new(40, 10, GRACE);
+        let queue = queue(40, 10, GRACE);
         greedy.into_iter().for_each(|client| be_greedy(&queue, client));
         sleep(MINUTE).await;
         let honest = (0..50).map(|n| {

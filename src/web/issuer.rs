@@ -1,9 +1,5 @@
 //! Handing out aliases: what the API, the form without a script and JSONP have in common.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
-
 use super::client::{Client, Context};
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
@@ -26,7 +22,7 @@ const MAX_ONCE: usize = 255;
 pub struct Issuer {
     ledger: Ledger,
     rate: Rate,
-    lists: ArcSwap<Lists>,
+    lists: Lists,
     events: Events,
 }
 
@@ -35,25 +31,19 @@ impl Issuer {
     pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
         let http = &config.http;
         let lists = Lists::new(&http.rbls, &config.dns);
-        Issuer {
-            ledger,
-            rate: Rate::every(http.create_interval, BURST),
-            lists: ArcSwap::from_pointee(lists),
-            events,
-        }
+        Issuer { ledger, rate: Rate::every(http.create_interval, BURST), lists, events }
     }
 
     /// From now on within the limits of `config`. Clients that have had an alias are remembered unless the
     /// interval changes.
     pub fn apply(&self, config: &Config) {
         self.rate.set_interval(config.http.create_interval, BURST);
-        let lists = self.lists.load().renewed(&config.http.rbls, &config.dns);
-        self.lists.store(Arc::new(lists));
+        self.lists.set(&config.http.rbls, &config.dns);
     }
 
     /// The lists of abused addresses, to be watched.
-    pub fn lists(&self) -> Lists {
-        Lists::clone(&self.lists.load())
+    pub fn lists(&self) -> &Lists {
+        &self.lists
     }
 
     /// Forgets the clients that may have an alias at once.
@@ -105,7 +95,7 @@ impl Issuer {
     async fn admit(&self, client: Client) -> Result<(), Problem> {
         self.rate.count(client.net()).map_err(Problem::rate_limited)?;
         let listed_by = match client.0 {
-            Some(ip) => self.lists().find(ip).await,
+            Some(ip) => self.lists.find(ip).await,
             None => None,
         };
         listed_by.map_or(Ok(()), |list| Err(Problem::Listed { list: list.to_string() }))
@@ -121,6 +111,8 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]

@@ -111,7 +111,7 @@ impl Web {
     }
 
     /// The lists of abused addresses, to be watched.
-    pub fn lists(&self) -> Lists {
+    pub fn lists(&self) -> &Lists {
         self.shared.issuer.lists()
     }
 

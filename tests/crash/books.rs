@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::load::Told;
+use super::load::Told;
 use crate::support::appliance::{Alias, Appliance};
 use crate::support::smarthost::{Behaviour, Smarthost};
 

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::books::Books;
+use super::books::Books;
 use crate::support::appliance::{Alias, Appliance};
 use crate::support::client::Client;
 

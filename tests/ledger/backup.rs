@@ -8,7 +8,7 @@ use std::path::Path;
 use tempalias::ledger::{self, BackupError, FILE_NAME, Ledger, Phase, part_of};
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// The ledger in `backup`, opened in a directory of its own.
 fn opened(backup: &Path) -> (TempDir, Ledger) {

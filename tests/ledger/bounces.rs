@@ -7,7 +7,7 @@ use tempalias::bounce::Failure;
 use tempalias::ledger::{BackupLog, Bounced, FILE_NAME, Ledger, Revoked, restore};
 use tempalias::message_id::MessageId;
 
-use crate::support::*;
+use super::support::*;
 
 const DAY: i64 = 24 * 3600;
 

@@ -11,7 +11,7 @@ use tempalias::ledger::{Ledger, SpendOutcome};
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// Writers; every other one has a ledger of its own on the same file.
 const WRITERS: usize = 8;

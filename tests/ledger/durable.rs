@@ -4,7 +4,7 @@ use rusqlite::{Connection, OpenFlags};
 use tempalias::ledger::{FILE_NAME, Ledger};
 use tempalias::message_id::MessageId;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn a_use_is_spent_on_the_disk_when_the_answer_comes() {

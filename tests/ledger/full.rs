@@ -10,7 +10,7 @@ use tempalias::ledger::{Ledger, LedgerError, SpendOutcome};
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// Takes all the room there is, but `spare` octets, until dropped.
 struct Filler(File);

@@ -7,7 +7,7 @@ use tempalias::alias::{AliasName, ManageKey};
 use tempalias::ledger::{Issued, Ledger};
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn a_new_alias_is_what_was_asked_for_under_a_name_of_the_configured_length() {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tempalias::alias::{LimitError, LimitRequest};
 use tempalias::ledger::{AmendOutcome, LedgerError};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn amending_the_limits_leaves_what_was_used_and_the_switch_alone() {

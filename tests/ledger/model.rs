@@ -12,7 +12,7 @@ use tempalias::ledger::{AmendOutcome, Amendment, Bounced, Ledger, Purged, SpendO
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// One step of a history. Numbers stand for the aliases handed out so far, in their order;
 /// gone ones included.

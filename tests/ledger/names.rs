@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tempalias::ledger::Ledger;
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// Of these half have a ledger of their own on the same file, as `tempalias alias add` has beside
 /// a server.

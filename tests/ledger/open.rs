@@ -11,7 +11,7 @@ use tempalias::ledger::{FILE_NAME, Ledger, OpenError};
 use tempalias::message_id::MessageId;
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 /// Refused, and the file is the same as before.
 fn refused(dir: &Path) -> OpenError {

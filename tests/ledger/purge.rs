@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use tempalias::ledger::{FILE_NAME, Ledger, Purged};
 use tempalias::message_id::MessageId;
 
-use crate::support::*;
+use super::support::*;
 
 const HOUR: i64 = 3600;
 

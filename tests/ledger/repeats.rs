@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use tempalias::ledger::{FILE_NAME, Issued, Ledger, Repeated};
 
-use crate::support::*;
+use super::support::*;
 
 const DAY: i64 = 24 * 3600;
 

@@ -14,7 +14,7 @@ use tempalias::ledger::{
 };
 use tempfile::TempDir;
 
-use crate::support::*;
+use super::support::*;
 
 fn restore(data_dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
     ledger::restore(data_dir, file, BackupLog::Refused, Revoked::StayGone, now, |_| ())

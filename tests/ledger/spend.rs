@@ -4,7 +4,7 @@ use tempalias::alias::AliasName;
 use tempalias::ledger::SpendOutcome;
 use tempalias::message_id::MessageId;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn a_spend_takes_one_use() {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use tempfile::TempDir;
 
-use super::support::program::{is_root, said, succeed};
+use crate::support::program::{is_root, said, succeed};
 
 /// What runs inside ends the machine, with its own exit code.
 const UNIT: &str = "\

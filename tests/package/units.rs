@@ -5,7 +5,7 @@ use std::fs;
 use tempalias::config::{Http, Smarthost, Smtp};
 use tempfile::TempDir;
 
-use super::support::program::succeed;
+use crate::support::program::succeed;
 
 /// Where systemd looks, with our units in it.
 fn installed(drop_in: bool) -> TempDir {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-use crate::letter::{Fate, Letter, Recipient};
+use super::letter::{Fate, Letter, Recipient};
+use super::{Account, Conduct};
 use crate::support::TARGET_DOMAIN;
 use crate::support::appliance::Appliance;
 use crate::support::record::{Message, Record};
 use crate::support::smarthost::Behaviour;
-use crate::{Account, Conduct};
 
 /// The sums over all letters and aliases.
 #[derive(Default)]
@@ -144,7 +144,7 @@ impl Books {
             self.unexplained += spent - known;
         }
         // The appliance's own count leaves no room for more.
-        let logged = appliance.logged("reason=\"in-doubt\"");
+        let logged = appliance.logged(" in doubt id=");
         assert!((self.doubted..=self.doubted + self.unknown).contains(&logged), "{logged} in doubt\n{self}");
         assert!(self.unexplained == 0 || logged > self.doubted, "{} uses are lost\n{self}", self.unexplained);
     }

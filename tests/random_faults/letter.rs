@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::{ALIASES, MAX_SIZE};
+use super::{ALIASES, MAX_SIZE};
 
 /// What its sender is going to do.
 pub(crate) struct Plan {

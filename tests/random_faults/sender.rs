@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::Account;
-use crate::letter::{Conduct, Fate, Letter, Plan, Recipient, Spelling};
+use super::Account;
+use super::letter::{Conduct, Fate, Letter, Plan, Recipient, Spelling};
 use crate::support::client::{Client, Reply};
 
 pub(crate) struct Sender {

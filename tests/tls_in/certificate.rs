@@ -2,10 +2,10 @@
 
 use std::fs::File;
 
+use super::{NAMES, Scene};
 use crate::support::certificates::{Certificate, replace};
 use crate::support::program::{said, succeed};
 use crate::support::wait;
-use crate::{NAMES, Scene};
 
 #[test]
 fn a_new_certificate_is_used_at_sighup_and_disturbs_no_session() {
@@ -50,7 +50,7 @@ fn a_new_certificate_is_found_without_a_signal_whatever_the_time_of_its_file() {
 
 #[test]
 fn a_bad_certificate_changes_nothing_and_is_reported_once() {
-    const COMPLAINT: &str = "the new certificate is no good; the old one stays in use";
+    const COMPLAINT: &str = "the new certificate cannot be used; the old one stays in use";
     let scene = Scene::new();
     let other = scene.authority.certify(&NAMES);
     let complaints = || scene.appliance.logged(COMPLAINT);

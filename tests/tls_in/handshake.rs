@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind};
 
+use super::{NAMES, Scene};
 use crate::support::client::Client;
 use crate::support::program::{run, said};
 use crate::support::wait;
-use crate::{NAMES, Scene};
 
 #[test]
 fn tls_1_2_and_1_3_are_spoken_without_tickets_and_nothing_is_resumed() {

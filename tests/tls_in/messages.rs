@@ -1,8 +1,8 @@
 //! Under TLS a message is read as without: however it arrives, to its real end.
 
+use super::{Scene, USES};
 use crate::support::client::Client;
 use crate::support::wait;
-use crate::{Scene, USES};
 
 #[test]
 fn a_dialogue_may_come_octet_by_octet_or_all_at_once() {

@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use super::{NAMES, Scene, USES};
 use crate::support::postfix::Postfix;
 use crate::support::program::{is_root, succeed};
 use crate::support::wait;
-use crate::{NAMES, Scene, USES};
 
 /// A program whose standard input and output are an SMTP session.
 struct Piped {

@@ -1,8 +1,8 @@
 //! The command: when it is offered and taken, and what is forgotten after it.
 
+use super::{Scene, USES};
 use crate::support::appliance::Appliance;
 use crate::support::client::Client;
-use crate::{Scene, USES};
 
 #[test]
 fn starttls_is_offered_with_a_certificate_and_in_clear_text_only() {

@@ -5,6 +5,7 @@ use std::fs;
 use data_encoding::BASE64;
 use tempfile::{NamedTempFile, TempDir};
 
+use super::{NAMES, PASSWORD, Scene, USER, USES};
 use crate::support::appliance::Appliance;
 use crate::support::certificates::Authority;
 use crate::support::client::{Client, Reply};
@@ -14,7 +15,6 @@ use crate::support::record::Login;
 use crate::support::script::Script;
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 use crate::support::wait;
-use crate::{NAMES, PASSWORD, Scene, USER, USES};
 
 #[test]
 fn user_and_password_arrive_as_they_are() {

@@ -1,10 +1,10 @@
 //! Under TLS a message goes out as without: whole, or not at all, and paid for once.
 
+use super::{NAMES, Scene, USES};
 use crate::support::certificates::Authority;
 use crate::support::client::Client;
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
 use crate::support::wait;
-use crate::{NAMES, Scene, USES};
 
 #[test]
 fn an_idle_connection_is_used_again_with_its_tls_and_its_login() {

@@ -1,9 +1,9 @@
 //! Each setting of `smarthost.tls`: whether there is TLS, whom it trusts, and what it does without.
 
+use super::{NAMES, PASSWORD, Scene};
 use crate::support::certificates::{Authority, Certificate, Validity};
 use crate::support::client::Client;
 use crate::support::smarthost::{Behaviour, Smarthost, Stage};
-use crate::{NAMES, PASSWORD, Scene};
 
 /// Certificates that prove nothing.
 fn bad_certificates(authority: &Authority) -> [(&'static str, Certificate); 6] {
@@ -99,7 +99,7 @@ fn a_certificate_that_proves_nothing_means_try_again() {
             ("its certificate is for another name", 2),
             ("its certificate has expired", 1),
             ("its certificate is not valid yet", 1),
-            ("its certificate is not signed by a trusted authority", 1),
+            ("no trusted authority has signed its certificate", 1),
             ("its certificate ", 5),
             ("TLS failed", 6),
             ("other.test", 0),

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::site::{Site, TARGET, read_answer};
+use super::site::{Site, TARGET, read_answer};
 
 #[test]
 fn invalid_utf_8_is_refused() {

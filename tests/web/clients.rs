@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tempalias::config::Dns;
 
-use crate::dns::{Answer as Record, NameServer};
-use crate::site::{Answer, Site, TARGET};
+use super::site::{Answer, Site, TARGET};
+use crate::support::dns::{Answer as Record, NameServer};
 
 const PROXY: &str = "127.0.0.1";
 

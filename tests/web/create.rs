@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempalias::clock;
 
-use crate::site::{Site, TARGET, instant, seconds_between};
+use super::site::{Site, TARGET, instant, seconds_between};
 
 #[test]
 fn the_request_of_the_2010_browser_extension_is_understood() {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::site::{Site, TARGET};
+use super::site::{Site, TARGET};
 
 const GOLDEN: &str = "tests/openapi.json";
 
-/// Written anew with `UPDATE_GOLDEN=1 cargo test --test web openapi`.
+/// Written anew with `UPDATE_GOLDEN=1 cargo test --test integration openapi`.
 #[test]
 fn the_openapi_document_is_the_one_we_know() {
     let site = Site::start();

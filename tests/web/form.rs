@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use tempalias::clock;
 
-use crate::site::{Answer, Site, read_answer};
+use super::site::{Answer, Site, read_answer};
 
 const FORM: &str = "target=hidden.person%40mailbox.example&days=3&max-usage=5";
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::site::{PATIENCE, Site, TARGET, read_answer};
+use super::site::{PATIENCE, Site, TARGET, read_answer};
 
 #[test]
 fn other_methods_are_refused_with_those_that_are_possible() {

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::site::{Answer, PATIENCE, Site, read_answer};
+use super::site::{Answer, PATIENCE, Site, read_answer};
 
 const NAME: &str = "alias.test";
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tempalias::bounce::{Failed, Failure};
 use tempalias::clock;
 
-use crate::site::{Site, TARGET, seconds_between};
+use super::site::{Site, TARGET, seconds_between};
 
 #[test]
 fn the_holder_sees_how_the_alias_is_doing() {

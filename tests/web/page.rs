@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use crate::site::Site;
+use super::site::Site;
 
 const PAGES: [&str; 7] = ["/", "/mine", "/manage", "/about", "/privacy", "/plugins", "/fill"];
 

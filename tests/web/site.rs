@@ -98,7 +98,7 @@ impl Site {
             let _inside = runtime.enter();
             build(&mut listeners);
         }
-        runtime.spawn(web.lists().watch(shutdown.clone()));
+        runtime.spawn(web.lists().clone().watch(shutdown.clone()));
         let serving = runtime.spawn(web::serve(listeners, web, shutdown.clone()));
         Site { runtime, addresses, ledger, shutdown, serving, _directory: directory }
     }

@@ -85,7 +85,7 @@ pub fn fault(cause: &io::Error) -> &'static str {
 
 fn certificate_fault(fault: &CertificateError) -> &'static str {
     match fault {
-        CertificateError::UnknownIssuer => "its certificate is not signed by a trusted authority",
+        CertificateError::UnknownIssuer => "no trusted authority has signed its certificate",
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet"

@@ -3,10 +3,6 @@
 //!
 //! Each script of `tests/package` runs inside, after `kit.sh`.
 
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-#[path = "../support/mod.rs"]
-mod support;
-
 mod debian;
 mod operator;
 mod pages;
@@ -14,8 +10,8 @@ mod proxies;
 mod readme;
 mod units;
 
+use crate::support::program::succeed;
 use debian::{Deb, boot};
-use support::program::succeed;
 
 #[test]
 fn lintian_has_no_complaint() {

@@ -1,6 +1,7 @@
 //! Bounces in plain text: qmail's, and those of Exim before it wrote delivery status notifications.
 
-use super::dsn::{is_mailbox_fault, mailbox};
+use super::fields::mailbox;
+use super::status::is_mailbox_fault;
 use crate::bounce::{Failed, Failure};
 
 /// The first words of a bounce in qmail's form (<https://cr.yp.to/proto/qsbmf.txt>).

@@ -2,10 +2,6 @@
 //! more than it was granted, what was answered is true for ever, and a crash costs at most the uses of the
 //! messages in flight. `scripts/crash` runs it at length.
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 mod books;
 mod load;
 
@@ -19,11 +15,11 @@ use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::support::appliance::{Appliance, CROWD};
+use crate::support::smarthost::{Behaviour, Mood, Smarthost, Stage};
+use crate::support::wait;
 use books::Books;
 use load::Load;
-use support::appliance::{Appliance, CROWD};
-use support::smarthost::{Behaviour, Mood, Smarthost, Stage};
-use support::wait;
 
 /// The steps of src/crash.rs.
 const STEPS: &[&str] =

@@ -1,4 +1,4 @@
-//! The DATA reader: where a message ends, and which lines are not lines.
+//! Dot-stuffing (RFC 5321 §4.5.2), both ways: how a message is sent, and where one that arrives ends.
 //!
 //! Only `CRLF . CRLF` ends a message. A bare LF, a bare CR or a NUL makes it unacceptable (SMTP
 //! smuggling: CVE-2023-51764, -51765, -51766), but reading goes on to the real end, so that nothing
@@ -8,15 +8,15 @@ use std::ops::Range;
 
 use memchr::memchr3;
 
-/// The state between two pieces of a message.
-pub(super) struct Decoder {
+/// Finds the text and the end of a message as it arrives; the state between two pieces of it.
+pub struct Decoder {
     at_line_start: bool,
     violation: Option<Violation>,
 }
 
 /// What a message must not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Violation {
+pub enum Violation {
     BareLf,
     BareCr,
     Nul,
@@ -24,7 +24,7 @@ pub(super) enum Violation {
 
 /// What the front of the buffer holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// This much of the buffer is text of the message, dots unstuffed, all line ends CRLF. Empty
     /// after a violation.
     Text(Range<usize>),
@@ -35,12 +35,12 @@ pub(super) enum Step {
 }
 
 impl Decoder {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Decoder { at_line_start: true, violation: None }
     }
 
     /// Looks at the front of `buffer`; how many octets of it are done with, and what they are.
-    pub(super) fn step(&mut self, buffer: &[u8]) -> (usize, Step) {
+    pub fn step(&mut self, buffer: &[u8]) -> (usize, Step) {
         let mut start = 0;
         if self.at_line_start && buffer.first() == Some(&b'.') {
             match buffer {
@@ -58,7 +58,7 @@ impl Decoder {
     }
 
     /// What the message must be refused for.
-    pub(super) fn violation(&self) -> Option<Violation> {
+    pub fn violation(&self) -> Option<Violation> {
         self.violation
     }
 
@@ -100,13 +100,58 @@ impl Decoder {
 }
 
 impl Violation {
-    pub(super) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Violation::BareLf => "bare LF",
             Violation::BareCr => "bare CR",
             Violation::Nul => "NUL",
         }
     }
+}
+
+/// Adds a dot to each line of a message that starts with one.
+pub struct Encoder {
+    at_line_start: bool,
+}
+
+impl Encoder {
+    /// At the start of a message.
+    pub fn new() -> Self {
+        Encoder { at_line_start: true }
+    }
+
+    /// Appends `piece`, whose line ends are all CRLF, to `out`. Pieces may be cut anywhere.
+    pub fn encode(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        if self.at_line_start && piece.first() == Some(&b'.') {
+            out.push(b'.');
+        }
+        let mut copied = 0;
+        for start in memchr::memmem::find_iter(piece, b"\n.").map(|at| at + 1) {
+            out.extend_from_slice(&piece[copied..start]);
+            out.push(b'.');
+            copied = start;
+        }
+        out.extend_from_slice(&piece[copied..]);
+        if let Some(&last) = piece.last() {
+            self.at_line_start = last == b'\n';
+        }
+    }
+
+    /// The final dot, on a line of its own.
+    pub fn end(&self) -> &'static [u8] {
+        if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" }
+    }
+}
+
+/// A text that is written in `pieces`, as it is sent, with its final dot.
+#[cfg(any(test, fuzzing))]
+pub fn encoded(pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut encoder, mut out) = (Encoder::new(), Vec::new());
+    for piece in pieces {
+        encoder.encode(piece, &mut out);
+    }
+    out.extend_from_slice(encoder.end());
+    out
 }
 
 #[cfg(test)]
@@ -205,5 +250,22 @@ mod tests {
         // The one vector that is an end after all, because CR CR LF before it is a violation, not a line.
         let (_, found, rest) = decode_every_way(b"body\r\r\n.\r\nNEXT").unwrap();
         assert_eq!((found, rest.as_slice()), (Some(BareCr), &b"NEXT"[..]));
+    }
+
+    #[test]
+    fn every_line_that_starts_with_a_dot_gets_another() {
+        assert_eq!(encoded(&[b".\r\n..\r\n.a\r\nb.\r\n\r\n."]), b"..\r\n...\r\n..a\r\nb.\r\n\r\n..\r\n.\r\n");
+    }
+
+    #[test]
+    fn it_does_not_matter_where_the_message_is_cut() {
+        let message: &[u8] = b".\r\n.a\r\n\r\n..b.\r\nc.d\r\n.\r\n";
+        let whole = encoded(&[message]);
+        for first in 0..=message.len() {
+            for second in first..=message.len() {
+                let pieces = [&message[..first], &message[first..second], &message[second..]];
+                assert_eq!(encoded(&pieces), whole, "cut at {first} and {second}");
+            }
+        }
     }
 }

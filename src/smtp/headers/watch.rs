@@ -1,10 +1,5 @@
-//! The trace: the header fields we put on top, and what the fields of others say about loops.
+//! Mail loops, told by the trace fields of a message as its header section streams by.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use jiff::tz::TimeZone;
-
-use crate::clock::Timestamp;
 use crate::message_id::MessageId;
 
 /// So many `Received` fields are a loop (Postfix's `hopcount_limit`).
@@ -16,87 +11,20 @@ const MAX_OWN: usize = 2;
 /// Largest header section in octets (Exim's `header_maxsize`).
 const MAX_HEADER: usize = 1024 * 1024;
 
-/// As much of a header line as is looked at.
-const LOOKED_AT: usize = 1024;
+/// Octets of a header line that are examined.
+const EXAMINED: usize = 1024;
 
-/// What `Received` tells about a message.
-pub(super) struct Received<'a> {
-    pub(super) helo: &'a str,
-    pub(super) peer: IpAddr,
-    pub(super) hostname: &'a str,
-    /// ESMTP or SMTP (RFC 3848).
-    pub(super) protocol: &'static str,
-    pub(super) id: &'a str,
-    /// The alias; none for the postmaster's mail.
-    pub(super) alias: Option<&'a str>,
-    pub(super) at: Timestamp,
-}
-
-impl Received<'_> {
-    /// The fields `Received` and, for an alias, `Delivered-To`; CRLF at each line's end
-    /// (RFC 5321 §4.4).
-    pub(super) fn fields(&self) -> String {
-        let Received { helo, peer, hostname, protocol, id, alias, at } = self;
-        let helo = printable(helo);
-        let peer = match peer.to_canonical() {
-            IpAddr::V4(v4) => format!("[{v4}]"),
-            IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
-        };
-        let date = jiff::fmt::rfc2822::to_string(&at.to_zoned(TimeZone::UTC))
-            .expect("the present is a year that RFC 5322 can write");
-        let (delivered_to, for_clause) = match alias {
-            Some(alias) => (format!("Delivered-To: {alias}\r\n"), format!("\r\n\tfor <{alias}>")),
-            None => Default::default(),
-        };
-        format!(
-            "{delivered_to}Received: from {helo} ({peer})\r\n\
-             \tby {hostname} with {protocol} id {id}{for_clause};\r\n\t{date}\r\n"
-        )
-    }
-}
-
-/// A client's word for itself, as it may stand in `Received` (RFC 5321 §4.1.2, §4.1.3): a domain or an address
-/// literal; everything else is `unknown`.
-pub(super) fn printable(helo: &str) -> &str {
-    let name = helo.strip_suffix('.').unwrap_or(helo);
-    if is_domain(name) {
-        name
-    } else if is_address_literal(helo) {
-        helo
-    } else {
-        "unknown"
-    }
-}
-
-/// RFC 5321 §4.1.2, with the lengths of RFC 1035 §2.3.4.
-fn is_domain(name: &str) -> bool {
-    let is_label = |label: &str| {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        (1..=63).contains(&label.len())
-            && label.bytes().all(fits)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 255 && name.split('.').all(is_label)
-}
-
-fn is_address_literal(helo: &str) -> bool {
-    let Some(address) = helo.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
-    match address.split_at_checked("IPv6:".len()) {
-        Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse::<Ipv6Addr>().is_ok(),
-        _ => address.parse::<Ipv4Addr>().is_ok(),
-    }
-}
-
-/// Why a message is sent back for its header section.
+/// Why a message is refused for its header section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeaderFault {
+pub enum HeaderFault {
+    /// It was here before, or at too many hosts.
     Loop,
+    /// Over a mebibyte.
     TooLarge,
 }
 
 /// Reads the header section as it streams by.
-pub(super) struct HeaderWatch {
+pub struct HeaderWatch {
     hostname: String,
     alias: Option<String>,
     line: Vec<u8>,
@@ -114,8 +42,8 @@ pub(super) struct HeaderWatch {
 }
 
 impl HeaderWatch {
-    /// Looks for `hostname` and for `alias`, an address.
-    pub(super) fn new(hostname: &str, alias: Option<&str>) -> Self {
+    /// For a server called `hostname`, and a message to `alias`, an address.
+    pub fn new(hostname: &str, alias: Option<&str>) -> Self {
         HeaderWatch {
             hostname: hostname.to_owned(),
             alias: alias.map(str::to_owned),
@@ -130,8 +58,11 @@ impl HeaderWatch {
         }
     }
 
-    /// Looks at the next piece of the message.
-    pub(super) fn see(&mut self, piece: &[u8]) -> Result<(), HeaderFault> {
+    /// Examines the next piece of the message.
+    ///
+    /// # Errors
+    /// The message is to be refused.
+    pub fn examine(&mut self, piece: &[u8]) -> Result<(), HeaderFault> {
         let mut rest = piece;
         while !self.is_over && !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
@@ -141,17 +72,17 @@ impl HeaderWatch {
             if self.octets > MAX_HEADER {
                 return Err(HeaderFault::TooLarge);
             }
-            let room = LOOKED_AT.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            let free = EXAMINED.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(free)]);
             if end.is_some() {
-                self.judge()?;
+                self.end_line()?;
             }
         }
         Ok(())
     }
 
     /// A whole line has been gathered. `Received` is folded, and other hosts may fold it anew.
-    fn judge(&mut self) -> Result<(), HeaderFault> {
+    fn end_line(&mut self) -> Result<(), HeaderFault> {
         let line = String::from_utf8_lossy(&self.line).into_owned();
         self.line.clear();
         if line.trim_end_matches(['\r', '\n']).is_empty() {
@@ -180,7 +111,7 @@ impl HeaderWatch {
         }
     }
 
-    /// Whether `word` is the last of those by which we know our own `Received` ([`Received::fields`]). Our host
+    /// Whether `word` completes what identifies our own `Received` ([`super::Received::fields`]). Our host
     /// name is not enough: a smarthost on the same host writes it, too, so that one pass would look like two.
     fn is_ours(&mut self, word: &str) -> bool {
         let fits = match self.own_words {
@@ -206,107 +137,15 @@ fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     field.trim_end_matches([' ', '\t']).eq_ignore_ascii_case(name).then_some(value)
 }
 
-/// What must stand between our fields and a message that begins with `first`, so that it neither
-/// folds into our last field nor ends the header section (Postfix does the same).
-pub(super) fn joint(first: &[u8]) -> &'static [u8] {
-    if first.starts_with(b" ") || first.starts_with(b"\t") {
-        b"\r\n"
-    } else if first.starts_with(b"From ") || first.starts_with(b">From ") {
-        b"X-Mailbox-Line: "
-    } else {
-        b""
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::received::tests::{ID, received};
     use super::*;
-
-    const ID: &str = "d7m2q3pqrabcdef4";
-
-    fn received<'a>(helo: &'a str, peer: &str, alias: Option<&'a str>) -> String {
-        let at = "2026-06-12T14:00:00Z".parse().unwrap();
-        let peer = peer.parse().unwrap();
-        Received { helo, peer, hostname: "mx.example.com", protocol: "ESMTP", id: ID, alias, at }.fields()
-    }
 
     fn watch(message: &str) -> Result<(), HeaderFault> {
         let mut watch = HeaderWatch::new("MX.example.com", Some("k7m2q1@example.com"));
         // In small pieces, as a network might bring it.
-        message.as_bytes().chunks(7).try_for_each(|piece| watch.see(piece))
-    }
-
-    #[test]
-    fn the_alias_is_named() {
-        assert_eq!(
-            received("client.example.org", "192.0.2.1", Some("k7m2q1@example.com")),
-            "Delivered-To: k7m2q1@example.com\r\n\
-             Received: from client.example.org ([192.0.2.1])\r\n\
-             \tby mx.example.com with ESMTP id d7m2q3pqrabcdef4\r\n\
-             \tfor <k7m2q1@example.com>;\r\n\
-             \tFri, 12 Jun 2026 14:00:00 +0000\r\n"
-        );
-    }
-
-    #[test]
-    fn the_mail_of_the_postmaster_names_no_alias() {
-        let fields = received("c", "2001:db8::1", None);
-        assert!(fields.starts_with("Received: from c ([IPv6:2001:db8::1])\r\n\tby mx.example.com with "));
-        assert!(fields.contains(&format!(" id {ID};\r\n")) && !fields.contains("Delivered-To"), "{fields}");
-    }
-
-    #[test]
-    fn a_hello_that_is_no_name_does_not_reach_the_header() {
-        let (label, name) = ("x".repeat(64), "x.".repeat(128) + "x");
-        for helo in [
-            "a\r\nX-Evil: 1",
-            "(comment)",
-            "a;b",
-            "",
-            "ü",
-            "-",
-            ".",
-            "..",
-            "a..b",
-            ".a",
-            "-a.example",
-            "a-.example",
-            "a_b.example",
-            "a:b",
-            &label,
-            &name,
-            "[",
-            "[]",
-            "[127.0.0.1",
-            "127.0.0.1]",
-            "[127.0.0]",
-            "[127.0.0.256]",
-            "[::1]",
-            "[IPv6:]",
-            "[IPv6:127.0.0.1]",
-            "[IPv6:::1",
-            "[IPv6:fe80::1%eth0]",
-            "[a]",
-            "[[127.0.0.1]]",
-        ] {
-            assert!(received(helo, "192.0.2.1", None).starts_with("Received: from unknown ("), "{helo}");
-        }
-        for helo in [
-            "a",
-            "localhost",
-            "A-1.example",
-            "xn--bcher-kva.example",
-            "127.0.0.1",
-            "[127.0.0.1]",
-            "[IPv6:2001:db8::1]",
-            "[ipv6:::1]",
-        ] {
-            assert!(
-                received(helo, "192.0.2.1", None).starts_with(&format!("Received: from {helo} (")),
-                "{helo}"
-            );
-        }
-        assert_eq!(printable("a.example."), "a.example");
+        message.as_bytes().chunks(7).try_for_each(|piece| watch.examine(piece))
     }
 
     #[test]
@@ -373,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_below_the_header_is_not_looked_at() {
+    fn the_text_below_the_header_is_not_examined() {
         let here = format!("Received: from a by mx.example.com with ESMTP id {ID}; date\r\n");
         assert_eq!(watch(&format!("Subject: x\r\n\r\n{here}{here}{here}")), Ok(()));
     }
@@ -388,17 +227,8 @@ mod tests {
     #[test]
     fn a_header_section_of_over_a_mebibyte_is_refused_in_bounded_memory() {
         let mut watch = HeaderWatch::new("mx", None);
-        let verdict = (0..2048).try_for_each(|_| watch.see(&[b'x'; 1024]));
+        let verdict = (0..2048).try_for_each(|_| watch.examine(&[b'x'; 1024]));
         assert_eq!(verdict, Err(HeaderFault::TooLarge));
-        assert!(watch.line.capacity() < 4 * LOOKED_AT);
-    }
-
-    #[test]
-    fn a_first_line_that_would_fold_or_end_our_header_is_set_apart() {
-        assert_eq!(joint(b" folded"), b"\r\n");
-        assert_eq!(joint(b"\tfolded"), b"\r\n");
-        assert_eq!(joint(b"From a@b Fri"), b"X-Mailbox-Line: ");
-        assert_eq!(joint(b"From: a@b"), b"");
-        assert_eq!(joint(b""), b"");
+        assert!(watch.line.capacity() < 4 * EXAMINED);
     }
 }

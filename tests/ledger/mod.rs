@@ -1,6 +1,4 @@
 //! The ledger, through its public face: each promise of `src/ledger` and how it could be broken.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod backup;
 mod bounces;
 mod concurrent;

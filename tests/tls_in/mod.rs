@@ -1,20 +1,16 @@
 //! docs/smtp.md §6: TLS with those who bring mail (RFC 3207): offered, spoken, abused, and its certificate renewed.
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 mod certificate;
 mod handshake;
 mod messages;
 mod peers;
 mod starttls;
 
-use support::appliance::{Alias, Appliance};
-use support::certificates::{Authority, Certificate, Files};
-use support::client::Client;
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::{Alias, Appliance};
+use crate::support::certificates::{Authority, Certificate, Files};
+use crate::support::client::Client;
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// Who we are, by name and by address.
 const NAMES: [&str; 2] = ["mx.alias.test", "127.0.0.1"];

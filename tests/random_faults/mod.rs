@@ -6,10 +6,6 @@
 //! the smarthost is ([`moods`]); who meets whom is left to the machine. `scripts/faults` runs it at
 //! length.
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 mod books;
 mod letter;
 mod moods;
@@ -24,12 +20,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
+use crate::support::appliance::{Alias, Appliance, CROWD};
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 use books::Books;
 use letter::{Conduct, Letter, Plan};
 use sender::Sender;
-use support::appliance::{Alias, Appliance, CROWD};
-use support::smarthost::Smarthost;
-use support::wait;
 
 /// Letters on their way at the same time.
 const SENDERS: usize = 12;

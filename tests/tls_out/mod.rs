@@ -1,10 +1,6 @@
 //! docs/smtp.md §6: TLS and AUTH towards the smarthost: what each setting does, whom it trusts, and what it costs when
 //! there is no agreement. A password is shown to nobody but the smarthost that was proven to be it.
 
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "each test program uses its part of the kit")]
-mod support;
-
 mod auth;
 mod messages;
 mod tls;
@@ -13,11 +9,11 @@ use std::fs;
 
 use tempfile::NamedTempFile;
 
-use support::appliance::{Alias, Appliance};
-use support::certificates::Authority;
-use support::client::{Client, Reply};
-use support::smarthost::Smarthost;
-use support::wait;
+use crate::support::appliance::{Alias, Appliance};
+use crate::support::certificates::Authority;
+use crate::support::client::{Client, Reply};
+use crate::support::smarthost::Smarthost;
+use crate::support::wait;
 
 /// Who the smarthost is.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
