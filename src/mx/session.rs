@@ -24,6 +24,7 @@ use crate::message_id::MessageId;
 use crate::net::limits::is_reached;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
+use crate::relay::Route;
 use crate::smtp::command::{Command, Mail, Utf8};
 use crate::smtp::headers::Received;
 use crate::smtp::reply::Reply;
@@ -61,6 +62,7 @@ pub(super) struct Session<'a> {
     /// What was set when it began.
     config: &'a Config,
     identity: Option<Arc<Identity>>,
+    route: &'a Route,
     wire: Wire<Transport>,
     peer: IpAddr,
     /// The client or its network has guessed at aliases too often: it is told nothing of them, but for
@@ -90,11 +92,12 @@ enum Next {
 
 /// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
 pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
-    let config = mx.settings.load_full();
+    let (config, route) = (mx.settings.load_full(), mx.smarthost.route());
     let mut session = Session {
         mx: &mx,
         config: &config,
         identity: mx.identity.load_full(),
+        route: &route,
         wire: Wire::new(stream, config.smtp.idle_timeout),
         peer,
         hides_aliases: mx.guesses.is_exhausted(peer.into()),
@@ -243,7 +246,7 @@ impl<'a> Session<'a> {
 
     fn utf8(&self) -> Utf8 {
         Utf8 {
-            is_offered: self.mx.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
+            is_offered: self.route.capabilities().is_some_and(|smarthost| smarthost.utf8),
             is_wanted: self.conversation.transaction().is_some_and(Transaction::is_utf8),
         }
     }
@@ -277,9 +280,9 @@ impl<'a> Session<'a> {
         }
         // What the smarthost cannot do we could only refuse later; nothing is known of it before the first
         // connection.
-        let smarthost = self.mx.smarthost.capabilities();
+        let smarthost = self.route.capabilities();
         let extensions = Extensions {
-            max_size: max_size(self.mx, self.config),
+            max_size: max_size(self.route, self.config),
             is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
             utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
             starttls: self.identity.is_some() && !self.is_encrypted,
@@ -303,7 +306,7 @@ impl<'a> Session<'a> {
         let begun = if is_reached(self.config.smtp.max_messages, self.transactions) {
             Err(reply::TOO_MANY_MESSAGES)
         } else {
-            Transaction::begin(self.mx, self.config, self.peer.into(), mail)
+            Transaction::begin(self.mx, self.config, self.route, self.peer.into(), mail)
         };
         self.conversation.mail(begun)?;
         self.transactions += 1;

@@ -28,7 +28,7 @@ use crate::dnsbl::Listing;
 use crate::events::{Outcome, Refusal};
 use crate::message_id::MessageId;
 use crate::net::limits::{ClientNet, lesser_limit};
-use crate::relay::{Claim, Connection, Envelope, RelayError};
+use crate::relay::{Claim, Connection, Envelope, RelayError, Route};
 use crate::smtp::command::Mail;
 use crate::smtp::headers::HeaderWatch;
 use crate::smtp::reply::Reply;
@@ -41,6 +41,7 @@ const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) struct Transaction<'a> {
     mx: &'a Mx,
     config: &'a Config,
+    route: &'a Route,
     client: ClientNet,
     id: MessageId,
     mail: Mail,
@@ -68,16 +69,17 @@ impl<'a> Transaction<'a> {
     pub(super) fn begin(
         mx: &'a Mx,
         config: &'a Config,
+        route: &'a Route,
         client: ClientNet,
         mail: Mail,
     ) -> Result<Self, Reply> {
-        let limit = max_size(mx, config);
+        let limit = max_size(route, config);
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
         let id = MessageId::new(clock::now());
-        Ok(Transaction { mx, config, client, id, mail, recipient, upstream, preempted })
+        Ok(Transaction { mx, config, route, client, id, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, the ledger's part: what `path` is, and whether the message may go there. `None`: it is the
@@ -191,7 +193,7 @@ impl<'a> Transaction<'a> {
         let lease = self.mx.smarthost.lease(Claim { client, alias, preempted }, gone).await?;
         let asked = Instant::now();
         // A refusal has given the lease back before it is answered.
-        let begun = self.mx.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
+        let begun = self.route.begin(self.envelope(recipient, target), lease).await.map(Box::new);
         self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
         match begun {
             Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
@@ -222,8 +224,8 @@ impl<'a> Transaction<'a> {
 }
 
 /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
-pub(super) fn max_size(mx: &Mx, config: &Config) -> u64 {
-    let its_limit = mx.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
+pub(super) fn max_size(route: &Route, config: &Config) -> u64 {
+    let its_limit = route.capabilities().and_then(|smarthost| smarthost.max_size);
     lesser_limit(config.smtp.max_size, its_limit.unwrap_or(0))
 }
 

@@ -189,7 +189,7 @@ impl Connection {
         drop(self); // before there is another: the smarthost may count them
         let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
-            .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
+            .unwrap_or_else(|_| Err(RelayError::timed_out("repeating the envelope", limit)));
         let new = new.map_err(|cause| cause.into_failure_with("the same envelope"))?;
         Ok(Connection { lease, ..new })
     }
@@ -213,7 +213,7 @@ impl Connection {
         self.messages
     }
 
-    /// Whether the smarthost has said nothing unasked, and not hung up.
+    /// Whether the smarthost has sent no reply too many, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
         self.client.stream.peek() == Peek::Nothing
     }

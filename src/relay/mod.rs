@@ -43,14 +43,20 @@ const SHARES: usize = 4;
 /// preempted. Otherwise it would have given up before.
 const GRACES: u32 = 3;
 
-/// Where the smarthost is and how to speak to it. Clones are the same.
+/// The smarthost, from the start of the program to its end. Clones are the same.
 #[derive(Clone)]
 pub struct Smarthost {
     current: Arc<ArcSwap<Inner>>,
 }
 
-/// A smarthost to be put in the place of another.
+/// Another smarthost, or other settings of it, with the files they name loaded: for [`Smarthost::apply`].
 pub struct Prepared(Inner);
+
+/// The smarthost as it is set when a session begins, which keeps that to its end. Idle connections are
+/// reused under the same settings only.
+pub struct Route {
+    inner: Arc<Inner>,
+}
 
 struct Inner {
     config: config::Smarthost,
@@ -69,16 +75,16 @@ struct Inner {
 /// What went wrong with the smarthost.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// It understood and said no, with this code (4xx or 5xx).
+    /// It refused, with this code (4xx or 5xx).
     #[error("the smarthost refused with {0}")]
     Refused(u16),
-    /// No TLS with it, in our own words: certificate, name or protocol.
+    /// TLS with it failed: certificate, name or protocol.
     #[error("the smarthost's TLS failed: {0}")]
     Tls(String),
     /// It cannot do what the message needs.
     #[error("the smarthost cannot: {0:?}")]
     Unfit(Unfit),
-    /// It could not be reached, went away, was silent for too long, or spoke something else than SMTP.
+    /// It could not be reached, hung up, timed out, or does not speak SMTP.
     #[error("the smarthost failed: {0}")]
     Failed(String),
 }
@@ -112,6 +118,11 @@ impl Smarthost {
         self.current.store(Arc::new(new));
     }
 
+    /// The way to the smarthost as it is set now.
+    pub fn route(&self) -> Route {
+        Route { inner: self.current.load_full() }
+    }
+
     /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
     /// by then.
     ///
@@ -133,25 +144,6 @@ impl Smarthost {
         self.current.load().queue.are_scarce()
     }
 
-    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
-    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
-    ///
-    /// # Errors
-    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
-    /// to make a new one. The lease has ended.
-    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
-        let inner = self.current.load_full();
-        if let Some(mut idle) = inner.pool.take() {
-            match idle.begin(envelope.clone()).await {
-                Err(cause) if cause.is_of_connection() => {
-                    tracing::debug!(%cause, "an idle connection was of no use; trying a new one");
-                }
-                begun => return begun.map(|()| idle.with_lease(lease)),
-            }
-        }
-        Ok(inner.begin_on_new(envelope).await?.with_lease(lease))
-    }
-
     /// What is counted of it.
     pub fn metrics(&self) -> Metrics {
         self.current.load().counters.metrics.clone()
@@ -167,10 +159,30 @@ impl Smarthost {
         connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
+}
+
+impl Route {
+    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
+    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
+    ///
+    /// # Errors
+    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
+    /// to make a new one. The lease has ended.
+    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
+        if let Some(mut idle) = self.inner.pool.take() {
+            match idle.begin(envelope.clone()).await {
+                Err(cause) if cause.is_of_connection() => {
+                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
+                }
+                begun => return begun.map(|()| idle.with_lease(lease)),
+            }
+        }
+        Ok(self.inner.begin_on_new(envelope).await?.with_lease(lease))
+    }
 
     /// What the smarthost can do, as last heard; `None` before the first connection.
     pub fn capabilities(&self) -> Option<Capabilities> {
-        self.current.load().learned.load().as_deref().copied()
+        self.inner.learned.load().as_deref().copied()
     }
 }
 
@@ -208,7 +220,7 @@ impl Inner {
         let opened = timeout(limit, async {
             match self.open(self.config.tls).await {
                 Err(RelayError::Tls(cause)) if self.config.tls == Tls::Opportunistic => {
-                    tracing::warn!(cause, "the smarthost offers TLS and fails at it; going on without");
+                    tracing::warn!(cause, "TLS with the smarthost failed; continuing in clear text");
                     self.open(Tls::None).await
                 }
                 opened => opened,
@@ -246,7 +258,7 @@ impl Inner {
 }
 
 impl RelayError {
-    /// Whether it says something of the connection, and nothing of the message or its recipient.
+    /// Whether the connection is the cause, and not the message or its recipient.
     fn is_of_connection(&self) -> bool {
         matches!(self, RelayError::Failed(_) | RelayError::Tls(_) | RelayError::Refused(421))
     }
@@ -261,11 +273,11 @@ impl RelayError {
     }
 
     fn no_answer() -> Self {
-        RelayError::Failed("no answer in time".into())
+        RelayError::Failed("no reply in time".into())
     }
 
     fn timed_out(what: &str, limit: Duration) -> Self {
-        RelayError::Failed(format!("no end of {what} within {} s", limit.as_secs_f32()))
+        RelayError::Failed(format!("{what} timed out after {} s", limit.as_secs_f32()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Idle connections to the smarthost, kept for the next message.
 //!
 //! A connection comes here only after a delivery, when both sides agree that nothing is under
-//! way; it is taken out only when the smarthost has said nothing since.
+//! way; it is taken out only when the smarthost has sent nothing since.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const MAX_IDLE: usize = 20;
 /// Messages of one connection; smarthosts have limits of this kind, too.
 const MAX_MESSAGES: usize = 100;
 
-/// Bound of the farewell.
+/// For QUIT and its reply.
 pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection that is provably in step, the one used last.
+    /// The connection used last of those on which the smarthost has sent nothing unexpected.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
         while let Some(Idle { mut connection, until }) = idle.pop() {
@@ -46,11 +46,11 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose message has been answered, or says farewell to it.
+    /// Keeps a connection whose message has been answered, or ends it with QUIT.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let mut idle = self.lock();
         if connection.messages() >= MAX_MESSAGES || idle.len() >= MAX_IDLE {
-            tokio::spawn(farewell(connection));
+            tokio::spawn(quit(connection));
             return;
         }
         if idle.is_empty() {
@@ -59,7 +59,7 @@ impl Pool {
         idle.push(Idle { connection, until: Instant::now() + MAX_IDLE_TIME });
     }
 
-    /// Ends connections whose time is up, as long as there are any.
+    /// Ends connections that were idle for too long, until none is left.
     async fn sweep(self: Arc<Self>) {
         loop {
             let Some(until) = self.lock().first().map(|oldest| oldest.until) else { return };
@@ -71,7 +71,7 @@ impl Pool {
                 idle.drain(..alive).collect()
             };
             for one in over {
-                farewell(one.connection).await;
+                quit(one.connection).await;
             }
         }
     }
@@ -83,6 +83,6 @@ impl Pool {
 }
 
 /// QUIT, and a moment for the answer.
-async fn farewell(connection: Connection) {
+async fn quit(connection: Connection) {
     let _ = timeout(QUIT_TIMEOUT, connection.quit()).await; // it ends either way
 }
