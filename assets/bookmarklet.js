@@ -1,6 +1,6 @@
-// The bookmarklet. It runs inside the page that somebody is visiting, so it holds no address, asks
+// The bookmarklet. It runs inside the page that a visitor is on, so it holds no address, asks
 // no server, leaves no global behind and touches nothing of the page but the one field. A window
-// of ours makes the alias; whatever this page does, all it can learn is that alias.
+// of our own origin makes the alias; whatever this page does, all it can learn is that alias.
 // Comments on lines of their own are taken out; "{origin}", "{help}" and "{end}" are filled in.
 (() => {
   "use strict";

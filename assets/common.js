@@ -1,4 +1,4 @@
-// What all pages share: texts, dates, what this browser remembers, the API, the operator's look.
+// What all pages share: texts, dates, what this browser remembers, the API, the branding.
 
 const html = document.documentElement;
 const messages = await (await fetch(html.dataset.messages)).json();
@@ -25,7 +25,7 @@ export function count(key, n) {
   return t(`${key}.${plural.select(n)}`, { n });
 }
 
-/** A sentence of the API's in the page's language, if it is one we know. */
+/** An API sentence in the page's language, if it is among the messages. */
 export function translated(sentence) {
   return messages[sentence];
 }
@@ -166,5 +166,5 @@ for (const link of document.querySelectorAll("nav a")) {
   if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
 }
 site.then(({ url }) => {
-  for (const place of document.querySelectorAll("[data-origin]")) place.textContent = url ?? location.origin;
+  for (const element of document.querySelectorAll("[data-origin]")) element.textContent = url ?? location.origin;
 });

@@ -8,7 +8,7 @@ const DAY = 24 * 60 * 60 * 1000;
 export function form(created) {
   recall();
   showEnd();
-  // One wish, one key: a repeated request (a double click, a lost answer) gives the same alias.
+  // One request, one key: a repeated request (a double click, a lost answer) gives the same alias.
   let once = randomKey();
   let busy = false;
   $("form").noValidate = true;
@@ -18,16 +18,16 @@ export function form(created) {
   });
   $("form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const wish = busy ? null : read();
-    if (!wish) return;
+    const request = busy ? null : read();
+    if (!request) return;
     busy = true;
     $("create").setAttribute("aria-disabled", "true");
-    const got = await ask("POST", "/aliases", { body: wish, once });
+    const got = await ask("POST", "/aliases", { body: request, once });
     $("create").removeAttribute("aria-disabled");
     busy = false;
     if (got.status !== 201) return refuse(got);
     once = randomKey();
-    remember(wish);
+    remember(request);
     mine.add(got.answer);
     created(got.answer);
   });
@@ -50,9 +50,9 @@ function recall() {
   $("forget").hidden = !target;
 }
 
-function remember(wish) {
-  memory.write("limits", { days: wish.days, uses: wish["max-usage"] });
-  if ($("remember").checked) memory.write("target", wish.target);
+function remember(request) {
+  memory.write("limits", { days: request.days, uses: request["max-usage"] });
+  if ($("remember").checked) memory.write("target", request.target);
   else memory.forget("target");
   $("forget").hidden = !$("remember").checked;
 }
@@ -75,16 +75,16 @@ function read() {
   mark([$("target")], $("target-error"));
   mark(limits, $("limits-error"));
   mark([], $("form-error"));
-  const wish = { target: $("target").value.trim() };
-  if (!wish.target) return mark([$("target")], $("target-error"), t("target.missing"));
+  const request = { target: $("target").value.trim() };
+  if (!request.target) return mark([$("target")], $("target-error"), t("target.missing"));
   for (const [name, field, what] of [["days", limits[0], "whole.days"], ["max-usage", limits[1], "whole.messages"]]) {
     const number = whole(field);
     if (Number.isNaN(number)) return mark([field], $("limits-error"), t(what));
-    if (number !== null) wish[name] = number;
+    if (number !== null) request[name] = number;
   }
-  if (!wish.days && !wish["max-usage"]) return mark(limits, $("limits-error"), t("limits.none"));
-  if ($("domain")) wish.domain = $("domain").value;
-  return wish;
+  if (!request.days && !request["max-usage"]) return mark(limits, $("limits-error"), t("limits.none"));
+  if ($("domain")) request.domain = $("domain").value;
+  return request;
 }
 
 function refuse(got) {

@@ -15,10 +15,10 @@ function only(id) {
 async function load() {
   [name, key] = location.hash.slice(1).split(".");
   if (!name || !key) return only("missing");
-  return take(await ask("GET", place(), { key }));
+  return take(await ask("GET", path(), { key }));
 }
 
-function place() {
+function path() {
   return `/aliases/${encodeURIComponent(name)}`;
 }
 
@@ -55,12 +55,12 @@ function isStopped() {
 }
 
 $("refresh").addEventListener("click", async () => {
-  if (take(await ask("GET", place(), { key }))) $("status").textContent = t("refreshed");
+  if (take(await ask("GET", path(), { key }))) $("status").textContent = t("refreshed");
 });
 
 $("pause").addEventListener("click", async () => {
   const paused = !isStopped();
-  if (take(await ask("PATCH", place(), { key, body: { paused } }))) {
+  if (take(await ask("PATCH", path(), { key, body: { paused } }))) {
     $("status").textContent = t(paused ? "paused" : "resumed");
   }
 });
@@ -69,14 +69,14 @@ $("change").addEventListener("submit", async (event) => {
   event.preventDefault();
   const fields = [$("days"), $("uses")];
   mark(fields, $("limits-error"));
-  const wish = {};
+  const change = {};
   for (const [member, field, what] of [["days", fields[0], "whole.days"], ["max-usage", fields[1], "whole.messages"]]) {
     const number = whole(field);
     if (Number.isNaN(number)) return mark([field], $("limits-error"), t(what));
-    if (number !== null) wish[member] = number;
+    if (number !== null) change[member] = number;
   }
-  if (!Object.keys(wish).length) return mark(fields, $("limits-error"), t("nothing"));
-  const got = await ask("PATCH", place(), { key, body: wish });
+  if (!Object.keys(change).length) return mark(fields, $("limits-error"), t("nothing"));
+  const got = await ask("PATCH", path(), { key, body: change });
   if (!take(got)) return;
   for (const field of fields) field.value = "";
   $("status").textContent = [t("saved"), got.answer.clamped.length && t("clamped")].filter(Boolean).join(" ");
@@ -85,7 +85,7 @@ $("change").addEventListener("submit", async (event) => {
 $("delete").addEventListener("click", async () => {
   $("keep").hidden = false;
   if (!sure($("delete"), "delete.sure")) return;
-  const got = await ask("DELETE", place(), { key });
+  const got = await ask("DELETE", path(), { key });
   calm();
   if (got.status === 204 || got.status === 404) {
     mine.remove(name);

@@ -15,11 +15,11 @@ function row({ aid, email, key }) {
     $("status").textContent = t("forgotten");
     showWhetherEmpty();
   });
-  look(item, aid, key);
+  refresh(item, aid, key);
   return item;
 }
 
-async function look(item, aid, key) {
+async function refresh(item, aid, key) {
   const part = (selector) => item.querySelector(selector);
   const got = await ask("GET", `/aliases/${aid}`, { key });
   const alias = got.answer;

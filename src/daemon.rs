@@ -49,7 +49,7 @@ use crate::net::tls::Identity;
 use crate::relay::Smarthost;
 use crate::systemd::{self, Sockets};
 use crate::telemetry::Log;
-use crate::web::{self, Doors, Exposition};
+use crate::web::{self, Exposition, Listeners};
 use certificate::{Certificate, http_certificate, load_identity, smtp_certificate};
 use counters::Counters;
 use listeners::{bind_unix, listen, local_addresses};
@@ -138,7 +138,7 @@ impl Daemon {
             let (mx, web) = (mx.clone(), web.clone());
             move || {
                 mx.forget_clients();
-                web.load().forget_clients();
+                web.forget_clients();
             }
         };
         let http_identity = live.certificates[1].identity().cloned();
@@ -160,15 +160,16 @@ impl Daemon {
         };
         daemon.refresh_certificates();
         daemon.spawn("the MX", mx::serve(smtp, mx, shutdown.clone()));
-        let doors = Doors { tcp: http, unix: socket, identity: http_identity };
-        daemon.spawn("the web server", web::serve(doors, web, shutdown.clone()));
+        let listeners = Listeners { tcp: http, unix: socket, identity: http_identity };
+        daemon.spawn("the web server", web::serve(listeners, web, shutdown.clone()));
         daemon.spawn(
             "the purge timer",
             purge(ledger, events, forget_clients, purge_interval, shutdown.clone()),
         );
         if !metrics.is_empty() {
-            let (doors, site) = (Doors { tcp: metrics, ..Doors::default() }, daemon.exposition());
-            daemon.spawn("the metrics", web::serve(doors, Arc::new(site), shutdown));
+            let listeners = Listeners { tcp: metrics, ..Listeners::default() };
+            let site = Arc::new(daemon.exposition());
+            daemon.spawn("the metrics", web::serve(listeners, site, shutdown));
         }
         Ok(daemon)
     }
@@ -289,7 +290,7 @@ impl Daemon {
     }
 
     fn exposition(&self) -> Exposition {
-        let (mx, web) = (&self.live.mx, self.live.web.load());
+        let (mx, web) = (&self.live.mx, &self.live.web);
         let modules = [
             &self.counters.metrics,
             self.events.metrics(),

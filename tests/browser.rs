@@ -58,7 +58,7 @@ fn the_bookmarklet() {
 }
 
 #[test]
-fn the_look() {
+fn the_layout() {
     let settings = [
         ("http.name", "\"Wegwerf\""),
         ("http.accent", "\"#0a7d5a\""),
@@ -66,5 +66,5 @@ fn the_look() {
         ("http.contact", "\"abuse@example.com\""),
         ("http.source", "\"https://example.com/source\""),
     ];
-    run_with("look", &settings);
+    run_with("layout", &settings);
 }

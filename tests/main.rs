@@ -13,7 +13,7 @@ mod config;
 mod crash;
 mod dns;
 
-mod http_doors;
+mod http_listeners;
 mod layers;
 mod ledger;
 mod limits;

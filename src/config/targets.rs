@@ -17,12 +17,8 @@ pub enum Forbidden {
 }
 
 /// Which targets an alias may have.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// Our own domains and host name.
-    ours: Vec<Domain>,
-    forbidden: Vec<Forbidden>,
-}
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a>(&'a Config);
 
 /// Why an alias cannot have a target. The text may be shown to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,22 +34,23 @@ pub enum TargetError {
 
 impl Config {
     /// Which targets aliases may have.
-    pub fn targets(&self) -> Targets {
-        let ours = self.domains.iter().chain([&self.hostname]).cloned().collect();
-        Targets { ours, forbidden: self.aliases.forbidden_targets.clone() }
+    pub fn targets(&self) -> Targets<'_> {
+        Targets(self)
     }
 }
 
-impl Targets {
+impl Targets<'_> {
     /// Whether an alias may forward to `target`.
     ///
     /// # Errors
     /// When it is one of our own, or forbidden.
     pub fn check(&self, target: &Mailbox) -> Result<(), TargetError> {
-        if self.ours.iter().any(|domain| domain.as_str() == target.domain()) {
+        let Config { domains, hostname, aliases, .. } = self.0;
+        // Where mail would come back to us.
+        if domains.iter().chain([hostname]).any(|domain| domain.as_str() == target.domain()) {
             return Err(TargetError::Ours);
         }
-        if self.forbidden.iter().any(|forbidden| forbidden.includes(target)) {
+        if aliases.forbidden_targets.iter().any(|forbidden| forbidden.includes(target)) {
             return Err(TargetError::Forbidden);
         }
         Ok(())
@@ -105,8 +102,8 @@ mod tests {
         let config = "hostname = 'mx.ours.test'\ndomains = ['ours.test', 'also.test']\npostmaster = 'p@b.test'\n\
                       smarthost.host = 'r'\n[aliases]\n\
                       forbidden_targets = ['Corp.test', 'Jo.Doe@mail.test', 'tag+x@mail.test', 'b\u{fc}cher.test']";
-        let targets = parse("test", config, []).unwrap().targets();
-        let check = |target: &str| targets.check(&target.parse().unwrap());
+        let config = parse("test", config, []).unwrap();
+        let check = |target: &str| config.targets().check(&target.parse().unwrap());
         for target in ["a@ours.test", "a@ALSO.test", "root@mx.ours.test", "root@MX.Ours.Test."] {
             assert_eq!(check(target), Err(TargetError::Ours), "{target}");
         }

@@ -24,7 +24,7 @@ pub(super) struct Live {
     pub(super) config: Config,
     settings: Settings,
     pub(super) mx: Arc<Mx>,
-    pub(super) web: Arc<ArcSwap<Web>>,
+    pub(super) web: Arc<Web>,
     pub(super) certificates: [Certificate; 2],
     pub(super) purge_interval: watch::Sender<Duration>,
 }
@@ -44,7 +44,7 @@ impl Live {
         let Files { smarthost, smtp, http } = files;
         let settings = Arc::new(ArcSwap::from_pointee(config.clone()));
         let mx = Mx::new(settings.clone(), ledger.clone(), smarthost, smtp.clone(), events.clone());
-        let web = Web::new(config, ledger.clone(), events.clone());
+        let web = Web::new(settings.clone(), ledger.clone(), events.clone());
         for lists in [mx.lists(), web.lists()] {
             tokio::spawn(lists.clone().watch(shutdown.clone()));
         }
@@ -52,7 +52,7 @@ impl Live {
             config: config.clone(),
             settings,
             mx: Arc::new(mx),
-            web: Arc::new(ArcSwap::from_pointee(web)),
+            web: Arc::new(web),
             certificates: [Certificate::new("smtp", smtp), Certificate::new("http", http)],
             purge_interval: watch::Sender::new(config.aliases.purge_interval),
         }
@@ -65,7 +65,6 @@ impl Live {
     pub(super) fn reload(&mut self, new: Config) -> Result<Changes, FileError> {
         let changes = Changes::between(&self.config, &new);
         let new = new.beside(&self.config);
-        let old_web = self.web.load_full();
         // Files that go by the same names as before are read when they change.
         let smtp = match smtp_certificate(&new) {
             same if same == smtp_certificate(&self.config) => None,
@@ -84,8 +83,7 @@ impl Live {
         self.settings.store(Arc::new(new.clone()));
         self.mx.smarthost().apply(smarthost, &new);
         self.mx.apply(&new, self.certificates[0].identity().cloned());
-        let web = old_web.renewed(&new);
-        self.web.store(Arc::new(web));
+        self.web.apply(&new);
         let interval = new.aliases.purge_interval;
         self.purge_interval.send_if_modified(|old| std::mem::replace(old, interval) != interval);
         self.config = new;

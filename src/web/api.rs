@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::http::header;
-use poem::{Endpoint, EndpointExt, Request, RequestBody, Response, Route};
+use poem::{Endpoint, IntoEndpoint, Request, RequestBody, Response};
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -11,21 +11,18 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi, OpenApiService,
 };
 
+use super::Shared;
 use super::body::Strict;
-use super::client::Client;
-use super::issuer::Issuer;
+use super::client::Context;
 use super::problem::{Problem, Refused, Statuses};
 use super::schema::{AliasChange, AliasRequest, AliasView};
-use crate::alias::{Alias, Caps, ManageKey, State};
+use crate::alias::{Alias, ManageKey, State};
 use crate::clock::{self, Timestamp};
-use crate::config::Config;
-use crate::ledger::{AmendOutcome, Amendment, Ledger};
+use crate::events::Event;
+use crate::ledger::{AmendOutcome, Amendment};
 
 /// Of the API, not of the program: changes when a client would have to.
 const VERSION: &str = "1";
-
-/// What is answered also when all connections are taken.
-pub const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
 
 const SUMMARY: &str = "E-mail addresses that destroy themselves after some messages or days.";
 
@@ -34,26 +31,14 @@ const SUMMARY: &str = "E-mail addresses that destroy themselves after some messa
 const NOBODY: &str = "0";
 const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// The routes of the API, its document included.
-pub fn routes(
-    config: &Config,
-    ledger: Ledger,
-    issuer: Arc<Issuer>,
-) -> impl Endpoint<Output = Response> + 'static {
-    let api = Api { ledger, issuer, caps: config.aliases.caps() };
-    let service = OpenApiService::new(api, "tempalias", VERSION).description(SUMMARY).server("/");
+/// The operations of the API, and its OpenAPI document.
+pub fn endpoint(shared: Arc<Shared>) -> (impl Endpoint<Output = Response>, String) {
+    let service = OpenApiService::new(Api(shared), "tempalias", VERSION).description(SUMMARY).server("/");
     let document = service.spec();
-    let document = poem::endpoint::make_sync(move |_| {
-        Response::builder().content_type("application/json").body(document.clone())
-    });
-    Route::new().at("/openapi.json", poem::get(document)).nest("/", service).map_to_response()
+    (service.into_endpoint(), document)
 }
 
-struct Api {
-    ledger: Ledger,
-    issuer: Arc<Issuer>,
-    caps: Caps,
-}
+struct Api(Arc<Shared>);
 
 #[OpenApi]
 impl Api {
@@ -66,14 +51,14 @@ impl Api {
     #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
     async fn create(
         &self,
-        client: Client,
+        context: Context,
         /// The client's own name for this request; 1 to 255 visible ASCII characters.
         #[oai(name = "Idempotency-Key")]
         once: Header<Option<String>>,
         body: Strict<AliasRequest>,
     ) -> Result<Created, Refused<Creating>> {
         let Strict(request) = body;
-        let view = self.issuer.issue(request, client, once.as_deref()).await?;
+        let view = self.0.issuer.issue(request, &context, once.as_deref()).await?;
         let location = format!("/aliases/{}", view.aid);
         Ok(Created::Alias(Json(view), location))
     }
@@ -101,6 +86,7 @@ impl Api {
     #[oai(path = "/aliases/:aid", method = "patch", operation_id = "changeAlias")]
     async fn change(
         &self,
+        context: Context,
         /// The alias's name.
         aid: Path<String>,
         key: HolderKey,
@@ -110,10 +96,13 @@ impl Api {
         let name = self.held(&aid, &key, now)?.name;
         let Strict(change) = body;
         let amendment = Amendment { limits: change.limits(), paused: change.paused };
-        match self.ledger.amend(name, amendment, self.caps, now).await? {
-            AmendOutcome::Amended(alias, clamped) => Ok(Json(AliasView::new(&alias, now).clamped(&clamped))),
+        match self.0.ledger.amend(name, amendment, context.config.aliases.caps(), now).await? {
+            AmendOutcome::Amended(alias, clamped) => {
+                self.0.events.tell(Event::Changed(&alias.name));
+                Ok(Json(AliasView::new(&alias, now).clamped(&clamped)))
+            }
             AmendOutcome::Refused(why) => Err(why.into()),
-            AmendOutcome::Missing => Err(Problem::not_found().into()),
+            AmendOutcome::Missing => Err(Problem::NotFound.into()),
         }
     }
 
@@ -128,10 +117,11 @@ impl Api {
         key: HolderKey,
     ) -> Result<Revoked, Refused<Looking>> {
         let alias = self.held(&aid, &key, clock::now())?;
-        match self.ledger.revoke(alias.name).await? {
-            true => Ok(Revoked::Done),
-            false => Err(Problem::not_found().into()),
+        if !self.0.ledger.revoke(alias.name.clone()).await? {
+            return Err(Problem::NotFound.into());
         }
+        self.0.events.tell(Event::Revoked(&alias.name));
+        Ok(Revoked::Done)
     }
 
     /// Is the server alive?
@@ -143,7 +133,7 @@ impl Api {
     /// Can it hand out aliases?
     #[oai(path = "/readyz", method = "get", operation_id = "readiness")]
     async fn readiness(&self) -> Result<PlainText<&'static str>, Refused<Failing>> {
-        self.ledger.check(clock::now()).await?;
+        self.0.ledger.check(clock::now()).await?;
         Ok(PlainText("ok\n"))
     }
 }
@@ -154,8 +144,8 @@ impl Api {
     fn held(&self, aid: &str, key: &HolderKey, now: Timestamp) -> Result<Alias, Problem> {
         let name = aid.parse().unwrap_or_else(|_| NOBODY.parse().expect("it is a well-formed name"));
         let key = key.0.clone().unwrap_or_else(|| NO_KEY.parse().expect("it is a well-formed key"));
-        let alias = self.ledger.lookup_with_key(&name, &key)?;
-        alias.filter(|alias| alias.state(now) != State::Expired).ok_or_else(Problem::not_found)
+        let alias = self.0.ledger.lookup_with_key(&name, &key)?;
+        alias.filter(|alias| alias.state(now) != State::Expired).ok_or(Problem::NotFound)
     }
 }
 

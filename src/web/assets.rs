@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, IntoResponse, Request, Response};
 
 use super::negotiation;
@@ -36,6 +36,7 @@ pub struct Asset {
     keep: Keep,
     /// What the answer depends on beside its path.
     vary: &'static str,
+    talks_to_opener: bool,
     hash: String,
     plain: Vec<u8>,
     brotli: OnceLock<Vec<u8>>,
@@ -60,6 +61,7 @@ impl Asset {
             content_type,
             keep,
             vary,
+            talks_to_opener: false,
             hash,
             plain: content,
             brotli: OnceLock::new(),
@@ -67,20 +69,25 @@ impl Asset {
         }
     }
 
-    /// One of several that are at the same place, chosen by the client's language.
+    /// One of several at the same path, chosen by the client's language.
     pub fn by_language(self) -> Self {
         Asset { vary: "Accept-Encoding, Accept-Language", ..self }
     }
 
-    /// One that is there for browsers only: programs get something else at the same place.
+    /// One for browsers only: programs get something else at the same path.
     pub fn by_kind(self) -> Self {
         Asset { vary: "Accept, Accept-Encoding, Accept-Language", ..self }
+    }
+
+    /// One whose window may talk to the page that opened it, of another site.
+    pub fn talking_to_opener(self) -> Self {
+        Asset { talks_to_opener: true, ..self }
     }
 
     /// The answer to `request` for this file.
     pub fn answer(&self, request: &Request) -> Response {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Problem::method_not_allowed("GET, HEAD").into_response();
+            return Problem::MethodNotAllowed { methods: "GET, HEAD" }.into_response();
         }
         let coding = self.coding(request.header(header::ACCEPT_ENCODING));
         let tag = self.tag(coding);
@@ -91,20 +98,23 @@ impl Asset {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.keep.directive()));
-        self.say_what_it_depends_on(headers);
+        if self.talks_to_opener {
+            let policy = HeaderName::from_static("cross-origin-opener-policy");
+            headers.insert(policy, HeaderValue::from_static("unsafe-none"));
+        }
+        self.set_vary(headers);
         response
     }
 
-    /// The file as the answer to something else that failed with `status`, in a form that is
-    /// `accepted` (`Accept-Encoding`).
-    pub fn in_place_of(&self, status: StatusCode, accepted: Option<&str>) -> Response {
-        let mut response = self.whole(self.coding(accepted));
+    /// The file as the answer to `request`, which failed with `status`.
+    pub fn answer_error(&self, request: &Request, status: StatusCode) -> Response {
+        let mut response = self.whole(self.coding(request.header(header::ACCEPT_ENCODING)));
         response.set_status(status);
-        self.say_what_it_depends_on(response.headers_mut());
+        self.set_vary(response.headers_mut());
         response
     }
 
-    fn say_what_it_depends_on(&self, headers: &mut HeaderMap) {
+    fn set_vary(&self, headers: &mut HeaderMap) {
         if !self.vary.is_empty() {
             headers.insert(header::VARY, HeaderValue::from_static(self.vary));
         }

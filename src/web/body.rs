@@ -1,9 +1,13 @@
-//! Request bodies: small JSON objects, and forms that say the same, read strictly.
+//! Request bodies: small JSON objects, and forms and queries that say the same, read strictly.
 //!
-//! A misspelt or repeated field must not pass for a smaller wish, so unknown and duplicate fields
-//! are refused. The texts here name fields and never repeat values: a value may be somebody's
-//! address.
+//! serde reads them into the types of `schema`. A misspelt or repeated field must not pass for a smaller
+//! request, so unknown and duplicate fields are refused. No problem repeats a value: it may be an address.
+//!
+//! serde's own errors, and the path that `serde_path_to_error` adds, are no answer: they repeat values and
+//! unknown names as they came. So the deserializer here, for one [`Field`], fails with a [`Problem`] that names the field; it also
+//! reads the same types from a form, where a number is text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,14 +17,13 @@ use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::value::MapDeserializer;
+use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::phrase::Phrase;
 use super::problem::Problem;
-use crate::clock::{self, Timestamp};
 
 /// Octets of a body: four times what the largest useful one has.
 const MAX_BODY: usize = 1024;
@@ -31,22 +34,28 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Names of unknown fields are repeated when they look like names, and are no longer than this.
 const MAX_FIELD_NAME: usize = 32;
 
-/// A request body that has been read strictly.
+/// A JSON body that has been read strictly. The schema for the document comes from [`Type`].
 pub struct Strict<T>(pub T);
 
-/// What can be read out of [`Fields`]. The schema for the document comes from [`Type`].
-pub trait FromFields: Type + Sized {
-    /// The fields it may have.
-    const NAMES: &'static [&'static str];
+/// The members of a JSON object, in their order, whether or not their names are different.
+struct Members(Vec<(String, Value)>);
 
-    /// Takes what it needs.
-    fn from_fields(fields: &mut Fields) -> Result<Self, Problem>;
+/// A field's name and value, for serde.
+struct Field {
+    name: String,
+    value: Value,
+    encoding: Encoding,
 }
 
-/// The members of a JSON object, each at most once.
-pub struct Fields(Vec<(String, Value)>);
+/// How a field has come.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Json,
+    /// As in forms and queries: every value is text.
+    Form,
+}
 
-impl<T: FromFields> Payload for Strict<T> {
+impl<T: Type + DeserializeOwned> Payload for Strict<T> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn check_content_type(given: &str) -> bool {
@@ -63,155 +72,173 @@ impl<T: FromFields> Payload for Strict<T> {
     }
 }
 
-impl<T: FromFields> ParsePayload for Strict<T> {
+impl<T: Type + DeserializeOwned> ParsePayload for Strict<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let octets = read(request, body).await?;
-        let mut fields = Fields::parse(&octets, T::NAMES)?;
-        Ok(Strict(T::from_fields(&mut fields)?))
+        Ok(Strict(from_json(&read(request, body).await?)?))
     }
 }
 
-poem_openapi::impl_apirequest_for_payload!(Strict<T>, T: FromFields);
+poem_openapi::impl_apirequest_for_payload!(Strict<T>, T: Type + DeserializeOwned);
 
 /// The whole body, if it is small and comes in time.
 pub async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
+    let too_large = Problem::BodyTooLarge { most: MAX_BODY };
     let headers = request.headers();
     match request.header(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
-        Some(length) if length > MAX_BODY as u64 => return Err(Problem::too_much(MAX_BODY)),
-        None if !headers.contains_key(header::TRANSFER_ENCODING) => return Err(Problem::no_length()),
+        Some(length) if length > MAX_BODY as u64 => return Err(too_large),
+        None if !headers.contains_key(header::TRANSFER_ENCODING) => return Err(Problem::NoLength),
         _ => {}
     }
-    let body = body.take().map_err(|_| Problem::server_error())?;
+    let body = body.take().map_err(|_| Problem::ServerError)?;
     match tokio::time::timeout(BODY_WITHIN, body.into_bytes_limit(MAX_BODY)).await {
         Ok(Ok(octets)) => Ok(octets.into()),
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(Problem::too_much(MAX_BODY)),
-        Ok(Err(_)) => Err(Problem::cut_short()),
-        Err(_) => Err(Problem::too_slow()),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(too_large),
+        Ok(Err(_)) => Err(Problem::CutShort),
+        Err(_) => Err(Problem::TooSlow),
     }
 }
 
-impl Fields {
-    /// Reads a JSON object with no members but `known`.
-    fn parse(octets: &[u8], known: &[&str]) -> Result<Self, Problem> {
-        let text = str::from_utf8(octets).map_err(|_| Problem::invalid("the body is not valid UTF-8"))?;
-        let fields: Fields = serde_json::from_str(text).map_err(|cause| match cause.classify() {
-            Category::Data => Problem::invalid("the body must be a JSON object"),
-            _ => {
-                let why = Phrase::new("the body is not valid JSON (line {line}, column {column})");
-                Problem::invalid(why.with("line", cause.line()).with("column", cause.column()))
-            }
-        })?;
-        fields.check(known)?;
-        Ok(fields)
-    }
+/// What a JSON object says.
+fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
+    let text = str::from_utf8(octets).map_err(|_| Problem::NotUtf8)?;
+    let Members(members) = serde_json::from_str(text).map_err(|cause| match cause.classify() {
+        Category::Data => Problem::NotAnObject,
+        _ => Problem::NotJson { line: cause.line(), column: cause.column() },
+    })?;
+    from_fields(members.into_iter(), Encoding::Json)
+}
 
-    /// Reads what a form or a query says with no fields but `known`. Their values are all texts:
-    /// those of `numbers` are taken for numbers. A field that was left empty is not there.
-    pub fn from_pairs(encoded: &[u8], known: &[&str], numbers: &[&str]) -> Result<Self, Problem> {
-        let pairs = form_urlencoded::parse(encoded).filter(|(_, text)| !text.is_empty());
-        let fields = Fields(
-            pairs
-                .map(|(name, text)| {
-                    let number = text.parse::<i64>().ok().filter(|_| numbers.contains(&name.as_ref()));
-                    let value = number.map_or_else(|| Value::String(text.into_owned()), Value::from);
-                    (name.into_owned(), value)
-                })
-                .collect(),
-        );
-        fields.check(known)?;
-        Ok(fields)
-    }
+/// What a form or a query says. A field that was left empty is not there.
+pub fn from_pairs<'a, T, P>(pairs: P) -> Result<T, Problem>
+where
+    T: DeserializeOwned,
+    P: Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+{
+    let given = pairs.filter(|(_, text)| !text.is_empty());
+    from_fields(given.map(|(name, text)| (name.into(), Value::String(text.into()))), Encoding::Form)
+}
 
-    fn check(&self, known: &[&str]) -> Result<(), Problem> {
-        for (index, (name, _)) in self.0.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
-                let why = match looks_like_a_name(name) {
-                    true => Phrase::new("unknown field {field}; known are {known}").with("field", name),
-                    false => Phrase::new("unknown field; known are {known}"),
-                };
-                return Err(Problem::invalid(why.with("known", known.join(", "))));
-            }
-            if self.0[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(of_field("{field} is given twice", name));
-            }
-        }
-        Ok(())
-    }
+fn from_fields<T: DeserializeOwned>(
+    fields: impl Iterator<Item = (String, Value)>,
+    encoding: Encoding,
+) -> Result<T, Problem> {
+    T::deserialize(MapDeserializer::new(
+        fields.map(|(name, value)| (name.clone(), Field { name, value, encoding })),
+    ))
+}
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let index = self.0.iter().position(|(field, _)| field == name)?;
-        Some(self.0.swap_remove(index).1)
-    }
-
-    /// A string.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(of_field("{field} must be a string", name)),
-        }
-    }
-
+impl Field {
     /// A whole number from 1 to `u32::MAX`.
-    pub fn count(&mut self, name: &str) -> Result<Option<u32>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let integer = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
-        match integer.map(u32::try_from) {
-            Some(Ok(count)) if count > 0 => Ok(Some(count)),
-            Some(Err(_)) if integer > Some(0) => Err(of_field("{field} is far too large", name)),
-            Some(_) => Err(of_field("{field} must be at least 1", name)),
-            None => {
-                Err(of_field("{field} must be a whole number, without quotes, fraction or exponent", name))
-            }
-        }
-    }
-
-    /// An instant as in RFC 3339, cut to whole seconds.
-    pub fn instant(&mut self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let instant = value.as_str().and_then(|text| text.parse().ok()).map(clock::floor);
-        let wanted = "{field} must be an instant with its offset, like 2030-12-31T18:00:00Z";
-        instant.map(Some).ok_or_else(|| of_field(wanted, name))
-    }
-
-    /// `true` or `false`.
-    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Problem> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(of_field("{field} must be true or false", name)),
+    fn count(self) -> Result<u32, Problem> {
+        let integer = match (self.encoding, &self.value) {
+            (Encoding::Form, Value::String(text)) => text.parse::<i64>().ok().map(i128::from),
+            (_, value) => value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from)),
+        };
+        let field = self.name;
+        match integer.map(|integer| (integer, u32::try_from(integer))) {
+            None => Err(Problem::NotWhole { field }),
+            Some((..=0, _)) => Err(Problem::TooSmall { field }),
+            Some((_, Err(_))) => Err(Problem::TooLarge { field }),
+            Some((_, Ok(count))) => Ok(count),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+impl<'de> Deserializer<'de> for Field {
+    type Error = Problem;
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields;
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        visitor.visit_u32(self.count()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.value.deserialize_string(visitor).map_err(|_| Problem::NotAString { field: self.name })
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        self.value.deserialize_bool(visitor).map_err(|_| Problem::NotABool { field: self.name })
+    }
+
+    /// The one newtype of the schema is `Instant`.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        visitor.visit_newtype_struct(self.value).map_err(|_| Problem::NotAnInstant { field: self.name })
+    }
+
+    /// A field that is there has a value: `null` is none.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Problem> {
+        Err(Problem::Malformed)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_, Problem> for Field {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl de::Error for Problem {
+    /// Not called: every type of the schema is read by a method above.
+    fn custom<M: fmt::Display>(_: M) -> Self {
+        Problem::Malformed
+    }
+
+    fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
+        let known = known.join(", ");
+        if looks_like_a_name(field) {
+            Problem::UnknownField { field: field.to_owned(), known }
+        } else {
+            Problem::UnnamedField { known }
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Problem::Missing { field: field.to_owned() }
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Problem::GivenTwice { field: field.to_owned() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
-                Ok(Fields(fields))
+                Ok(Members(members))
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Object)
     }
-}
-
-fn of_field(pattern: &'static str, name: &str) -> Problem {
-    Problem::invalid(Phrase::new(pattern).with("field", name))
 }
 
 fn looks_like_a_name(text: &str) -> bool {

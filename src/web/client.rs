@@ -1,12 +1,13 @@
-//! Who asks: the peer itself, or whom a proxy that we trust says it speaks for.
+//! Who asks: the peer itself, or the client that a trusted proxy forwards for.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
 
-use crate::config::Network;
+use crate::config::{Config, Network};
 use crate::net::limits::ClientNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -16,28 +17,47 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client(pub Option<IpAddr>);
 
+/// What a request has with it, put there by `middleware`.
+#[derive(Clone)]
+pub struct Context {
+    /// Who asks.
+    pub client: Client,
+    /// The settings in force when it began; they hold to its end.
+    pub config: Arc<Config>,
+}
+
 impl Client {
-    /// Whose measure its requests are counted by: clients without an address share one.
+    /// The network that its requests are counted for: clients without an address share one.
     pub fn net(self) -> ClientNet {
         self.0.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).into()
     }
 }
 
-/// What a request says of its way here.
-pub struct Way<'a> {
+impl Context {
+    /// That of `request`.
+    ///
+    /// # Panics
+    /// Outside the middleware.
+    pub fn of(request: &Request) -> Self {
+        request.data::<Context>().expect("the middleware has put it there").clone()
+    }
+}
+
+/// The peer of a request, and what its header fields say of those it forwards for.
+pub struct Forwarding<'a> {
     peer: &'a RemoteAddr,
     headers: &'a HeaderMap,
     trusted: &'a [Network],
 }
 
-impl<'a> Way<'a> {
-    /// The way of `request`, to whom the networks in `trusted` are proxies of ours.
+impl<'a> Forwarding<'a> {
+    /// Of `request`; the networks in `trusted` are our proxies.
     pub fn of(request: &'a Request, trusted: &'a [Network]) -> Self {
-        Way { peer: request.remote_addr(), headers: request.headers(), trusted }
+        Forwarding { peer: request.remote_addr(), headers: request.headers(), trusted }
     }
 
-    /// The right-most address that is not a proxy of ours: what stands further left may have been
-    /// written by anybody. From anybody but a proxy the header fields mean nothing.
+    /// The right-most address that is not one of our proxies: anything further left may have been
+    /// written by anybody. The header fields of a client that is no proxy mean nothing.
     ///
     /// Proxies add to `X-Forwarded-For`; `Forwarded` (RFC 7239) counts when there is none.
     pub fn client(&self) -> Client {
@@ -49,20 +69,20 @@ impl<'a> Way<'a> {
             match address(hop) {
                 Some(ip) if self.is_trusted(ip) => nearest = Some(ip),
                 Some(ip) => return Client(Some(ip)),
-                // Hidden or nonsense: we know as far as here.
+                // Hidden or malformed: the chain is known as far as here.
                 None => break,
             }
         }
         Client(nearest)
     }
 
-    /// Whether the client has used TLS towards a proxy of ours.
+    /// Whether the client has used TLS towards one of our proxies.
     pub fn is_secure(&self) -> bool {
         let scheme = self.headers.get("x-forwarded-proto");
         self.is_from_proxy() && scheme.is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
     }
 
-    /// Who is at the other end of a Unix socket was let in by its file's permissions.
+    /// The peer of a Unix socket was let in by the file's permissions.
     fn is_from_proxy(&self) -> bool {
         self.peer_ip().is_none_or(|ip| self.is_trusted(ip))
     }
@@ -80,14 +100,15 @@ impl<'a> Way<'a> {
 
     /// From the left to the right. Elements that are empty are ignored (RFC 9110 §5.6.1.2).
     fn hops(&self) -> Vec<String> {
-        match self.headers.contains_key(X_FORWARDED_FOR) {
-            true => self.elements(X_FORWARDED_FOR).collect(),
-            false => self.elements(header::FORWARDED).map(|element| forwarded_for(&element)).collect(),
+        if self.headers.contains_key(X_FORWARDED_FOR) {
+            self.elements(X_FORWARDED_FOR).collect()
+        } else {
+            self.elements(header::FORWARDED).map(|element| forwarded_for(&element)).collect()
         }
     }
 
-    /// The elements of a field that is a list, on however many lines. What is no text is nonsense in its own
-    /// element only: those beside it may be the proxy's.
+    /// The elements of a field that is a list, on however many lines. An element that is no text spoils only
+    /// itself: those beside it may be the proxy's.
     fn elements(&self, name: HeaderName) -> impl Iterator<Item = String> {
         let lines =
             self.headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
@@ -97,10 +118,9 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Put there by [`super::Web`] for every request.
-impl<'a> FromRequest<'a> for Client {
+impl<'a> FromRequest<'a> for Context {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(*request.data::<Client>().unwrap_or(&Client(None)))
+        Ok(Context::of(request))
     }
 }
 
@@ -138,8 +158,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let way = Way { peer: &peer, headers: &map, trusted: &trusted };
-        way.client().0.map(|ip| ip.to_string())
+        let forwarding = Forwarding { peer: &peer, headers: &map, trusted: &trusted };
+        forwarding.client().0.map(|ip| ip.to_string())
     }
 
     const XFF: &str = "x-forwarded-for";

@@ -7,22 +7,21 @@ use std::sync::Arc;
 use poem::http::{Method, StatusCode, header};
 use poem::{Request, Response};
 
-use super::room::Room;
+use super::connections::ConnectionLimits;
 use super::server::Site;
 use crate::config::Http;
 use crate::metrics::{self, Metrics};
 
-/// Shows the metrics of some rooms.
+/// Shows metrics.
 pub struct Exposition {
-    rooms: Vec<Metrics>,
+    metrics: Vec<Metrics>,
     measure: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Exposition {
-    /// The metrics of `rooms`; before they are shown, `measure` brings gauges up to date. It may take
-    /// its time.
-    pub fn new(rooms: Vec<Metrics>, measure: impl Fn() + Send + Sync + 'static) -> Self {
-        Exposition { rooms, measure: Arc::new(measure) }
+    /// Shows `metrics`; before that `measure` brings gauges up to date. It may block.
+    pub fn new(metrics: Vec<Metrics>, measure: impl Fn() + Send + Sync + 'static) -> Self {
+        Exposition { metrics, measure: Arc::new(measure) }
     }
 }
 
@@ -40,11 +39,11 @@ impl Site for Exposition {
         let measure = self.measure.clone();
         // Figures a little old are better than none.
         let _ = tokio::task::spawn_blocking(move || measure()).await;
-        Response::builder().content_type(metrics::TEXT_FORMAT).body(metrics::text(&self.rooms))
+        Response::builder().content_type(metrics::TEXT_FORMAT).body(metrics::text(&self.metrics))
     }
 
-    fn room(&self) -> Room {
-        Room::new(&Http::default())
+    fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits::new(&Http::default())
     }
 
     fn is_proxy(&self, _: IpAddr) -> bool {

@@ -1,19 +1,19 @@
-//! The form without a script: the same wish as for the API, answered with a plain page.
+//! The form without a script: the same request as for the API, answered with a plain page.
 
 use poem::http::uri::Authority;
-use poem::http::{HeaderValue, Method, StatusCode, Uri, header};
+use poem::http::{Method, StatusCode, Uri, header};
 use poem::{IntoResponse, Request, RequestBody, Response};
 
-use super::body::{self, Fields, FromFields};
-use super::client::Client;
+use super::client::Context;
 use super::issuer::Issuer;
-use super::pages::{self, Language, Pages};
+use super::messages::Language;
+use super::pages::Pages;
 use super::problem::Problem;
-use super::schema::{AliasRequest, AliasView};
+use super::schema::AliasView;
+use super::{Shared, body};
 use crate::config::Origin;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
-const NUMBERS: [&str; 2] = ["days", "max-usage"];
 
 /// An `Origin` that the browser does not tell (RFC 6454 §7.3).
 const HIDDEN: &str = "null";
@@ -21,62 +21,71 @@ const HIDDEN: &str = "null";
 /// Where a limit has no value.
 const NONE: &str = "–";
 
-/// Whether `request` comes from our form, rather than from a client of the API. In the path it says
-/// which language the visitor has chosen, as for pages.
+/// How a problem is told.
+#[derive(Clone, Copy)]
+pub enum ErrorStyle {
+    /// To programs.
+    Json,
+    /// To browsers that have sent the form.
+    Page(Language),
+}
+
+impl ErrorStyle {
+    /// That of the answer to `request`.
+    pub fn of(request: &Request) -> Self {
+        if is_form(request) && prefers_html(request) {
+            ErrorStyle::Page(Language::of(request))
+        } else {
+            ErrorStyle::Json
+        }
+    }
+
+    /// The answer that tells `problem`.
+    pub fn response(self, problem: Problem, pages: &Pages) -> Response {
+        let ErrorStyle::Page(language) = self else { return problem.into_response() };
+        let why = pages.catalogue(language).sentence(&problem);
+        let mut response = page(pages.answer("refused", language, &[("why", &why)]));
+        problem.describe(&mut response);
+        response
+    }
+}
+
+/// Whether `request` comes from our form, rather than from a client of the API.
 pub fn is_form(request: &Request) -> bool {
     let essence = request.content_type().and_then(|kind| kind.split(';').next()).map(str::trim);
-    request.method() == Method::POST
-        && pages::is_place_of("aliases", request.uri().path())
-        && essence.is_some_and(|kind| kind.eq_ignore_ascii_case(CONTENT_TYPE))
+    request.method() == Method::POST && essence.is_some_and(|kind| kind.eq_ignore_ascii_case(CONTENT_TYPE))
 }
 
-/// The answer to `request`: a page with the alias, or with what is wrong (for programs, which do
-/// not ask for a page, as JSON).
-pub async fn answer(
-    request: Request,
-    client: Client,
-    issuer: &Issuer,
-    pages: &Pages,
-    ours: Option<&Origin>,
-) -> Response {
-    let language = Language::of(&request);
-    let wants_page = request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html"));
+/// Whether `request` comes from a browser that shows what it gets.
+pub fn prefers_html(request: &Request) -> bool {
+    request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html"))
+}
+
+/// The answer to `request`: a page with the alias, or what is wrong. The path says which language the visitor
+/// has chosen, as for pages.
+pub async fn answer(request: Request, shared: &Shared) -> Response {
+    let (language, style) = (Language::of(&request), ErrorStyle::of(&request));
     let (request, mut body) = request.split();
-    match submit(&request, &mut body, client, issuer, ours).await {
-        Ok(alias) => page(StatusCode::CREATED, created(&alias, language, pages)),
-        Err(problem) if !wants_page => problem.into_response(),
-        Err(problem) => refused(&problem, language, pages),
+    match submit(&request, &mut body, &shared.issuer).await {
+        Ok(alias) => {
+            let mut response = page(created(&alias, language, &shared.pages.load()));
+            response.set_status(StatusCode::CREATED);
+            response
+        }
+        Err(problem) => style.response(problem, &shared.pages.load()),
     }
 }
 
-/// A page that says what is wrong, in the visitor's words.
-pub fn refused(problem: &Problem, language: Language, pages: &Pages) -> Response {
-    let why = problem.phrase().translated(|key| pages.text(language, key));
-    let html = pages.answer("refused", language, &[("why", &why)]);
-    let mut response = page(problem.status(), html);
-    problem.mark(&mut response);
-    if let Some(seconds) = problem.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-async fn submit(
-    request: &Request,
-    body: &mut RequestBody,
-    client: Client,
-    issuer: &Issuer,
-    ours: Option<&Origin>,
-) -> Result<AliasView, Problem> {
-    if is_foreign(request, ours) {
-        return Err(Problem::foreign_form());
+async fn submit(request: &Request, body: &mut RequestBody, issuer: &Issuer) -> Result<AliasView, Problem> {
+    let context = Context::of(request);
+    if is_foreign(request, context.config.http.public_url.as_ref()) {
+        return Err(Problem::ForeignForm);
     }
     let octets = body::read(request, body).await?;
     if octets.starts_with(b"{") {
-        return Err(Problem::request_type()); // JSON, from a client that forgot to say so
+        return Err(Problem::NotJsonType); // JSON, from a client that forgot to say so
     }
-    let mut fields = Fields::from_pairs(&octets, AliasRequest::NAMES, &NUMBERS)?;
-    issuer.issue(AliasRequest::from_fields(&mut fields)?, client, None).await
+    issuer.issue(body::from_pairs(form_urlencoded::parse(&octets))?, &context, None).await
 }
 
 /// Whether something says that another site's page has sent the form. Browsers say so in
@@ -145,8 +154,6 @@ fn created(alias: &AliasView, language: Language, pages: &Pages) -> String {
     pages.answer("created", language, &values)
 }
 
-fn page(status: StatusCode, html: String) -> Response {
-    let mut response = Response::builder().status(status).content_type("text/html; charset=utf-8").body(html);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+fn page(html: String) -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(html)
 }

@@ -1,17 +1,12 @@
 //! Handing out aliases: what the API, the form without a script and JSONP have in common.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use super::client::Client;
-use super::counters::Counters;
-use super::phrase::Phrase;
+use super::client::{Client, Context};
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
-use crate::address::{Domain, Mailbox, own_domain};
-use crate::alias::{Caps, Limits};
+use crate::address::{Mailbox, own_domain};
+use crate::alias::Limits;
 use crate::clock;
-use crate::config::{Config, Targets};
+use crate::config::Config;
 use crate::dnsbl::Lists;
 use crate::events::{Event, Events};
 use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
@@ -26,45 +21,24 @@ const MAX_ONCE: usize = 255;
 /// Hands out aliases.
 pub struct Issuer {
     ledger: Ledger,
-    domains: Vec<Domain>,
-    targets: Targets,
-    caps: Caps,
-    rate: Arc<Rate>,
-    interval: Duration,
+    rate: Rate,
     lists: Lists,
-    counters: Arc<Counters>,
     events: Events,
 }
 
 impl Issuer {
-    /// For the domains and within the limits of `config`.
+    /// Hands out those of `ledger`, within the limits of `config`.
     pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
         let http = &config.http;
-        Issuer {
-            ledger,
-            domains: config.domains.clone(),
-            targets: config.targets(),
-            caps: config.aliases.caps(),
-            rate: Arc::new(Rate::every(http.create_interval, BURST)),
-            interval: http.create_interval,
-            lists: Lists::new(&http.rbls, &config.dns),
-            counters: Arc::default(),
-            events,
-        }
+        let lists = Lists::new(&http.rbls, &config.dns);
+        Issuer { ledger, rate: Rate::every(http.create_interval, BURST), lists, events }
     }
 
-    /// The same with another configuration. Who has had an alias is remembered unless the interval
-    /// is another.
-    pub fn renewed(&self, config: &Config) -> Self {
-        let fresh = Issuer::new(config, self.ledger.clone(), self.events.clone());
-        let rate = if fresh.interval == self.interval { self.rate.clone() } else { fresh.rate };
+    /// From now on within the limits of `config`. Clients that have had an alias are remembered unless the
+    /// interval changes.
+    pub fn apply(&self, config: &Config) {
+        self.rate.set_interval(config.http.create_interval, BURST);
         self.lists.set(&config.http.rbls, &config.dns);
-        Issuer { rate, lists: self.lists.clone(), counters: self.counters.clone(), ..fresh }
-    }
-
-    /// Where aliases are kept.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
     }
 
     /// The lists of abused addresses, to be watched.
@@ -72,29 +46,25 @@ impl Issuer {
         &self.lists
     }
 
-    /// Forgets whoever may have an alias at once.
+    /// Forgets the clients that may have an alias at once.
     pub fn forget_clients(&self) {
         self.rate.forget();
     }
 
-    /// What is counted, here and in the rest of the web.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// The alias that `client` asks for, with its key. With `once`, a key of the client's own, the
+    /// The alias that the client asks for, with its key. With `once`, its `Idempotency-Key`, the
     /// same request gives the same alias for a day.
     pub async fn issue(
         &self,
         request: AliasRequest,
-        client: Client,
+        Context { client, config }: &Context,
         once: Option<&str>,
     ) -> Result<AliasView, Problem> {
         let repeatable = once.map(|key| self.repeatable(key, &request)).transpose()?;
-        let target = self.target(&request.target)?;
-        let domain = self.domain(request.domain.as_deref())?;
+        let target: Mailbox = request.target.parse().map_err(Problem::Address)?;
+        config.targets().check(&target)?;
+        let domain = own_domain(&config.domains, request.domain.as_deref())?.clone();
         let now = clock::now();
-        let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
+        let (limits, clamped) = Limits::grant(request.limits(), config.aliases.caps(), now)?;
         let known = match &repeatable {
             Some(repeatable) => self.ledger.repeated(repeatable, now)?,
             None => None,
@@ -104,7 +74,7 @@ impl Issuer {
             Some(again @ Repeated::Again(_)) => again,
             // Another request under a key that has been used is counted: it may be a guess.
             _ => {
-                self.admit(client).await?;
+                self.admit(*client).await?;
                 let new = NewAlias { domain, target, limits };
                 match repeatable {
                     None => Repeated::New(self.ledger.issue(new, now).await?),
@@ -116,7 +86,7 @@ impl Issuer {
             self.events.tell(Event::Created(&issued.alias.name));
         }
         let (Repeated::New(issued) | Repeated::Again(issued)) = outcome else {
-            return Err(Problem::other_request());
+            return Err(Problem::IdempotencyKeyUsed);
         };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
     }
@@ -128,30 +98,21 @@ impl Issuer {
             Some(ip) => self.lists.find(ip).await,
             None => None,
         };
-        listed_by.map_or(Ok(()), |list| Err(Problem::listed(&list)))
+        listed_by.map_or(Ok(()), |list| Err(Problem::Listed { list: list.to_string() }))
     }
 
     fn repeatable(&self, key: &str, request: &AliasRequest) -> Result<Repeatable, Problem> {
         if !(1..=MAX_ONCE).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            let why = Phrase::new("Idempotency-Key must be 1 to {most} visible ASCII characters");
-            return Err(Problem::invalid(why.with("most", MAX_ONCE)));
+            return Err(Problem::BadIdempotencyKey { most: MAX_ONCE });
         }
         Ok(self.ledger.repeatable(key, &request.fingerprint()))
-    }
-
-    fn target(&self, text: &str) -> Result<Mailbox, Problem> {
-        let target: Mailbox = text.parse().map_err(Problem::invalid)?;
-        self.targets.check(&target).map_err(Problem::invalid)?;
-        Ok(target)
-    }
-
-    fn domain(&self, wanted: Option<&str>) -> Result<Domain, Problem> {
-        own_domain(&self.domains, wanted).cloned().map_err(Problem::invalid)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
@@ -163,7 +124,9 @@ mod tests {
              smarthost.host = 'relay'\nhttp.create_interval = '0s'",
             [],
         );
-        let issuer = Issuer::new(&config.unwrap(), Ledger::open(dir.path(), 6).unwrap(), Events::default());
+        let config = Arc::new(config.unwrap());
+        let issuer = Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap(), Events::default());
+        let context = Context { client: Client(None), config };
         let issue = |key: String, max_usage| {
             let wish = AliasRequest {
                 target: "hidden.person@mailbox.example".into(),
@@ -173,8 +136,8 @@ mod tests {
                 valid_until: None,
                 domain: None,
             };
-            let issuer = &issuer;
-            async move { issuer.issue(wish, Client(None), Some(&key)).await }
+            let (issuer, context) = (&issuer, &context);
+            async move { issuer.issue(wish, context, Some(&key)).await }
         };
         for n in 0..10 {
             let key = |of: &str| format!("{of}-{n}");

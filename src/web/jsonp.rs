@@ -2,38 +2,35 @@
 //! switches it on: the real address is in a URL, and any page can create an alias by showing an
 //! image.
 
-use poem::http::{HeaderName, HeaderValue, Method};
+use poem::http::{HeaderName, HeaderValue};
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
-use super::body::{Fields, FromFields};
-use super::client::Client;
+use super::client::Context;
 use super::issuer::Issuer;
 use super::problem::Problem;
-use super::schema::AliasRequest;
-
-const NUMBERS: [&str; 2] = ["days", "max-usage"];
+use super::{Shared, body};
 
 /// Characters of a callback's name.
 const MAX_CALLBACK: usize = 64;
 
-/// Whether `request` asks for a script that calls back.
+/// Whether `request`, a GET of `/aliases`, asks for a script that calls back.
 pub fn is_jsonp(request: &Request) -> bool {
-    request.method() == Method::GET && request.uri().path() == "/aliases" && request.uri().query().is_some()
+    Context::of(request).config.http.jsonp && request.uri().query().is_some()
 }
 
 /// A script with the alias or the error. Its status is always 200: browsers run no other.
-pub async fn answer(request: Request, client: Client, issuer: &Issuer) -> Response {
+pub async fn answer(request: Request, shared: &Shared) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let pairs = form_urlencoded::parse(query.as_bytes());
     let mut callbacks = pairs.filter(|(name, _)| name == "callback").map(|(_, name)| name.into_owned());
     let callback = match (callbacks.next(), callbacks.next()) {
         (Some(callback), None) if is_callback(&callback) => callback,
-        (_, Some(_)) => return Problem::invalid("callback is given twice").into_response(),
-        _ => return Problem::invalid("callback must be the name of a function").into_response(),
+        (_, Some(_)) => return Problem::GivenTwice { field: "callback".into() }.into_response(),
+        _ => return Problem::BadCallback.into_response(),
     };
-    let (answer, problem) = match create(query, client, issuer).await {
+    let (answer, problem) = match create(query, &Context::of(&request), &shared.issuer).await {
         Ok(alias) => (alias, None),
         Err(problem) => (problem.to_json(), Some(problem)),
     };
@@ -49,12 +46,11 @@ pub async fn answer(request: Request, client: Client, issuer: &Issuer) -> Respon
     response
 }
 
-async fn create(query: &str, client: Client, issuer: &Issuer) -> Result<Value, Problem> {
+async fn create(query: &str, context: &Context, issuer: &Issuer) -> Result<Value, Problem> {
     // `_` is what libraries add so that nothing is taken from a cache.
-    let rest = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "callback" && name != "_");
-    let rest: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
-    let mut fields = Fields::from_pairs(rest.as_bytes(), AliasRequest::NAMES, &NUMBERS)?;
-    let alias = issuer.issue(AliasRequest::from_fields(&mut fields)?, client, None).await?;
+    let fields =
+        form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "callback" && name != "_");
+    let alias = issuer.issue(body::from_pairs(fields)?, context, None).await?;
     Ok(alias.to_json().unwrap_or_default())
 }
 

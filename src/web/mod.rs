@@ -1,374 +1,155 @@
 //! The web: page and API.
 //!
-//! `server` takes connections and bounds how long they may last, `room` how many there may be; `Web` turns every request into
-//! an answer: `pages` (what is in `assets/`, served by `assets`), then `form` and `jsonp`, then `api`
-//! (what may be done with aliases, `schema` being its words and `body` its strict reader), then a
-//! `problem` (in words, its `phrase`). Nothing is left unanswered, and every answer carries the same security headers.
-//! `exposition` is the operator's site, with the metrics.
+//! A request goes this way:
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `server` | connections: accepting, TLS, deadlines; `connections` limits how many there may be |
+//! | `middleware` | what every answer has: security headers, a limit of time, a limit of the request's head; who the `client` is |
+//! | `pages` | the files and pages of `assets/`: `assets` is one of them, `html` fills in templates, with the `messages` of a language (chosen by `negotiation`) and the operator's `branding` |
+//! | `routes` | the table of all other paths |
+//! | `api`, `form`, `jsonp` | the three ways to ask for an alias; `body` reads what they ask for into the types of `schema` |
+//! | `issuer` | whether the client gets an alias |
+//! | `problem` | every error |
+//!
+//! `counters` counts answers, and `exposition` is the operator's site, with the metrics.
 
 mod api;
 mod assets;
 mod body;
+mod branding;
 mod client;
+mod connections;
 mod counters;
 mod exposition;
 mod form;
+mod html;
 mod issuer;
 mod jsonp;
-mod look;
+mod messages;
+mod middleware;
 mod negotiation;
 mod pages;
-mod phrase;
 mod problem;
-mod room;
+mod routes;
 mod schema;
 mod server;
 
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use poem::endpoint::BoxEndpoint;
-use poem::http::uri::{Authority, Scheme};
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
+use poem::{Endpoint, EndpointExt, Request, Response};
 
-use crate::config::{Config, Http};
+use crate::config::{Config, Settings};
 use crate::dnsbl::Lists;
 use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use client::{Client, Way};
+use branding::Branding;
+use connections::ConnectionLimits;
+use counters::Counters;
 pub use exposition::Exposition;
 use issuer::Issuer;
-use look::Look;
-use pages::{Language, Pages};
-use problem::Problem;
-use room::Room;
-use server::Reserved;
-pub use server::{Doors, Site, serve};
+use pages::Pages;
+pub use server::{Listeners, Site, serve};
 
-/// No answer takes longer than this, whatever the ledger does.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// Octets of a request's head; browsers stay below 8 KiB.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// Header fields of a request; browsers send some 20.
-const MAX_FIELDS: usize = 100;
-
-/// On every answer. The page uses nothing but its own files, and nobody may frame it, open it or
-/// load from it (<https://owasp.org/www-project-secure-headers/>).
-const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-         connect-src 'self'; form-action 'self'; manifest-src 'self'; base-uri 'none'; \
-         frame-ancestors 'none'",
-    ),
-    // Other sites hear nothing. We have to hear where a form comes from: with `no-referrer` browsers
-    // send it with `Origin: null` (<https://fetch.spec.whatwg.org/#append-a-request-origin-header>).
-    (header::REFERRER_POLICY, "same-origin"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (
-        HeaderName::from_static("permissions-policy"),
-        "browsing-topics=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
-];
-
-/// A year, as browsers want it before they believe it.
-const STRICT_TRANSPORT: &str = "max-age=31536000";
+/// Page and API. Made once; [`Web::apply`] brings new settings into force.
+pub struct Web {
+    shared: Arc<Shared>,
+    endpoint: BoxEndpoint<'static, Response>,
+    counters: Counters,
+}
 
 /// What all requests share.
-pub struct Web {
-    pages: Arc<Pages>,
-    /// What the pages were made with.
-    look: String,
-    issuer: Arc<Issuer>,
-    routes: BoxEndpoint<'static, Response>,
-    config: Http,
+struct Shared {
+    settings: Settings,
+    ledger: Ledger,
+    issuer: Issuer,
+    pages: ArcSwap<Pages>,
+    events: Events,
 }
 
 impl Web {
-    /// The web side for `config`.
-    pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
-        let issuer = Arc::new(Issuer::new(config, ledger.clone(), events));
-        let look = Look(config).document();
-        let pages = Arc::new(Pages::assemble(&Look(config)));
-        Web::over(api::routes(config, ledger, issuer.clone()), config, issuer, (pages, look))
+    /// Page and API for the aliases in `ledger`. A request keeps the settings that it began with.
+    pub fn new(settings: Settings, ledger: Ledger, events: Events) -> Self {
+        let config = settings.load_full();
+        let shared = Arc::new(Shared {
+            issuer: Issuer::new(&config, ledger.clone(), events.clone()),
+            pages: ArcSwap::from_pointee(Pages::assemble(&Branding(&config))),
+            settings,
+            ledger,
+            events,
+        });
+        let (api, document) = api::endpoint(shared.clone());
+        Web::answering(routes::table(shared.clone(), api, document), shared)
     }
 
-    /// The same with another configuration; what it counts goes on.
-    pub fn renewed(&self, config: &Config) -> Self {
-        let issuer = Arc::new(self.issuer.renewed(config));
-        let look = Look(config).document();
-        let pages = match look == self.look {
-            true => self.pages.clone(),
-            false => Arc::new(Pages::assemble(&Look(config))),
-        };
-        let routes = api::routes(config, issuer.ledger().clone(), issuer.clone());
-        Web::over(routes, config, issuer, (pages, look))
+    /// `table` within the middleware.
+    fn answering(table: impl Endpoint<Output = Response> + 'static, shared: Arc<Shared>) -> Self {
+        let [of_request, of_pages, of_answer, of_headers] = std::array::from_fn(|_| shared.clone());
+        let endpoint = table
+            .around(move |next, request| middleware::with_context(next, request, of_request.clone()))
+            .around(move |next, request| middleware::files_first(next, request, of_pages.clone()))
+            .around(middleware::within_limits)
+            .around(move |next, request| middleware::answer_always(next, request, of_answer.clone()))
+            .around(move |next, request| middleware::with_headers(next, request, of_headers.clone()))
+            .boxed();
+        Web { shared, endpoint, counters: Counters::default() }
+    }
+
+    /// Brings `config` into force for what is kept from request to request. Clients that have had an alias are
+    /// remembered unless the interval changes; pages are made again when what they show changes.
+    pub fn apply(&self, config: &Config) {
+        self.shared.issuer.apply(config);
+        let branding = Branding(config);
+        if !self.shared.pages.load().show(&branding) {
+            self.shared.pages.store(Arc::new(Pages::assemble(&branding)));
+        }
     }
 
     /// The lists of abused addresses, to be watched.
     pub fn lists(&self) -> &Lists {
-        self.issuer.lists()
+        self.shared.issuer.lists()
     }
 
-    /// Forgets the clients of whom there is nothing to know.
+    /// Forgets the clients that may have an alias at once.
     pub fn forget_clients(&self) {
-        self.issuer.forget_clients();
-    }
-
-    fn over(
-        routes: impl Endpoint<Output = Response> + 'static,
-        config: &Config,
-        issuer: Arc<Issuer>,
-        (pages, look): (Arc<Pages>, String),
-    ) -> Self {
-        Web { pages, look, issuer, routes: routes.boxed(), config: config.http.clone() }
+        self.shared.issuer.forget_clients();
     }
 
     /// What is counted here.
     pub fn metrics(&self) -> &Metrics {
-        &self.issuer.counters().metrics
-    }
-
-    async fn find_answer(&self, mut request: Request) -> Response {
-        let asked = Asked::from(&request);
-        let way = Way::of(&request, &self.config.trusted_proxies);
-        let client = way.client();
-        let is_secure = *request.scheme() == Scheme::HTTPS || way.is_secure();
-        if request.method() == Method::HEAD {
-            request.set_method(Method::GET); // the server leaves the body out by itself
-        }
-        request.set_data(client);
-        // Boxed, since it is handed on from one future to the next.
-        let work = Box::pin(self.respond(request, &asked, client));
-        let mut response = self.in_any_case(&asked, work).await;
-        let headers = response.headers_mut();
-        if asked.may_come_from_other_sites() {
-            allow_other_sites(headers);
-        }
-        for (name, value) in SECURITY_HEADERS {
-            headers.entry(name).or_insert(HeaderValue::from_static(value));
-        }
-        if asked.is_opened_by_other_sites() {
-            let policy = HeaderName::from_static("cross-origin-opener-policy");
-            headers.insert(policy, HeaderValue::from_static("unsafe-none"));
-        }
-        if is_secure {
-            let strict = HeaderValue::from_static(STRICT_TRANSPORT);
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
-        }
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        response
-    }
-
-    /// The answer, without what all answers have in common.
-    async fn respond(&self, request: Request, asked: &Asked, client: Client) -> Response {
-        if !asked.names_its_host {
-            return Problem::invalid("an HTTP/1.1 request has one Host field, with a name and a port")
-                .into_response();
-        }
-        if is_long(&request) {
-            return Problem::long_head(MAX_FIELDS, MAX_HEAD).into_response();
-        }
-        if request.data::<Reserved>().is_some() && !asked.is_health_check() {
-            return Problem::unavailable().into_response();
-        }
-        if let Some(response) = self.pages.find(&request) {
-            return response;
-        }
-        if asked.is_preflight() {
-            return StatusCode::NO_CONTENT.into_response();
-        }
-        let response = self.work(request, asked, client).await;
-        self.in_our_words(asked, response)
-    }
-
-    /// What `work` answers, or what we say when it panics or takes too long.
-    async fn in_any_case(&self, asked: &Asked, work: impl Future<Output = Response>) -> Response {
-        let problem = match tokio::time::timeout(ANSWER_WITHIN, AssertUnwindSafe(work).catch_unwind()).await {
-            Ok(Ok(response)) => return response,
-            Ok(Err(_)) => Problem::server_error(), // the panic itself has been told
-            Err(_) => {
-                tracing::warn!("a web request took too long and was given up");
-                Problem::unavailable()
-            }
-        };
-        match asked.prefers_html && asked.is_form {
-            true => form::refused(&problem, asked.language, &self.pages),
-            false => problem.into_response(),
-        }
-    }
-
-    /// What is not a file. Boxed where it is large: most requests need neither, and each would have to
-    /// carry the room for them.
-    async fn work(&self, request: Request, asked: &Asked, client: Client) -> Response {
-        if asked.is_form {
-            let ours = self.config.public_url.as_ref();
-            Box::pin(form::answer(request, client, &self.issuer, &self.pages, ours)).await
-        } else if self.config.jsonp && asked.method == Method::GET && jsonp::is_jsonp(&request) {
-            Box::pin(jsonp::answer(request, client, &self.issuer)).await
-        } else {
-            self.routes.call(request).await.unwrap_or_else(Problem::respond)
-        }
-    }
-
-    /// `response`, or what we say instead of one that poem made: no route, no such method.
-    fn in_our_words(&self, asked: &Asked, response: Response) -> Response {
-        let status = response.status();
-        let is_ours = response
-            .content_type()
-            .is_some_and(|kind| kind.starts_with("application/json") || kind.starts_with("text/html"));
-        if is_ours || !(status.is_client_error() || status.is_server_error()) {
-            return response;
-        }
-        match status {
-            StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(asked.allowed()).into_response(),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::request_type().into_response(),
-            StatusCode::BAD_REQUEST if asked.path == "/aliases" => {
-                Problem::invalid("the request is malformed").into_response()
-            }
-            _ if status.is_server_error() => Problem::server_error().into_response(),
-            _ if asked.prefers_html => self.pages.not_found(asked.language, asked.accepted.as_deref()),
-            _ => Problem::not_found().into_response(),
-        }
+        &self.counters.metrics
     }
 }
 
 impl Site for Web {
     async fn answer(&self, request: Request) -> Response {
         let start = Instant::now();
-        let response = self.find_answer(request).await;
-        self.issuer.counters().count(&response, start.elapsed());
+        let response = middleware::answered(self.endpoint.call(request).await);
+        self.counters.count(&response, start.elapsed());
         response
     }
 
-    fn room(&self) -> Room {
-        Room::new(&self.config)
+    fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits::new(&self.shared.settings.load().http)
     }
 
     fn is_proxy(&self, peer: IpAddr) -> bool {
-        client::is_within(peer, &self.config.trusted_proxies)
-    }
-}
-
-/// Another may take its place; a request keeps the one that it began with.
-impl Site for ArcSwap<Web> {
-    async fn answer(&self, request: Request) -> Response {
-        self.load_full().answer(request).await
-    }
-
-    fn room(&self) -> Room {
-        self.load().room()
-    }
-
-    fn is_proxy(&self, peer: IpAddr) -> bool {
-        self.load().is_proxy(peer)
-    }
-}
-
-/// What has to be known of a request when its answer is there.
-struct Asked {
-    method: Method,
-    path: String,
-    language: Language,
-    prefers_html: bool,
-    is_form: bool,
-    /// `Accept-Encoding`.
-    accepted: Option<String>,
-    names_its_host: bool,
-}
-
-impl Asked {
-    /// Anybody's page may create an alias: there is no session it could misuse.
-    fn may_come_from_other_sites(&self) -> bool {
-        self.path == "/aliases" && matches!(self.method, Method::POST | Method::OPTIONS)
-    }
-
-    /// The bookmarklet's window hands its alias back to the page that opened it, which a policy of
-    /// ours would cut off. It shows nothing without a click of the visitor's.
-    fn is_opened_by_other_sites(&self) -> bool {
-        pages::is_place_of("fill", &self.path)
-    }
-
-    fn is_health_check(&self) -> bool {
-        api::HEALTH_CHECKS.contains(&self.path.as_str())
-    }
-
-    fn is_preflight(&self) -> bool {
-        self.path == "/aliases" && self.method == Method::OPTIONS
-    }
-
-    /// The methods of the requested resource (RFC 9110 §10.2.1).
-    fn allowed(&self) -> &'static str {
-        match self.path.strip_prefix("/aliases") {
-            Some("") => "OPTIONS, POST",
-            Some(_) => "DELETE, GET, HEAD, PATCH",
-            None => "GET, HEAD",
-        }
-    }
-}
-
-impl From<&Request> for Asked {
-    fn from(request: &Request) -> Self {
-        Asked {
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-            language: Language::of(request),
-            prefers_html: request.header(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/html")),
-            is_form: form::is_form(request),
-            accepted: request.header(header::ACCEPT_ENCODING).map(str::to_owned),
-            names_its_host: names_its_host(request),
-        }
-    }
-}
-
-/// RFC 9112 §3.2: HTTP/1.1 knows no request without its `Host`, and none with two.
-fn names_its_host(request: &Request) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) => request.version() < Version::HTTP_11,
-        (Some(host), None) => host
-            .to_str()
-            .is_ok_and(|host| host.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'))),
-        (Some(_), Some(_)) => false,
-    }
-}
-
-/// Whether the head of `request` has more octets or fields than anybody needs.
-fn is_long(request: &Request) -> bool {
-    let fields = request.headers();
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let octets = fields.iter().map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len());
-    fields.len() > MAX_FIELDS || target + octets.sum::<usize>() > MAX_HEAD
-}
-
-/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), without credentials: we have none.
-fn allow_other_sites(headers: &mut HeaderMap) {
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key"),
-        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "location, retry-after"),
-        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        client::is_within(peer, &self.shared.settings.load().http.trusted_proxies)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use poem::http::{Method, StatusCode, header};
+
     use super::*;
 
-    /// A web side whose routes panic, and so does whatever hands out aliases: it has no domain.
+    /// A web side whose API panics, and so does its issuer: it has no domain.
     fn broken(dir: &tempfile::TempDir) -> Web {
         let config = crate::config::parse(
             "test",
@@ -377,10 +158,10 @@ mod tests {
             [],
         );
         let config = Config { domains: Vec::new(), ..config.unwrap() };
-        let issuer = Arc::new(Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap(), Events::default()));
+        let settings = Arc::new(ArcSwap::from_pointee(config));
+        let web = Web::new(settings, Ledger::open(dir.path(), 6).unwrap(), Events::default());
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
-        let pages = Arc::new(Pages::assemble(&Look(&config)));
-        Web::over(panics, &config, issuer, (pages, String::new()))
+        Web::answering(routes::table(web.shared.clone(), panics, String::new()), web.shared)
     }
 
     #[tokio::test]
@@ -388,13 +169,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let web = broken(&dir);
         let wish = "target=hidden.person@mailbox.example&days=1";
-        let to = |place: &str| Request::builder().uri_str(place).header(header::HOST, "demo.test");
+        let to = |path: &str| Request::builder().uri_str(path).header(header::HOST, "demo.test");
         let form = || {
             let form = to("/aliases").method(Method::POST).header(header::CONTENT_LENGTH, wish.len());
             form.content_type("application/x-www-form-urlencoded")
         };
         for (request, kind, said) in [
-            (to("/aliases").finish(), "application/json", r#""error":"server-error""#),
+            (to("/healthz").finish(), "application/json", r#""error":"server-error""#),
             (
                 to(&format!("/aliases?callback=f&{wish}")).finish(),
                 "application/json",
@@ -410,5 +191,18 @@ mod tests {
             let body = response.into_body().into_string().await.unwrap();
             assert!(body.contains(said), "{body}");
         }
+    }
+
+    #[tokio::test]
+    async fn pages_are_made_again_only_when_what_they_show_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let web = broken(&dir);
+        let (before, mut config) = (web.shared.pages.load_full(), Config::clone(&web.shared.settings.load()));
+        config.http.jsonp = false;
+        web.apply(&config);
+        assert!(Arc::ptr_eq(&before, &web.shared.pages.load()));
+        config.http.name = "Other".into();
+        web.apply(&config);
+        assert!(!Arc::ptr_eq(&before, &web.shared.pages.load()));
     }
 }

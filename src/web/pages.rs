@@ -2,28 +2,26 @@
 //!
 //! | in `assets/` | what becomes of it |
 //! |---|---|
-//! | `pages/NAME.html`, or `NAME.en.html` and `NAME.de.html` for long texts | set into `layout.html`; `{{key}}` is replaced from the operator's look or the language's catalogue; a line that begins with `{{?key}}` is there only when the operator has set that |
-//! | `messages/LANGUAGE.json` | `page`: for those keys; `script`: served as it is, for the scripts; `problem`: what else the form without a script may say |
+//! | `pages/NAME.html`, or `NAME.en.html` and `NAME.de.html` for long texts | set into `layout.html`; `{{key}}` is replaced from the branding or the language's catalogue; a line that begins with `{{?key}}` is there only when the operator has set that |
+//! | `messages/LANGUAGE.json` | a catalogue (`messages`): for those keys, for the scripts, and for problems |
 //! | other files | served under a name that holds a hash of the content; `"/style.css"` in a page, style or script becomes that name |
 //!
 //! A page is at `/NAME` in the language that the browser prefers, and at `/de/NAME` in German for
-//! whoever chose so. A path is looked up as it was sent, never decoded and never joined to a
-//! directory, so there is nothing a tricky one could reach.
+//! visitors who chose so. A path is looked up as it was sent, never decoded and never joined to a
+//! directory, so it cannot reach any other file.
 
 use std::collections::{BTreeMap, HashMap};
 
 use data_encoding::HEXLOWER;
-use poem::http::{StatusCode, header};
+use poem::http::StatusCode;
 use poem::web::Redirect;
 use poem::{IntoResponse, Request, Response};
 use rust_embed::Embed;
 
 use super::assets::{Asset, Keep, sha256};
-use super::look::Look;
-use super::negotiation;
-
-/// The languages of the catalogues; the first is for everybody else.
-const LANGUAGES: [&str; 2] = ["en", "de"];
+use super::branding::Branding;
+use super::html::{escape, fill};
+use super::messages::{Catalogue, LANGUAGES, Language};
 
 /// Files that the world knows by name.
 const WELL_KNOWN: [&str; 2] = ["manifest.webmanifest", "robots.txt"];
@@ -31,13 +29,17 @@ const WELL_KNOWN: [&str; 2] = ["manifest.webmanifest", "robots.txt"];
 /// Octets of the content's hash in a file's name.
 const NAME_HASH_LEN: usize = 5;
 
-/// Where the operator's look is.
-const LOOK: &str = "/site.json";
+/// Where scripts find the branding.
+const SITE: &str = "/site.json";
 
 const LAYOUT: &str = "layout.html";
 
-/// Answers to forms and wrong turns: filled in on request, at no place of their own.
+/// Answers to forms, and to requests for what is not there: filled in on request, without a path of their own.
 const ANSWERS: [&str; 3] = ["created", "refused", "not-found"];
+
+/// The window of the bookmarklet. It hands its alias back to the page that opened it, which our policy would
+/// cut off; it shows nothing without a click.
+const OPENED_BY_OTHERS: &str = "fill";
 
 #[derive(Embed)]
 #[folder = "assets/"]
@@ -49,73 +51,60 @@ pub struct Pages {
     pages: HashMap<String, BTreeMap<&'static str, Asset>>,
     not_found: HashMap<Language, Asset>,
     answers: HashMap<(&'static str, Language), String>,
-    texts: HashMap<&'static str, Texts>,
+    catalogues: BTreeMap<&'static str, Catalogue>,
+    /// What they show of the configuration.
+    branding: String,
 }
-
-/// The language of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Language {
-    name: &'static str,
-    /// It was chosen, by the path, and is kept by all links.
-    is_chosen: bool,
-}
-
-/// The texts of one language.
-struct Catalogue {
-    language: &'static str,
-    page: Texts,
-}
-
-/// By key.
-type Texts = BTreeMap<String, String>;
 
 /// What scripts, styles and pages call a file, and where it is.
 #[derive(Default)]
 struct Names(BTreeMap<String, String>);
 
 impl Pages {
-    /// Puts everything together, with the operator's `look`.
+    /// Puts everything together.
     ///
     /// # Panics
     /// When a page uses a text or a file that is not there; every one is used by tests.
-    pub fn assemble(look: &Look) -> Self {
+    pub fn assemble(branding: &Branding) -> Self {
+        let catalogue = |language| (language, Catalogue::read(&read(&format!("messages/{language}.json"))));
         let mut pages = Pages {
             files: HashMap::new(),
             pages: HashMap::new(),
             not_found: HashMap::new(),
             answers: HashMap::new(),
-            texts: HashMap::new(),
+            catalogues: LANGUAGES.map(catalogue).into(),
+            branding: branding.document(),
         };
-        pages.files.insert(LOOK.to_owned(), Asset::new(LOOK, look.document().into_bytes(), Keep::AskAgain));
+        let site = Asset::new(SITE, pages.branding.clone().into_bytes(), Keep::AskAgain);
+        pages.files.insert(SITE.to_owned(), site);
         let mut names = Names::default();
         let mut sources: BTreeMap<String, Vec<u8>> = Files::iter()
             .filter(|path| is_served(path))
             .map(|path| (path.to_string(), read(&path)))
             .collect();
-        let mut dress = |name: &str, put_on: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let mut change = |name: &str, changed: &dyn Fn(&[u8]) -> Vec<u8>| {
             let source = sources.get_mut(name).expect("it is among the assets");
-            *source = put_on(source);
+            *source = changed(source);
         };
-        dress("style.css", &|plain| [plain, look.style().as_bytes()].concat());
-        dress("manifest.webmanifest", &|plain| look.manifest(plain));
-        let catalogues = LANGUAGES.map(|language| {
-            let (catalogue, script, mut problems) = Catalogue::read(language);
-            let texts = serde_json::to_vec(&script).expect("texts are JSON");
-            sources.insert(format!("messages.{language}.json"), texts);
-            // Sentences are translated for the scripts, too; its other keys are no words of the API's.
-            problems.extend(script.into_iter().filter(|(key, _)| key.ends_with('.')));
-            pages.texts.insert(language, problems);
-            catalogue
-        });
+        change("style.css", &|plain| [plain, branding.style().as_bytes()].concat());
+        change("manifest.webmanifest", &|plain| branding.manifest(plain));
+        for (language, catalogue) in &pages.catalogues {
+            sources.insert(format!("messages.{language}.json"), catalogue.for_scripts());
+        }
         for name in sources.keys() {
             names.publish(name, &sources, &mut pages.files);
         }
-        for catalogue in &catalogues {
-            for page in page_names() {
-                pages.add(&page, catalogue, &names, look);
+        for page in page_names() {
+            for language in LANGUAGES {
+                pages.add(&page, language, &names, branding);
             }
         }
         pages
+    }
+
+    /// Whether they would be the same with `branding`.
+    pub fn show(&self, branding: &Branding) -> bool {
+        self.branding == branding.document()
     }
 
     /// The answer to `request`, if there is a file or page at its path.
@@ -132,32 +121,35 @@ impl Pages {
         Some(asset.answer(request))
     }
 
-    /// What a browser sees where nothing is, in a form that it has `accepted` (`Accept-Encoding`).
-    pub fn not_found(&self, language: Language, accepted: Option<&str>) -> Response {
-        let page = self.not_found.get(&language).expect("there is one in every language");
-        page.in_place_of(StatusCode::NOT_FOUND, accepted)
+    /// What a browser sees where nothing is.
+    pub fn not_found(&self, request: &Request) -> Response {
+        let page = self.not_found.get(&Language::of(request)).expect("there is one in every language");
+        page.answer_error(request, StatusCode::NOT_FOUND)
     }
 
     /// The page `name`, one of [`ANSWERS`], with `values` in place of `{{=name}}`.
     pub fn answer(&self, name: &'static str, language: Language, values: &[(&str, &str)]) -> String {
         let page = &self.answers[&(name, language)];
-        replace(page, "{{=", |key| {
+        fill(page, "{{=", |key| {
             let value = values.iter().find(|(name, _)| *name == key);
             value.map_or_else(String::new, |(_, text)| escape(text))
         })
     }
 
-    /// What the catalogue of `language` has for a sentence of the API's, or a word in it.
-    pub fn text(&self, language: Language, key: &str) -> Option<&str> {
-        self.texts.get(language.name)?.get(key).map(String::as_str)
+    /// The texts in `language`.
+    pub fn catalogue(&self, language: Language) -> &Catalogue {
+        &self.catalogues[language.name]
     }
 
-    fn add(&mut self, page: &str, catalogue: &Catalogue, names: &Names, look: &Look) {
-        let name = catalogue.language;
-        let languages = [false, true].map(|is_chosen| Language { name, is_chosen });
+    /// Adds `page` in the language `name`.
+    fn add(&mut self, page: &str, name: &'static str, names: &Names, branding: &Branding) {
+        let catalogue = &self.catalogues[name];
+        let html =
+            |language: Language| assemble_page(page, (name, catalogue), &language.base(), names, branding);
+        let [negotiated, chosen] = [false, true].map(|is_chosen| Language { name, is_chosen });
+        let variants = [negotiated, chosen].map(|language| (language, html(language)));
         if let Some(answer) = ANSWERS.into_iter().find(|answer| *answer == page) {
-            for language in languages {
-                let html = catalogue.fill(page, &language.base(), names, look);
+            for (language, html) in variants {
                 if answer == "not-found" {
                     let asset = Asset::new("not-found.html", html.clone().into_bytes(), Keep::AskAgain);
                     self.not_found.insert(language, asset.by_kind());
@@ -166,74 +158,44 @@ impl Pages {
             }
             return;
         }
-        let asset = |base: &str| {
-            let html = catalogue.fill(page, base, names, look);
-            Asset::new("page.html", html.into_bytes(), Keep::AskAgain)
-        };
-        let [negotiated, chosen] = languages.map(Language::base);
-        let pages = self.pages.entry(place(page, &negotiated)).or_default();
-        pages.insert(name, asset(&negotiated).by_language());
-        self.pages.entry(place(page, &chosen)).or_default().insert(name, asset(&chosen));
-    }
-}
-
-impl Language {
-    /// For the answer to `request`: that of its path, or what its sender prefers.
-    pub fn of(request: &Request) -> Self {
-        let first = request.uri().path().split('/').nth(1);
-        if let Some(name) = LANGUAGES.into_iter().find(|language| Some(*language) == first) {
-            return Language { name, is_chosen: true };
-        }
-        let list = request.header(header::ACCEPT_LANGUAGE).unwrap_or_default();
-        let name = negotiation::preferred(list, &LANGUAGES).unwrap_or(LANGUAGES[0]);
-        Language { name, is_chosen: false }
-    }
-
-    /// What links begin with.
-    fn base(self) -> String {
-        match self.is_chosen {
-            true => format!("/{}", self.name),
-            false => String::new(),
-        }
-    }
-}
-
-impl Catalogue {
-    /// The catalogue of `language`, and the parts of it that are for the scripts, and for problems.
-    fn read(language: &'static str) -> (Self, Texts, Texts) {
-        let text = read(&format!("messages/{language}.json"));
-        let mut parts: BTreeMap<String, Texts> =
-            serde_json::from_slice(&text).expect("a catalogue has parts with texts");
-        let mut part = |name| parts.remove(name).expect("a catalogue has its three parts");
-        (Catalogue { language, page: part("page") }, part("script"), part("problem"))
-    }
-
-    /// The whole page `name`, whose links begin with `base`.
-    fn fill(&self, name: &str, base: &str, names: &Names, look: &Look) -> String {
-        let own = format!("pages/{name}.{}.html", self.language);
-        let shared = format!("pages/{name}.html");
-        let content = Files::get(&own).map_or_else(|| text(&shared), |_| text(&own));
-        let layout = text(LAYOUT).replace("{{content}}", &content);
-        let path = if ANSWERS.contains(&name) { "/".to_owned() } else { place(name, "") };
-        let layout = what_is_set(&layout, look);
-        let html = replace(&layout, "{{", |key| match key {
-            "lang" => self.language.to_owned(),
-            "base" => base.to_owned(),
-            "path" => path.clone(),
-            "page" => name.to_owned(),
-            _ if key.starts_with('=') => format!("{{{{{key}}}}}"),
-            _ => {
-                look.html(key).unwrap_or_else(|| escape(&self.text(name, key).replace("{site}", look.name())))
+        for (language, html) in variants {
+            let mut asset = Asset::new("page.html", html.into_bytes(), Keep::AskAgain);
+            if !language.is_chosen {
+                asset = asset.by_language();
             }
-        });
-        names.apply(&html)
+            if page == OPENED_BY_OTHERS {
+                asset = asset.talking_to_opener();
+            }
+            self.pages.entry(path_of(page, &language.base())).or_default().insert(name, asset);
+        }
     }
+}
 
-    /// The text for `key`: the page's own, or one for all pages.
-    fn text(&self, page: &str, key: &str) -> &str {
-        let found = self.page.get(&format!("{page}.{key}")).or_else(|| self.page.get(key));
-        found.unwrap_or_else(|| panic!("{}: no text for {key} on {page}", self.language))
-    }
+/// The whole page `name`, whose links begin with `base`.
+fn assemble_page(
+    name: &str,
+    (language, catalogue): (&str, &Catalogue),
+    base: &str,
+    names: &Names,
+    branding: &Branding,
+) -> String {
+    let own = format!("pages/{name}.{language}.html");
+    let shared = format!("pages/{name}.html");
+    let content = Files::get(&own).map_or_else(|| text(&shared), |_| text(&own));
+    let layout = text(LAYOUT).replace("{{content}}", &content);
+    let path = if ANSWERS.contains(&name) { "/".to_owned() } else { path_of(name, "") };
+    let layout = without_what_is_not_set(&layout, branding);
+    let html = fill(&layout, "{{", |key| match key {
+        "lang" => language.to_owned(),
+        "base" => base.to_owned(),
+        "path" => path.clone(),
+        "page" => name.to_owned(),
+        _ if key.starts_with('=') => format!("{{{{{key}}}}}"),
+        _ => branding
+            .html(key)
+            .unwrap_or_else(|| escape(&catalogue.text(name, key).replace("{site}", branding.name()))),
+    });
+    names.apply(&html)
 }
 
 impl Names {
@@ -265,7 +227,7 @@ impl Names {
         self.0.insert(name.to_owned(), path);
     }
 
-    /// `text`, with the real places of the files that it refers to.
+    /// `text`, with the real paths of the files that it refers to.
     fn apply(&self, text: &str) -> String {
         self.0
             .iter()
@@ -273,30 +235,8 @@ impl Names {
     }
 }
 
-/// Whether `path` is that of `page`, in whatever language.
-pub fn is_place_of(page: &str, path: &str) -> bool {
-    path == place(page, "") || LANGUAGES.iter().any(|language| path == place(page, &format!("/{language}")))
-}
-
-/// Text as HTML, also between double quotes.
-pub fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            '{' => html.push_str("&#123;"), // or it could pass for a key that is yet to be filled in
-            other => html.push(other),
-        }
-    }
-    html
-}
-
 /// The path of a page.
-fn place(page: &str, base: &str) -> String {
+fn path_of(page: &str, base: &str) -> String {
     match page {
         "index" => format!("{base}/"),
         _ => format!("{base}/{page}"),
@@ -304,11 +244,11 @@ fn place(page: &str, base: &str) -> String {
 }
 
 /// `html` without the lines for what the operator has not set.
-fn what_is_set(html: &str, look: &Look) -> String {
+fn without_what_is_not_set(html: &str, branding: &Branding) -> String {
     let kept = html.lines().filter_map(|line| {
         let Some(conditional) = line.strip_prefix("{{?") else { return Some(line) };
         let (key, line) = conditional.split_once("}}").expect("what is opened is closed");
-        look.html(key).map(|_| line)
+        branding.html(key).map(|_| line)
     });
     kept.flat_map(|line| [line, "\n"]).collect()
 }
@@ -316,18 +256,6 @@ fn what_is_set(html: &str, look: &Look) -> String {
 /// As scripts, styles and pages name a file.
 fn quoted(name: &str) -> String {
     format!("\"/{name}\"")
-}
-
-/// `text` with everything between `open` and `}}` replaced by what `value` says.
-fn replace(text: &str, open: &str, value: impl Fn(&str) -> String) -> String {
-    let mut parts = text.split(open);
-    let mut filled = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (key, rest) = part.split_once("}}").expect("what is opened is closed");
-        filled.push_str(&value(key));
-        filled.push_str(rest);
-    }
-    filled
 }
 
 fn page_names() -> Vec<String> {

@@ -7,17 +7,17 @@ use std::borrow::Cow;
 use poem_openapi::Object;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::body::{Fields, FromFields};
-use super::problem::Problem;
 use crate::alias::{Alias, Clamped, LimitRequest, ManageKey};
 use crate::clock::{self, Timestamp};
 
 /// What somebody who wants an alias asks for. At least one of `days`, `valid-until` and `max-usage`
 /// is needed; more than the operator grants is cut to that.
-#[derive(Object)]
-#[oai(deny_unknown_fields, rename = "AliasRequest")]
+#[derive(Object, Deserialize)]
+#[oai(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AliasRequest {
     /// The real address, where messages go. Must not be in one of this service's domains, nor forbidden by the
     /// operator.
@@ -27,30 +27,28 @@ pub struct AliasRequest {
     #[oai(validator(minimum(value = "1")))]
     pub days: Option<u32>,
     /// How many messages it forwards; the operator usually grants 100.
-    #[oai(rename = "max-usage", validator(minimum(value = "1")))]
+    #[oai(validator(minimum(value = "1")))]
     pub max_usage: Option<u32>,
     /// When it starts to forward; at once, if not given or past.
-    #[oai(rename = "valid-from")]
     pub valid_from: Option<Instant>,
     /// When it stops, instead of `days`.
-    #[oai(rename = "valid-until")]
     pub valid_until: Option<Instant>,
     /// One of our domains; the first, if not given.
     pub domain: Option<String>,
 }
 
 /// What its holder wants to change about an alias; what is not named stays as it is.
-#[derive(Object)]
-#[oai(deny_unknown_fields, rename = "AliasChange")]
+#[derive(Object, Deserialize)]
+#[oai(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AliasChange {
     /// It stops so many days from now (or from `valid_from`, while that lies ahead).
     #[oai(validator(minimum(value = "1")))]
     pub days: Option<u32>,
     /// It stops at this instant; instead of `days`.
-    #[oai(rename = "valid-until")]
     pub valid_until: Option<Instant>,
     /// So many messages in all, those already forwarded included.
-    #[oai(rename = "max-usage", validator(minimum(value = "1")))]
+    #[oai(validator(minimum(value = "1")))]
     pub max_usage: Option<u32>,
     /// `true`: refuse all messages until further notice. `false`: forward again, also after
     /// the alias has been suspended because its target bounced.
@@ -103,9 +101,9 @@ pub struct AliasView {
     pub updatekey: Option<String>,
 }
 
-/// An instant; in JSON as in RFC 3339, answered in UTC.
-#[derive(Clone, Copy, Debug)]
-pub struct Instant(pub Timestamp);
+/// An instant; in JSON as in RFC 3339, read to the whole second and answered in UTC.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Instant(#[serde(deserialize_with = "to_the_second")] pub Timestamp);
 
 impl AliasRequest {
     /// The limits that are asked for.
@@ -117,30 +115,12 @@ impl AliasRequest {
             max_usage: self.max_usage,
         }
     }
-}
 
-impl AliasRequest {
     /// All that is asked for: the same for the same request, and another for any other.
     pub fn fingerprint(&self) -> String {
         let AliasRequest { target, days, max_usage, valid_from, valid_until, domain } = self;
         let instants = [valid_from, valid_until].map(|instant| instant.map(|instant| instant.0));
         format!("{target:?} {domain:?} {days:?} {max_usage:?} {instants:?}")
-    }
-}
-
-impl FromFields for AliasRequest {
-    const NAMES: &'static [&'static str] =
-        &["target", "days", "max-usage", "valid-from", "valid-until", "domain"];
-
-    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(AliasRequest {
-            target: fields.text("target")?.ok_or_else(|| Problem::invalid("target is missing"))?,
-            days: fields.count("days")?,
-            max_usage: fields.count("max-usage")?,
-            valid_from: fields.instant("valid-from")?.map(Instant),
-            valid_until: fields.instant("valid-until")?.map(Instant),
-            domain: fields.text("domain")?,
-        })
     }
 }
 
@@ -153,19 +133,6 @@ impl AliasChange {
             valid_until: self.valid_until.map(|instant| instant.0),
             max_usage: self.max_usage,
         }
-    }
-}
-
-impl FromFields for AliasChange {
-    const NAMES: &'static [&'static str] = &["days", "valid-until", "max-usage", "paused"];
-
-    fn from_fields(fields: &mut Fields) -> Result<Self, Problem> {
-        Ok(AliasChange {
-            days: fields.count("days")?,
-            valid_until: fields.instant("valid-until")?.map(Instant),
-            max_usage: fields.count("max-usage")?,
-            paused: fields.flag("paused")?,
-        })
     }
 }
 
@@ -192,7 +159,7 @@ impl AliasView {
         }
     }
 
-    /// With the names of the wishes that were cut.
+    /// With the names of the fields that were cut.
     pub fn clamped(self, fields: &[Clamped]) -> Self {
         AliasView { clamped: fields.iter().map(|field| field.field().to_owned()).collect(), ..self }
     }
@@ -236,4 +203,8 @@ impl ParseFromJSON for Instant {
         let instant = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
         instant.map(|instant| Instant(clock::floor(instant))).ok_or_else(|| ParseError::custom("no instant"))
     }
+}
+
+fn to_the_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    Timestamp::deserialize(deserializer).map(clock::floor)
 }

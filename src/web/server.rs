@@ -1,12 +1,11 @@
-//! Connections: taken from the listeners, spoken HTTP/1.1 with, and ended in bounded time.
+//! Connections: accepted from the listeners, served by HTTP/1.1, and ended in bounded time.
 //!
-//! hyper is driven directly. poem's own server gives a client for ever to send the head of its
-//! request, waits for such a client when it shuts down, and spins when the process is out of
+//! hyper is driven directly. poem's own server sets no deadline for the head of a request, waits for such a client when it shuts down, and spins when the process is out of
 //! file descriptors.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +23,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::room::{Place, Room};
-use super::{MAX_FIELDS, MAX_HEAD};
+use super::connections::{ConnectionLimits, Permit, Purpose};
+use super::middleware::{MAX_FIELDS, MAX_HEAD};
 use crate::net::accept::{Acceptor, LogThrottle};
 use crate::net::limits::Full;
 use crate::net::tls::Identity;
@@ -34,7 +33,7 @@ use crate::net::tls::Identity;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Octets of a request's head, and its fields, that are read: twice what a [`Site`] may want, so
-/// that it can say in its own words that they are too many. Of more nothing is read, and hyper answers.
+/// that it can answer itself that they are too many. Beyond that hyper answers.
 const READ_HEAD: usize = 2 * MAX_HEAD;
 const READ_FIELDS: usize = 2 * MAX_FIELDS;
 
@@ -44,20 +43,20 @@ const KEEP_FOR: Duration = Duration::from_secs(60);
 /// … and cut after this, for clients that do not take their answer.
 const CUT_AFTER: Duration = Duration::from_secs(120);
 
-/// How long to read on after our last word, if there was one. Closing with unread octets resets the
+/// How long to read on after the last answer, if there was one. Closing with unread octets resets the
 /// connection, and a client that was still sending (a body too large) would lose our answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// At the stop, for the first request of a connection, and for a TLS handshake before it: whoever was let
-/// in just now has it on the way, and there is nobody else who would answer it.
+/// At the stop, for the first request of a connection, and for a TLS handshake before it: a client that was
+/// let in just now has sent it, and no other server would answer it.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
-/// A connection in a reserved place is cut after this: no health check waits longer.
+/// A connection with a reserved permit is cut after this: no health check waits longer.
 const RESERVED_FOR: Duration = Duration::from_secs(5);
 
 /// Where requests come in.
 #[derive(Default)]
-pub struct Doors {
+pub struct Listeners {
     /// From the network.
     pub tcp: Vec<TcpListener>,
     /// From a proxy on this host.
@@ -71,16 +70,13 @@ pub trait Site: Send + Sync + 'static {
     /// The answer to `request`, whatever it is.
     fn answer(&self, request: Request) -> impl Future<Output = Response> + Send;
 
-    /// How many connections it can bear, from its start to its end.
-    fn room(&self) -> Room;
+    /// How many connections there may be. Asked once, at the start.
+    fn connection_limits(&self) -> ConnectionLimits;
 
     /// Whether `peer` is a proxy with many clients behind it. That may change: it is asked about
     /// every connection.
     fn is_proxy(&self, peer: IpAddr) -> bool;
 }
-
-/// A [`Site`], as a connection needs it.
-type Answer = dyn Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync;
 
 /// What is known of a connection before its first request.
 #[derive(Clone)]
@@ -88,166 +84,141 @@ struct Peer {
     local: Addr,
     remote: Addr,
     scheme: Scheme,
-    is_reserved: bool,
+    purpose: Purpose,
 }
 
-/// Among the data of a request: its connection is beyond all limits, and for health checks only. It ends
-/// with the answer.
-#[derive(Clone, Copy)]
-pub struct Reserved;
-
-/// What every connection needs.
-#[derive(Clone)]
-struct House {
-    answer: Arc<Answer>,
-    is_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    room: Arc<Room>,
+/// What all connections share.
+struct Server<S> {
+    site: Arc<S>,
+    limits: ConnectionLimits,
     connections: TaskTracker,
     shutdown: CancellationToken,
 }
 
-/// Takes connections from one listener.
-struct Porter {
-    house: House,
-    acceptor: Acceptor,
-    full: LogThrottle,
-}
-
-/// Answers requests at `doors` until `shutdown`, and returns when the last answer is out.
+/// Answers requests at `listeners` until `shutdown`, and returns when the last answer is out.
 ///
 /// After `shutdown` requests that have begun are still answered, and the first one of a connection
-/// that was just accepted; a client that dawdles over its request or answer is cut as always. The
+/// that was just accepted; a client that is slow with its request or answer is cut as always. The
 /// caller may bound it more tightly.
-pub async fn serve<S: Site>(doors: Doors, site: Arc<S>, shutdown: CancellationToken) {
-    let room = Arc::new(site.room());
-    let gate = site.clone();
-    let is_proxy = Arc::new(move |peer| gate.is_proxy(peer));
-    let answer = move |request| -> Pin<Box<dyn Future<Output = Response> + Send>> {
-        let site = site.clone();
-        Box::pin(async move { site.answer(request).await })
-    };
-    let house = House { answer: Arc::new(answer), is_proxy, room, connections: TaskTracker::new(), shutdown };
-    let mut open = JoinSet::new();
-    for listener in doors.tcp {
-        open.spawn(accept_tcp(listener, doors.identity.clone(), house.clone()));
+pub async fn serve<S: Site>(listeners: Listeners, site: Arc<S>, shutdown: CancellationToken) {
+    let limits = site.connection_limits();
+    let server = Arc::new(Server { site, limits, connections: TaskTracker::new(), shutdown });
+    let mut accepting = JoinSet::new();
+    for listener in listeners.tcp {
+        accepting.spawn(accept_tcp(listener, listeners.identity.clone(), server.clone()));
     }
-    if let Some(listener) = doors.unix {
-        open.spawn(accept_unix(listener, house.clone()));
+    if let Some(listener) = listeners.unix {
+        accepting.spawn(accept_unix(listener, server.clone()));
     }
-    open.join_all().await;
-    house.connections.close();
-    house.connections.wait().await;
+    accepting.join_all().await;
+    server.connections.close();
+    server.connections.wait().await;
 }
 
-async fn accept_tcp(listener: TcpListener, identity: Option<Identity>, house: House) {
-    let mut porter = Porter::new(&house);
-    while let Some((stream, peer)) = porter.acceptor.next(|| listener.accept()).await {
-        let is_local = || stream.local_addr().is_ok_and(|ours| is_this_host(peer.ip(), ours.ip()));
-        let Some(place) = porter.place(Some(peer.ip()), is_local) else { continue };
-        let (guests, identity, is_reserved) = (house.clone(), identity.clone(), place.is_reserved());
-        let stay = async move { guests.welcome(stream, peer, identity, is_reserved).await };
-        house.admit(stay, place);
+async fn accept_tcp<S: Site>(listener: TcpListener, identity: Option<Identity>, server: Arc<Server<S>>) {
+    let mut acceptor = Acceptor::new("http", server.shutdown.clone());
+    let mut full = LogThrottle::default();
+    while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
+        let Ok(local) = stream.local_addr() else { continue }; // gone already
+        let is_local = is_this_host(peer.ip(), local.ip());
+        let Some(permit) = server.permit(Some(peer.ip()), is_local, &mut full) else { continue };
+        let scheme = if identity.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let peer = Peer { local: local.into(), remote: peer.into(), scheme, purpose: permit.purpose() };
+        let (server, identity) = (server.clone(), identity.clone());
+        server.clone().spawn(permit, async move {
+            match identity {
+                Some(identity) => server.serve_tls(stream, identity, peer).await,
+                None => server.serve_connection(stream, peer).await,
+            }
+        });
     }
 }
 
-async fn accept_unix(listener: UnixListener, house: House) {
-    let mut porter = Porter::new(&house);
-    while let Some((stream, _)) = porter.acceptor.next(|| listener.accept()).await {
-        let Some(place) = porter.place(None, || true) else { continue };
+async fn accept_unix<S: Site>(listener: UnixListener, server: Arc<Server<S>>) {
+    let mut acceptor = Acceptor::new("http", server.shutdown.clone());
+    let mut full = LogThrottle::default();
+    while let Some((stream, _)) = acceptor.next(|| listener.accept()).await {
+        let Some(permit) = server.permit(None, true, &mut full) else { continue };
         let unnamed = || Addr::custom("unix", "");
-        let is_reserved = place.is_reserved();
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved };
-        let guests = house.clone();
-        let stay = async move { guests.converse(stream, peer).await };
-        house.admit(stay, place);
+        let purpose = permit.purpose();
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, purpose };
+        let server = server.clone();
+        server.clone().spawn(permit, async move { server.serve_connection(stream, peer).await });
     }
 }
 
-impl Porter {
-    fn new(house: &House) -> Self {
-        let acceptor = Acceptor::new("http", house.shutdown.clone());
-        Porter { house: house.clone(), acceptor, full: LogThrottle::default() }
-    }
-
-    /// A place for the connection from `peer`; none: a proxy, on this host. When all are taken, one from this
-    /// host has a reserved place, for health checks, and any other is closed at once, unheard: before its
-    /// request, and perhaps TLS, an answer would be no answer.
-    fn place(&mut self, peer: Option<IpAddr>, is_local: impl FnOnce() -> bool) -> Option<Place> {
-        let client = peer.filter(|ip| !(self.house.is_proxy)(*ip));
-        let full = match self.house.room.take(client) {
-            Ok(place) => return Some(place),
-            Err(full) => full,
+impl<S: Site> Server<S> {
+    /// A permit for the connection from `peer`; `None`: a proxy, on this host. When all are taken, one from this
+    /// host (`is_local`) gets a reserved permit, for health checks, and any other is closed at once, without an
+    /// answer: before its request, and perhaps TLS, an answer would be no answer. `full` throttles the warning.
+    fn permit(&self, peer: Option<IpAddr>, is_local: bool, full: &mut LogThrottle) -> Option<Permit> {
+        let client = peer.filter(|ip| !self.site.is_proxy(*ip));
+        let limit = match self.limits.take(client) {
+            Ok(permit) => return Some(permit),
+            Err(limit) => limit,
         };
-        if full == Full::ForAll && self.full.is_due() {
+        if limit == Full::ForAll && full.is_due() {
             tracing::warn!("all of http.max_connections are taken; further ones are closed");
         }
-        let reserved = is_local().then(|| self.house.room.reserve());
-        if reserved.is_none() {
-            tracing::debug!(?full, "a web connection was closed at once");
+        if !is_local {
+            tracing::debug!(?limit, "a web connection was closed at once");
+            return None;
         }
-        reserved
+        Some(self.limits.reserve())
     }
-}
 
-impl House {
-    /// Holds `place` for the time of `stay`, and cuts it off when it is too long, or the place is lost.
-    fn admit(&self, stay: impl Future<Output = ()> + Send + 'static, place: Place) {
-        let longest = if place.is_reserved() { RESERVED_FOR } else { CUT_AFTER };
+    /// Runs `connection` while it has its `permit`, for a limited time.
+    fn spawn(&self, permit: Permit, connection: impl Future<Output = ()> + Send + 'static) {
+        let longest = match permit.purpose() {
+            Purpose::Any => CUT_AFTER,
+            Purpose::HealthCheck => RESERVED_FOR,
+        };
         self.connections.spawn(async move {
-            // A client that dawdles is not worth a word.
+            // A slow client is not logged.
             tokio::select! {
-                _ = timeout(longest, stay) => {}
-                () = place.lost() => {}
+                _ = timeout(longest, connection) => {}
+                () = permit.displaced() => {}
             }
         });
     }
 
-    /// A connection from the network: TLS first, if we have a certificate.
-    async fn welcome(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        identity: Option<Identity>,
-        is_reserved: bool,
-    ) {
-        let Ok(local) = stream.local_addr() else { return }; // gone already
-        let peer = |scheme| Peer { local: local.into(), remote: peer.into(), scheme, is_reserved };
-        let Some(identity) = identity else { return self.converse(stream, peer(Scheme::HTTP)).await };
-        let last_call = async {
+    /// One connection, from its TLS handshake to its end.
+    async fn serve_tls(&self, stream: TcpStream, identity: Identity, peer: Peer) {
+        let shutdown_grace = async {
             self.shutdown.cancelled().await;
             sleep(FIRST_REQUEST_WITHIN).await;
         };
-        let shaken = tokio::select! {
-            shaken = identity.accept(stream) => shaken,
-            () = last_call => return,
+        let accepted = tokio::select! {
+            accepted = identity.accept(stream) => accepted,
+            () = shutdown_grace => return,
         };
-        match shaken {
-            Ok(stream) => self.converse(stream, peer(Scheme::HTTPS)).await,
+        match accepted {
+            Ok(stream) => self.serve_connection(stream, peer).await,
             Err(cause) => tracing::debug!(%cause, "a TLS handshake failed"),
         }
     }
 
     /// One connection, from its first request to its end.
-    async fn converse<S>(&self, stream: S, peer: Peer)
+    async fn serve_connection<C>(&self, stream: C, peer: Peer)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (answer, begun) = (self.answer.clone(), CancellationToken::new());
-        let (begins, is_reserved) = (begun.clone(), peer.is_reserved);
+        let (site, begun) = (self.site.clone(), CancellationToken::new());
+        let (begins, purpose) = (begun.clone(), peer.purpose);
         let service = service_fn(move |request| {
             begins.cancel();
-            let (answer, peer) = (answer.clone(), peer.clone());
+            let (site, peer) = (site.clone(), peer.clone());
             let mut request: Request =
                 (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
-            if is_reserved {
-                request.set_data(Reserved);
+            if purpose != Purpose::Any {
+                request.set_data(purpose);
             }
-            Box::pin(async move { Ok::<_, Infallible>(answer(request).await.into()) })
+            Box::pin(async move { Ok::<_, Infallible>(site.answer(request).await.into()) })
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .keep_alive(!is_reserved)
-            // A client that has said everything, and closed its half, still waits for the answer
+            .keep_alive(purpose == Purpose::Any)
+            // A client that has sent everything, and closed its half, still waits for the answer
             // (RFC 9112 §9.6). One that is gone costs no more than an answer in any case may take.
             .half_close(true)
             .header_read_timeout(HEAD_WITHIN)
@@ -274,13 +245,13 @@ impl House {
                 poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
         };
-        // Whoever has said nothing, not even something wrong, has no answer to lose.
+        // A client that has sent nothing, not even a malformed head, has no answer to lose.
         let was_silent = ended.is_ok() && !begun.is_cancelled();
         if let Err(cause) = ended {
             tracing::debug!(%cause, "a web connection ended early");
         }
         let mut stream = connection.into_parts().io.into_inner();
-        // What goes wrong from here on has no consequence: everything has been said.
+        // Failures from here on have no consequence: the answer is out.
         if stream.shutdown().await.is_ok() && !was_silent {
             let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
         }
@@ -298,24 +269,20 @@ mod tests {
     use tokio::io::{AsyncReadExt, duplex};
     use tokio::time::Instant;
 
+    use super::super::exposition::Exposition;
     use super::*;
-    use crate::config::Http;
 
     #[tokio::test(start_paused = true)]
     async fn at_the_stop_a_silent_connection_is_waited_for_and_then_closed_at_once() {
-        let house = House {
-            answer: Arc::new(|_| Box::pin(async { Response::default() })),
-            is_proxy: Arc::new(|_| false),
-            room: Arc::new(Room::new(&Http::default())),
-            connections: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
-        };
+        let site = Arc::new(Exposition::new(Vec::new(), || ()));
+        let (connections, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let server = Server { limits: site.connection_limits(), site, connections, shutdown };
         let unnamed = || Addr::custom("test", "");
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved: false };
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, purpose: Purpose::Any };
         let (ours, mut theirs) = duplex(1024);
         let start = Instant::now();
-        house.shutdown.cancel();
-        house.converse(ours, peer).await;
+        server.shutdown.cancel();
+        server.serve_connection(ours, peer).await;
         let took = start.elapsed();
         assert!(FIRST_REQUEST_WITHIN <= took && took < FIRST_REQUEST_WITHIN + LINGER, "{took:?}");
         assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "it is not closed");

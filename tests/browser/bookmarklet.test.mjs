@@ -147,7 +147,7 @@ test("when the site cuts the connection, our window shows the alias to be copied
   await popup.click("#create");
   await popup.waitForSelector("#result:not([hidden])");
   assert.match(await popup.textContent("#alias"), /@alias\.test$/);
-  assert.match(await popup.textContent("#lead"), /does not talk to other windows/);
+  assert.match(await popup.textContent("#lead"), /doesn’t talk to other windows/);
   assert.equal(await popup.evaluate(() => document.activeElement.id), "copy");
   assert.equal(await page.inputValue("#mail"), "");
   await context.close();

@@ -139,7 +139,7 @@ test("when the clipboard refuses, the alias is selected and the keys are named",
   const alias = await create(page);
   await page.click("#copy");
   await page.waitForFunction(() => document.querySelector("#copied").textContent);
-  assert.equal(await page.textContent("#copied"), "It is selected: press Ctrl+C to copy it.");
+  assert.equal(await page.textContent("#copied"), "It’s selected: press Ctrl+C to copy it.");
   assert.equal(await page.textContent("#copy"), "Copy");
   assert.equal(await page.evaluate(() => String(getSelection())), alias);
   await context.close();
@@ -209,7 +209,7 @@ test("who has to wait is told until when", async () => {
   }));
   await page.click("#create");
   await page.waitForSelector("#form-error:not([hidden])");
-  assert.match(await page.textContent("#form-error"), /next is possible at \d\d:\d\d:\d\d/);
+  assert.match(await page.textContent("#form-error"), /next one at \d\d:\d\d:\d\d/);
   assert.equal(await page.inputValue("#target"), TARGET);
   await context.close();
 });

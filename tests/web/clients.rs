@@ -98,7 +98,7 @@ fn empty_elements_of_a_proxys_list_are_ignored() {
 }
 
 #[test]
-fn without_a_trusted_proxy_nobody_can_say_to_be_somebody_else() {
+fn without_a_trusted_proxy_nobody_can_claim_another_address() {
     let site = limited(&["10.0.0.0/8"]);
     for n in 0..3 {
         assert_eq!(create_for(&site, &format!("192.0.2.{n}")).status, 201);
@@ -132,7 +132,7 @@ fn the_form_and_jsonp_are_limited_too() {
     let seconds: u64 = page.header("retry-after").parse().unwrap();
     assert!(page.body.contains("Den nächsten gibt es in 3"), "{} s: {}", seconds, page.body);
     let page = site.submit(form, &[]);
-    assert!(page.body.contains("The next one is possible in 3"), "{}", page.body);
+    assert!(page.body.contains("You can have the next one in 3"), "{}", page.body);
     let refused = site.get(&script);
     assert_eq!(refused.status, 200);
     assert!(refused.body.contains("rate-limited"), "{refused:?}");

@@ -201,7 +201,8 @@ fn what_is_not_exactly_one_object_of_known_fields_is_refused() {
         ),
         (r#"{"hidden@mailbox.example":1}"#, "Unknown field; known are target, "),
         (r#"{"":1}"#, "Unknown field; known are target, "),
-        (r#"{"days":{"a":[{"b":"hidden"}]}}"#, "Target is missing."),
+        (r#"{"days":{"a":[{"b":"hidden"}]}}"#, "Days must be a whole number"),
+        ("{}", "Target is missing."),
     ] {
         let answer = site.post(body);
         let why = answer.problem(400, "invalid-data");

@@ -28,14 +28,14 @@ fn who_has_chosen_a_language_keeps_it_without_a_script() {
     let site = Site::start();
     let send = |language: &str, form: &str| {
         let page = site.get(&format!("/{language}/")).body;
-        let place = page.split("action=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let path = page.split("action=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         let other = if language == "de" { "en" } else { "de" };
         let headers = [
             ("Content-Type", "application/x-www-form-urlencoded"),
             ("Accept", "text/html"),
             ("Accept-Language", other),
         ];
-        site.request("POST", &place, &headers, Some(form))
+        site.request("POST", &path, &headers, Some(form))
     };
     let lost = |language: &str| {
         site.request("GET", &format!("/{language}/nothing"), &[("Accept", "text/html")], None)
@@ -54,9 +54,9 @@ fn who_has_chosen_a_language_keeps_it_without_a_script() {
         }
     }
     assert!(site.get("/").body.contains("action=\"/aliases\""));
-    for place in ["/fr/aliases", "/de/aliases/", "/de/de/aliases"] {
+    for path in ["/fr/aliases", "/de/aliases/", "/de/de/aliases"] {
         let kind = ("Content-Type", "application/x-www-form-urlencoded");
-        site.request("POST", place, &[kind], Some(FORM)).problem(404, "not-found");
+        site.request("POST", path, &[kind], Some(FORM)).problem(404, "not-found");
     }
 }
 
@@ -121,10 +121,10 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
         ),
         (
             format!("target=%C3%A4%40c.example&{limits}"),
-            ["We cannot forward to letters", "An Buchstaben wie ä"],
+            ["We can’t forward to addresses with letters", "An Buchstaben wie ä"],
         ),
         (format!("target=a..b%40c.example&{limits}"), ["The part before the @", "Der Teil vor dem @"]),
-        (format!("target=a%40b&{limits}"), ["The part behind the @", "Hinter dem @ muss eine Domain stehen"]),
+        (format!("target=a%40b&{limits}"), ["The part after the @", "Hinter dem @ muss eine Domain stehen"]),
         (long, ["That address is too long", "Diese Adresse ist zu lang"]),
         (String::new(), missing),
         (format!("target=&{limits}"), missing),
@@ -142,7 +142,7 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
         ),
         (
             "target=a%40b.example&days=1&days=2".into(),
-            ["The field “days” has come twice.", "Das Feld „Tage“ ist doppelt angekommen."],
+            ["The field “days” was sent twice.", "Das Feld „Tage“ ist doppelt angekommen."],
         ),
         (
             "target=a%40b.example&days=1&else=2".into(),
@@ -154,7 +154,7 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
         ),
         (
             "target=a%40b.example&days=1&e%20l=2".into(),
-            ["A field has come that is not in this form.", "Es ist ein Feld angekommen"],
+            ["There is a field that doesn’t belong in this form.", "Es ist ein Feld angekommen"],
         ),
         (
             "target=a%40b.example".into(),
@@ -173,11 +173,11 @@ fn what_is_wrong_with_a_form_is_said_on_a_page_in_its_language_without_repeating
         ),
         (
             "target=a%40corp.example&days=1".into(),
-            ["We do not forward to that address.", "An diese Adresse leiten wir nicht weiter."],
+            ["We don’t forward to that address.", "An diese Adresse leiten wir nicht weiter."],
         ),
         (
             "target=a%40b.example&days=1&valid-until=2999-01-01T00:00:00Z".into(),
-            ["Please say either", "Bitte gib entweder"],
+            ["Please give either", "Bitte gib entweder"],
         ),
         (
             "target=a%40b.example&valid-until=2020-01-01T00:00:00Z".into(),
@@ -232,19 +232,16 @@ fn every_other_refusal_of_a_form_is_a_page_in_its_language_too() {
         read_answer(&mut stream)
     };
     let nothing = refusals(411, |language| raw(language, "", false));
-    assert!(
-        nothing[0].starts_with("Nothing has come") && nothing[1].starts_with("Mit dem Formular ist nichts")
-    );
+    assert!(nothing[0].starts_with("Nothing came") && nothing[1].starts_with("Mit dem Formular ist nichts"));
     let cut = refusals(400, |language| raw(language, "Content-Length: 20\r\n", true));
-    assert!(cut[0].contains("not come as a whole") && cut[1].contains("nicht ganz angekommen"), "{cut:?}");
+    assert!(cut[0].contains("arrive in full") && cut[1].contains("nicht ganz angekommen"), "{cut:?}");
     let slow = refusals(408, |language| raw(language, "Content-Length: 20\r\n", false));
-    assert!(slow[0].contains("not come in time") && slow[1].contains("nicht rechtzeitig"), "{slow:?}");
+    assert!(slow[0].contains("arrive in time") && slow[1].contains("nicht rechtzeitig"), "{slow:?}");
 
     site.runtime.block_on(site.ledger.close());
     let closed = refusals(503, |language| site.submit(FORM, language));
     assert!(
-        closed[0].starts_with("We cannot do this right now")
-            && closed[1].starts_with("Das geht gerade nicht")
+        closed[0].starts_with("We can’t do this right now") && closed[1].starts_with("Das geht gerade nicht")
     );
     assert_ne!(site.submit(FORM, &[]).header("retry-after"), "");
 }
@@ -306,7 +303,7 @@ fn our_own_form_is_taken_over_plain_http_whatever_the_host_looks_like() {
         ("alias.test:80", "http://alias.test", 201),
         ("alias.test:443", "https://alias.test", 201),
         ("alias.test", "http://alias.test.", 201),
-        // What belongs to somebody else.
+        // Those of other sites.
         ("alias.test:8080", "http://alias.test:8081", 403),
         ("alias.test:8080", "http://alias.test", 403),
         ("alias.test", "http://test", 403),

@@ -129,7 +129,7 @@ fn who_closes_its_half_after_the_request_hears_the_answer() {
 }
 
 #[test]
-fn who_is_gone_has_no_place() {
+fn a_client_that_is_gone_holds_no_permit() {
     let site = Site::configured(|config| config.http.max_connections_per_ip = 1);
     let head =
         "POST /aliases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
@@ -138,7 +138,7 @@ fn who_is_gone_has_no_place() {
         let mut stream = site.connect();
         stream.write_all(begun.as_bytes()).unwrap();
         drop(stream);
-        // The next one is let in when the place is free. Until then, having come from this host, it hears 503.
+        // The next one is let in when the permit is free. Until then, as it comes from this host, it gets 503.
         while site.get("/").status != 200 {
             assert!(start.elapsed() < Duration::from_secs(5), "{begun:?} is waited for");
         }

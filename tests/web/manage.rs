@@ -170,7 +170,7 @@ fn a_revoked_alias_is_gone() {
 
 /// docs/api.md: a body is read before the key is looked at.
 #[test]
-fn a_body_that_is_no_good_is_refused_alike_whoever_sends_it() {
+fn an_invalid_body_is_refused_alike_with_any_key() {
     let site = Site::start();
     let alias = site.create(json!({"target": TARGET, "days": 3}));
     let (aid, key) = (alias["aid"].as_str().unwrap(), alias["updatekey"].as_str().unwrap());

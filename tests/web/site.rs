@@ -7,14 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use tempalias::alias::Limits;
 use tempalias::clock::{self, Timestamp};
-use tempalias::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp};
+use tempalias::config::{Aliases, Config, Dns, Http, Log, Metrics, Settings, Smarthost, Smtp};
 use tempalias::events::Events;
 use tempalias::ledger::{Issued, Ledger, NewAlias, SpendOutcome};
 use tempalias::message_id::MessageId;
-use tempalias::web::{self, Doors, Web};
+use tempalias::web::{self, Listeners, Web};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,12 +74,12 @@ impl Site {
         Site::with(1, change, |_| {})
     }
 
-    /// One with other doors than plain TCP.
-    pub fn behind(build: impl FnOnce(&mut Doors)) -> Self {
+    /// One with other listeners than plain TCP.
+    pub fn behind(build: impl FnOnce(&mut Listeners)) -> Self {
         Site::with(1, |_| {}, build)
     }
 
-    fn with(count: usize, change: impl FnOnce(&mut Config), build: impl FnOnce(&mut Doors)) -> Self {
+    fn with(count: usize, change: impl FnOnce(&mut Config), build: impl FnOnce(&mut Listeners)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -90,14 +91,15 @@ impl Site {
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let mut config = config(directory.path());
         change(&mut config);
-        let web = Arc::new(Web::new(&config, ledger.clone(), Events::default()));
-        let mut doors = Doors { tcp: listeners, ..Doors::default() };
+        let settings = Settings::new(ArcSwap::from_pointee(config));
+        let web = Arc::new(Web::new(settings, ledger.clone(), Events::default()));
+        let mut listeners = Listeners { tcp: listeners, ..Listeners::default() };
         {
             let _inside = runtime.enter();
-            build(&mut doors);
+            build(&mut listeners);
         }
         runtime.spawn(web.lists().clone().watch(shutdown.clone()));
-        let serving = runtime.spawn(web::serve(doors, web, shutdown.clone()));
+        let serving = runtime.spawn(web::serve(listeners, web, shutdown.clone()));
         Site { runtime, addresses, ledger, shutdown, serving, _directory: directory }
     }
 

@@ -1,4 +1,4 @@
-//! Where requests come in: TLS, a Unix socket.
+//! Listeners: TLS, a Unix socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,12 +46,12 @@ fn with_a_certificate_everything_is_https_and_says_so() {
     let dir = TempDir::new().unwrap();
     let certificate = write_certificate(&dir);
     let identity = Identity::load(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap();
-    let site = Site::behind(|doors| doors.identity = Some(identity.clone()));
+    let site = Site::behind(|listeners| listeners.identity = Some(identity.clone()));
     let page = get(&site, &certificate, "/").unwrap();
     assert_eq!(page.status, 200);
     assert_eq!(page.header("strict-transport-security"), "max-age=31536000");
 
-    // A new certificate is shown to whoever comes next.
+    // A new certificate is shown to the next client.
     let newer = write_certificate(&dir);
     assert!(identity.reload().unwrap());
     assert!(get(&site, &certificate, "/").is_err());
@@ -70,7 +70,7 @@ fn who_does_not_finish_a_handshake_is_not_waited_for() {
     let dir = TempDir::new().unwrap();
     write_certificate(&dir);
     let identity = Identity::load(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap();
-    let site = Site::behind(|doors| doors.identity = Some(identity));
+    let site = Site::behind(|listeners| listeners.identity = Some(identity));
     let mut silent = site.connect();
     let mut said = Vec::new();
     silent.read_to_end(&mut said).expect("closed within its time");
@@ -93,7 +93,8 @@ fn strict_transport_is_asked_for_only_under_tls() {
 fn a_proxy_can_come_through_a_unix_socket() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("http.sock");
-    let site = Site::behind(|doors| doors.unix = Some(tokio::net::UnixListener::bind(&path).unwrap()));
+    let site =
+        Site::behind(|listeners| listeners.unix = Some(tokio::net::UnixListener::bind(&path).unwrap()));
     let mut stream = UnixStream::connect(&path).unwrap();
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n")

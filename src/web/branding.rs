@@ -1,23 +1,23 @@
-//! The operator's look: what the pages show of this installation, and what their scripts need to
-//! know of it.
+//! Branding: what the pages show of this installation, and what their scripts need to know of it.
 
 use serde_json::json;
 
-use super::pages::escape;
+use super::html::escape;
 use crate::address::Domain;
 use crate::config::{Colour, Config, Link, Origin, Url};
 
-/// In examples, where nobody has said what visitors have in their address bar; a script knows.
+/// In examples, when `http.public_url` is not set; a script puts the real origin there.
 const SOME_SITE: &str = "https://this.site";
 
 /// The colour of the page (`--paper` in `style.css`) in light and in dark, for browsers' own bars.
 const PAPER: [&str; 2] = ["#fdf6ee", "#17141c"];
 
 /// What the operator has set for the page.
-pub struct Look<'a>(pub &'a Config);
+pub struct Branding<'a>(pub &'a Config);
 
-impl Look<'_> {
-    /// A small JSON object: what the site is called, its colour, whom to ask, and what it grants.
+impl Branding<'_> {
+    /// A small JSON object: the site's name, colour and contacts, and the most that it grants. All that pages show
+    /// of the configuration is in it.
     pub fn document(&self) -> String {
         let Config { http, domains, aliases, .. } = self.0;
         let document = json!({
@@ -40,7 +40,7 @@ impl Look<'_> {
         &self.0.http.name
     }
 
-    /// The part of the style sheet that says the operator's colour; `style.css` makes ours of it.
+    /// The part of the style sheet with the operator's colour; `style.css` derives its own from it.
     pub fn style(&self) -> String {
         let accent = self.0.http.accent.as_ref();
         accent.map_or_else(String::new, |colour| format!("\n:root {{ --operator: {}; }}\n", colour.as_str()))
@@ -70,7 +70,7 @@ impl Look<'_> {
         }
     }
 
-    /// The colour of a browser's bar: the operator's, or that of our `paper`.
+    /// The colour of a browser's bar: the operator's, or else `paper`.
     fn bar(&self, paper: &str) -> String {
         self.0.http.accent.as_ref().map_or(paper, Colour::as_str).to_owned()
     }
@@ -89,10 +89,8 @@ fn href(link: &str) -> String {
         return link.to_owned();
     }
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@.-_+~".contains(&octet);
-    let encoded = |octet| match is_plain(octet) {
-        true => char::from(octet).to_string(),
-        false => format!("%{octet:02X}"),
-    };
+    let encoded =
+        |octet| if is_plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") };
     format!("mailto:{}", link.bytes().map(encoded).collect::<String>())
 }
 

@@ -1,5 +1,5 @@
-//! Page and API through the doors that the configuration opens, HTTPS and a Unix socket; and how many
-//! may come through them at once.
+//! Page and API at the listeners of the configuration, HTTPS and a Unix socket; and the limits of
+//! connections.
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
@@ -96,11 +96,11 @@ fn connect_from(client: IpAddr, server: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// What `client` hears when it asks for `path`; nothing when it is closed without a word.
+/// The answer to `client` for `path`; empty when the connection is closed without one.
 fn get(path: &str, client: IpAddr, server: SocketAddr) -> String {
     let mut stream = connect_from(client, server);
     let mut answer = String::new();
-    // Its end may be there before our request.
+    // The server may close it before the request is sent.
     let sent =
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
     if let Err(cause) = sent.and_then(|()| stream.read_to_string(&mut answer)) {
@@ -135,8 +135,8 @@ fn one_client_cannot_take_the_web_from_others() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once() {
-    let test = "a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once";
+fn a_crowd_on_the_web_leaves_the_mx_alone_and_is_logged_once() {
+    let test = "a_crowd_on_the_web_leaves_the_mx_alone_and_is_logged_once";
     if !isolated(test, &["203.0.113.0/24"]) {
         return;
     }
@@ -145,10 +145,10 @@ fn a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once() {
     let appliance = Appliance::start_with(smarthost.address(), &settings);
     let before = appliance.sockets();
     let crowds = [2, 3, 4].map(|host| crowd(elsewhere(host), appliance.http, 50));
-    wait::until("all places are taken", || (!is_served(elsewhere(5), appliance.http)).then_some(()));
+    wait::until("all permits are taken", || (!is_served(elsewhere(5), appliance.http)).then_some(()));
     assert!(appliance.sockets() <= before + 60, "{} and then {}", before, appliance.sockets());
     Client::connect(appliance.smtp).expect("220");
-    // Places are reserved for this host alone.
+    // Permits are reserved for this host alone.
     assert_eq!(get("/healthz", elsewhere(5), appliance.http), "");
     assert_eq!(appliance.logged("all of http.max_connections are taken"), 1);
     assert!(get("/healthz", here(1), appliance.http).starts_with("HTTP/1.1 200 "));
@@ -157,27 +157,27 @@ fn a_crowd_on_the_web_leaves_the_mx_alone_and_the_log_hears_of_it_once() {
 }
 
 #[test]
-fn health_is_told_while_others_hold_all_connections() {
+fn health_checks_are_answered_while_others_hold_all_connections() {
     let dir = TempDir::new().unwrap();
     write_certificate(dir.path());
     let quoted = |name: &str| format!("{:?}", dir.path().join(name));
     let (socket, cert, key) = (quoted("http.sock"), quoted("cert.pem"), quoted("key.pem"));
     let smarthost = Smarthost::start();
-    let doors: [&[(&str, &str)]; 3] =
+    let listeners: [&[(&str, &str)]; 3] =
         [&[], &[("http.tls_cert", &cert), ("http.tls_key", &key)], &[("http.socket", &socket)]];
-    for door in doors {
-        let settings = [&[("http.max_connections", "60")], door].concat();
+    for listener in listeners {
+        let settings = [&[("http.max_connections", "60")], listener].concat();
         let appliance = Appliance::start_with(smarthost.address(), &settings);
         let before = appliance.sockets();
         // The server chose its ports itself.
         let listen = [("SMTP", appliance.smtp), ("HTTP", appliance.http)];
         let listen = listen.map(|(name, at)| (format!("TEMPALIAS_{name}__LISTEN"), at.to_string()));
         let listen = listen.each_ref().map(|(name, at)| (name.as_str(), at.as_str()));
-        // More than all places, the reserved ones among them; and some that wait for nothing, either.
+        // More than all permits, including the reserved ones; and some that nobody waits for.
         let _crowds = [1, 2, 3, 4, 5].map(|host| crowd(here(host), appliance.http, 50));
         let health = appliance.run_with(&["health"], &listen);
         assert!(health.status.success(), "{}", said(&health));
-        if door.is_empty() {
+        if listener.is_empty() {
             for path in ["/healthz", "/readyz"] {
                 let answer = get(path, here(1), appliance.http);
                 assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
@@ -185,14 +185,14 @@ fn health_is_told_while_others_hold_all_connections() {
             let other = get("/", here(1), appliance.http);
             assert!(other.starts_with("HTTP/1.1 503 ") && other.contains("\r\nretry-after: "), "{other}");
         }
-        wait::until("those who are too many are gone", || {
+        wait::until("the excess connections are gone", || {
             (appliance.sockets() <= before + 60 + 32).then_some(())
         });
     }
 }
 
 #[test]
-fn proxies_are_no_client() {
+fn a_proxy_is_not_a_client() {
     let smarthost = Smarthost::start();
     let settings = [("http.max_connections_per_ip", "2"), ("http.trusted_proxies", "[\"127.0.0.2\"]")];
     let appliance = Appliance::start_with(smarthost.address(), &settings);

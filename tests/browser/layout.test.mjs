@@ -1,4 +1,4 @@
-// The look: what stays together and in its place, and the operator's colour.
+// The layout: what stays together and does not move, and the operator's colour.
 
 import { test } from "node:test";
 import assert from "node:assert/strict";
@@ -29,11 +29,11 @@ test("nothing jumps when the scripts arrive", async () => {
       await page.route(/\.js$/, (route) => released.then(() => route.continue()));
       await page.goto(`${ORIGIN}/`, { waitUntil: "commit" });
       await page.waitForFunction(() => document.querySelector("footer") && document.styleSheets.length);
-      const place = () => page.$eval("#create", (button) => button.getBoundingClientRect().top);
-      const before = await place();
+      const position = () => page.$eval("#create", (button) => button.getBoundingClientRect().top);
+      const before = await position();
       release();
       await ready(page);
-      assert.equal(await place(), before, `${width}, ${locale}`);
+      assert.equal(await position(), before, `${width}, ${locale}`);
       await context.close();
     }
   }
