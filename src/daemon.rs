@@ -34,7 +34,7 @@ use crate::clock;
 use crate::config::{Changes, Config, ConfigError, FileError, Places, is_open_to_everybody};
 use crate::descriptors;
 use crate::events::Events;
-use crate::ledger::{DataDirLock, Ledger, LedgerError, OpenError};
+use crate::ledger::{DataDirLock, Ledger, OpenError};
 use crate::metrics::Metrics;
 use crate::mx;
 use crate::net::tls::Identity;
@@ -133,9 +133,6 @@ pub enum StartError {
     /// A socket from systemd cannot be used.
     #[error("systemd: {0}")]
     Handed(io::Error),
-    /// The ledger could be opened, but not read.
-    #[error("{0}")]
-    Read(#[from] LedgerError),
     /// A file that the configuration names cannot be used.
     #[error("{0}")]
     File(#[from] FileError),
@@ -169,7 +166,7 @@ impl Daemon {
         let metrics = listen("metrics", &config.metrics.listen, "metrics.listen", vec![])?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-        clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));
+        clock::has_been(ledger.latest().unwrap_or(clock::Timestamp::MIN));
         let (shutdown, events) = (CancellationToken::new(), Events::default());
         let live = Live::new(config, &ledger, files, &events, shutdown.clone());
         let (mx, web, purge_interval) = (live.mx.clone(), live.web.clone(), live.purge_interval.subscribe());

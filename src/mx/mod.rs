@@ -53,7 +53,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
-use crate::bounce::Failure;
+use crate::bounce::{BounceKey, Failure};
 use crate::clock;
 use crate::config::{Config, Smtp};
 use crate::dnsbl::Lists;
@@ -110,6 +110,7 @@ pub struct Mx {
     first_contact: Arc<FirstContact>,
     lists: Lists,
     ledger: Ledger,
+    bounce_key: BounceKey,
     /// Uses that are still to be given back; the orderly stop waits for them.
     refunds: TaskTracker,
     smarthost: Smarthost,
@@ -142,6 +143,7 @@ impl Mx {
             first_contact: Arc::default(),
             lists: Lists::new(&limits.rbls, &config.dns),
             limits,
+            bounce_key: BounceKey::new(ledger.secret()),
             ledger,
             refunds: TaskTracker::new(),
             smarthost,

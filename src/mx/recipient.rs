@@ -71,7 +71,7 @@ impl Refusal {
 }
 
 /// Finds out who `path` is; reads the ledger, writes nothing.
-pub(super) fn resolve(mx: &Mx, path: &str, now: Timestamp) -> Result<Recipient, Refusal> {
+pub(super) async fn resolve(mx: &Mx, path: &str, now: Timestamp) -> Result<Recipient, Refusal> {
     let role = || Recipient::Role { target: mx.postmaster.clone() };
     if path.is_empty() {
         return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
@@ -81,11 +81,11 @@ pub(super) fn resolve(mx: &Mx, path: &str, now: Timestamp) -> Result<Recipient, 
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
-    if let Some(of) = mx.ledger.bounce_key().verify(local, domain) {
+    if let Some(of) = mx.bounce_key.verify(local, domain) {
         return Ok(Recipient::Bounce(of));
     }
     let name = local.parse::<AliasName>().map_err(|_| Refusal::Unknown)?;
-    let alias = mx.ledger.lookup(&name).map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;
+    let alias = mx.ledger.lookup(&name).await.map_err(Refusal::Ledger)?.ok_or(Refusal::Unknown)?;
     if alias.domain != *domain {
         return Err(Refusal::Unknown);
     }

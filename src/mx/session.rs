@@ -296,7 +296,7 @@ impl<'a> Session<'a> {
         let (mx, client) = (self.mx, self.peer.into());
         let is_strange = |alias: &AliasName| !mx.first_contact.has_delivered(client, alias);
         let transaction = self.transaction.as_mut().expect("MAIL came before RCPT");
-        let result = match transaction.admit(path) {
+        let result = match transaction.admit(path).await {
             Ok(None) => {
                 self.vain_recipients += 1;
                 Ok(())

@@ -68,8 +68,8 @@ impl<'a> Transaction<'a> {
 
     /// RCPT, our part: who `path` is, and whether the message may go to them. `None`: they are the
     /// recipient already.
-    pub(super) fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
-        let recipient = resolve(self.mx, path, clock::now()).map_err(Verdict::from)?;
+    pub(super) async fn admit(&self, path: &str) -> Result<Option<Recipient>, Verdict> {
+        let recipient = resolve(self.mx, path, clock::now()).await.map_err(Verdict::from)?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
@@ -215,7 +215,7 @@ impl<'a> Transaction<'a> {
             _ => (BounceOf::Nobody, self.mx.default_domain()),
         };
         Envelope {
-            sender: self.mx.ledger.bounce_key().address(&of, domain),
+            sender: self.mx.bounce_key.address(&of, domain),
             recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,

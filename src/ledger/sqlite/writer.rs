@@ -13,23 +13,23 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::LedgerError;
 use super::checkpointer::Checkpointer;
-use super::counters::Counters;
+use crate::ledger::counters::Counters;
+use crate::ledger::error::LedgerError;
 use crate::metrics::seconds;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
 const GROUP: usize = 512;
 
-/// Requests that may wait; beyond, callers wait for room.
+/// Requests that may wait in the queue; further callers wait to be queued.
 const QUEUE: usize = 4096;
 
-/// A group waits for company as long as the last commit took, and no longer than this (the idea is
+/// A group waits for further requests as long as the last commit took, and no longer than this (the idea is
 /// PostgreSQL's `commit_delay`).
-const GATHER: Duration = Duration::from_millis(1);
+const MAX_DELAY: Duration = Duration::from_millis(1);
 
-/// Between two looks for it.
-const GLANCE: Duration = Duration::from_micros(50);
+/// Between two polls of the queue while a group waits.
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
 /// When a reader kept the log from being emptied, the next attempt comes with a commit after this.
 const EMPTY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ where
     }
 
     fn answer(self: Box<Self>) {
-        // A caller that no longer waits has nobody to be told.
+        // The caller may have stopped waiting.
         let _ = self.reply.send(self.result);
     }
 }
@@ -146,10 +146,10 @@ fn serve(
     counters: &Counters,
 ) {
     let mut messages = Vec::with_capacity(GROUP);
-    let (mut usual, mut patience) = (1, Duration::ZERO);
+    let (mut usual, mut delay) = (1, Duration::ZERO);
     let mut empty_at = None;
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
-        gather(&mut queue, &mut messages, usual, patience.min(GATHER));
+        gather(&mut queue, &mut messages, usual, delay.min(MAX_DELAY));
         usual = usize::midpoint(usual, messages.len());
         let mut group = Vec::with_capacity(messages.len());
         let mut checkpoints = Vec::new();
@@ -163,8 +163,8 @@ fn serve(
         }
         let start = Instant::now();
         commit(&mut connection, group, counters);
-        patience = start.elapsed();
-        checkpointer.look(&connection);
+        delay = start.elapsed();
+        checkpointer.after_commit(&connection);
         if !checkpoints.is_empty() || empty_at.is_some_and(|at| Instant::now() >= at) {
             let emptied = checkpointer.empty(&connection);
             empty_at = matches!(emptied, Ok(false)).then(|| Instant::now() + EMPTY_AGAIN_AFTER);
@@ -185,16 +185,11 @@ fn serve(
     }
 }
 
-/// Waits until there are as many messages as `usual`, for `patience` at most.
-fn gather(
-    queue: &mut mpsc::Receiver<Message>,
-    messages: &mut Vec<Message>,
-    usual: usize,
-    patience: Duration,
-) {
+/// Waits until there are as many messages as `usual`, for `delay` at most.
+fn gather(queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>, usual: usize, delay: Duration) {
     let start = Instant::now();
-    while messages.len() < usual && start.elapsed() < patience {
-        std::thread::sleep(GLANCE);
+    while messages.len() < usual && start.elapsed() < delay {
+        std::thread::sleep(POLL_INTERVAL);
         while messages.len() < GROUP
             && let Ok(message) = queue.try_recv()
         {
@@ -301,7 +296,7 @@ mod tests {
         let (_, one, two, three, ()) =
             tokio::join!(held, writer.run(insert(1)), writer.run(fails), writer.run(insert(3)), release);
         assert_eq!((one.unwrap(), three.unwrap()), (1, 3));
-        assert!(matches!(two, Err(LedgerError::Sqlite(_))), "{two:?}");
+        assert!(matches!(two, Err(LedgerError::Backend { .. })), "{two:?}");
         assert_eq!(rows(&writer).await, [1, 3]);
     }
 
@@ -334,7 +329,7 @@ mod tests {
         assert_eq!(writer.run(insert(7)).await.unwrap(), 7);
     }
 
-    /// Not a request of the program's: nothing catches its panic.
+    /// Not a request of the ledger: nothing catches its panic.
     struct Fatal;
 
     impl Request for Fatal {
@@ -360,7 +355,7 @@ mod tests {
     fn a_group_waits_for_as_many_as_usual_and_takes_all_that_have_come() {
         for (usual, come, taken) in [(1, 5, 1), (2, 0, 1), (2, 5, 6), (9, 3, 4), (2, 2 * GROUP, GROUP)] {
             let mut messages = vec![Message::Close];
-            gather(&mut queued(come), &mut messages, usual, GATHER);
+            gather(&mut queued(come), &mut messages, usual, MAX_DELAY);
             assert_eq!(messages.len(), taken, "{usual} usual, {come} come");
         }
     }

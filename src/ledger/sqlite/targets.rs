@@ -1,14 +1,14 @@
 //! Targets: the real mailboxes, each in a slot that is overwritten in place.
 //!
-//! Why slots: `migrations/V1__aliases.sql`. A slot is freed by the trigger there, with its alias.
+//! Why slots: `migrations/sqlite/V1__aliases.sql`. A slot is freed by the trigger there, with its alias.
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::LedgerError;
 use crate::address::Mailbox;
+use crate::ledger::error::LedgerError;
 
 /// Slots are multiples of so many octets: few sizes, so that a free one of the right size is
-/// likely, and little room wasted on an ordinary address.
+/// likely, and little space wasted on an ordinary address.
 const SLOT: usize = 32;
 
 pub(super) const FREE: &str =
