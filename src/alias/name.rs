@@ -26,7 +26,7 @@ pub struct NameError;
 
 impl AliasName {
     /// Characters that a name is made of.
-    pub const ALPHABET_SIZE: u64 = ALPHABET.len() as u64;
+    pub const ALPHABET_SIZE: i64 = ALPHABET.len() as i64;
 
     /// A new name of `len` characters, 5 bits each, from the operating system's generator.
     ///

@@ -4,6 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The result of a request to the ledger.
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
+
 /// A request that was not carried out; nothing of it has happened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {

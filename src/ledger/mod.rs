@@ -25,7 +25,7 @@ mod record;
 mod request;
 mod sqlite;
 
-pub use error::{LedgerError, Nature, OpenError};
+pub use error::{LedgerError, Nature, OpenError, Result};
 pub use idempotency::{IdempotencyKey, Issuance};
 pub use record::{Clash, Moved, Record};
 pub use request::{AmendOutcome, Amendment, Bounced, Issued, NewAlias, Purged, SpendOutcome};
@@ -72,7 +72,7 @@ impl Ledger {
     }
 
     /// Hands out a new alias under a name that was never used before.
-    pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued, LedgerError> {
+    pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued> {
         let issued = self.engine.issue(new, now).await?;
         self.counters.aliases.inc();
         Ok(issued)
@@ -85,21 +85,12 @@ impl Ledger {
     }
 
     /// What the same request has given before; `None` when it is new.
-    pub async fn repeated(
-        &self,
-        key: &IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Option<Issuance>, LedgerError> {
+    pub async fn repeated(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<Issuance>> {
         self.engine.find_issuance(key, now).await
     }
 
     /// As [`Ledger::issue`], or the alias that the same request has given before.
-    pub async fn issue_once(
-        &self,
-        new: NewAlias,
-        key: IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Issuance, LedgerError> {
+    pub async fn issue_once(&self, new: NewAlias, key: IdempotencyKey, now: Timestamp) -> Result<Issuance> {
         let issuance = self.engine.issue_once(new, key, now).await?;
         if matches!(issuance, Issuance::New(_)) {
             self.counters.aliases.inc();
@@ -110,17 +101,13 @@ impl Ledger {
     /// Reads an alias; `None` when there never was one, or it has been purged or revoked.
     /// An alias past its end may still be there: ask [`Alias::state`]. The time does not tell whether
     /// there is one.
-    pub async fn lookup(&self, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
+    pub async fn lookup(&self, name: &AliasName) -> Result<Option<Alias>> {
         self.engine.lookup(name).await
     }
 
     /// Reads an alias for the holder of its manage key. A wrong key and a missing alias take the
     /// same time and give the same answer.
-    pub async fn lookup_with_key(
-        &self,
-        name: &AliasName,
-        key: &ManageKey,
-    ) -> Result<Option<Alias>, LedgerError> {
+    pub async fn lookup_with_key(&self, name: &AliasName, key: &ManageKey) -> Result<Option<Alias>> {
         self.engine.lookup_with_key(name, key).await
     }
 
@@ -156,7 +143,7 @@ impl Ledger {
 
     /// Imports what another ledger has exported: all of it, or nothing when one of the names is taken.
     /// Then these, each with its index in `moved`.
-    pub async fn import(&self, moved: Vec<Moved>) -> Result<Vec<(usize, Clash)>, LedgerError> {
+    pub async fn import(&self, moved: Vec<Moved>) -> Result<Vec<(usize, Clash)>> {
         self.engine.import(moved).await
     }
 
@@ -165,12 +152,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When it could not be written, or a use was spent on `message` before. Nothing was taken.
-    pub async fn spend(
-        &self,
-        name: AliasName,
-        message: MessageId,
-        now: Timestamp,
-    ) -> Result<SpendOutcome, LedgerError> {
+    pub async fn spend(&self, name: AliasName, message: MessageId, now: Timestamp) -> Result<SpendOutcome> {
         let outcome = self.engine.spend(name, message, now).await?;
         if outcome == SpendOutcome::Spent {
             self.counters.spent.inc();
@@ -180,7 +162,7 @@ impl Ledger {
 
     /// Gives back the use of `name` that was spent on `message`: the smarthost has refused it. At
     /// most once, however often it is called, and not when the message has bounced meanwhile.
-    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<(), LedgerError> {
+    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<()> {
         let is_refunded = self.engine.refund(name, message).await?;
         self.counters.refunded.inc_by(is_refunded.into());
         Ok(())
@@ -193,13 +175,13 @@ impl Ledger {
         amendment: Amendment,
         caps: Caps,
         now: Timestamp,
-    ) -> Result<AmendOutcome, LedgerError> {
+    ) -> Result<AmendOutcome> {
         self.engine.amend(name, amendment, caps, now).await
     }
 
     /// Deletes an alias with all its data but its name; false when it does not exist. The next
     /// purge clears what the engine's log still holds of it.
-    pub async fn revoke(&self, name: AliasName) -> Result<bool, LedgerError> {
+    pub async fn revoke(&self, name: AliasName) -> Result<bool> {
         let existed = self.engine.revoke(name).await?;
         self.counters.aliases.sub(existed.into());
         Ok(existed)
@@ -213,7 +195,7 @@ impl Ledger {
         message: MessageId,
         failure: Failure,
         now: Timestamp,
-    ) -> Result<Bounced, LedgerError> {
+    ) -> Result<Bounced> {
         let bounced = self.engine.bounced(name, message, failure, now).await?;
         self.counters.refunded.inc_by(bounced.is_refunded.into());
         Ok(bounced)
@@ -225,7 +207,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When not everything could be deleted or cleared; what was deleted stays deleted.
-    pub async fn purge(&self, now: Timestamp) -> Result<Purged, LedgerError> {
+    pub async fn purge(&self, now: Timestamp) -> Result<Purged> {
         let start = Instant::now();
         let purged = self.engine.purge(now).await;
         self.counters.purge_seconds.observe(seconds(start.elapsed()));
@@ -246,7 +228,7 @@ impl Ledger {
     }
 
     /// Whether it can be read and written right now; what is written is that it has been `now`.
-    pub async fn check(&self, now: Timestamp) -> Result<(), LedgerError> {
+    pub async fn check(&self, now: Timestamp) -> Result<()> {
         self.engine.check(now).await
     }
 

@@ -28,7 +28,7 @@ pub(super) const IDEMPOTENCY_RETENTION: i64 = 24 * 3600;
 
 /// At most one in so many possible names of a length is handed out: the chance of a guess
 /// (docs/design.md, "Names").
-const THINNESS: u64 = 10_000;
+const THINNESS: i64 = 10_000;
 
 /// Messages that may be missing from a row of bounces. The bounce of the latest message may still be on
 /// its way, and the one that is being counted is not yet among them; a third is a delivery.
@@ -37,8 +37,8 @@ const MISSING_IN_A_ROW: i64 = 2;
 /// The length of new names, and how many of that length have been handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Keyspace {
-    pub(super) length: usize,
-    pub(super) handed_out: u64,
+    pub(super) length: u32,
+    pub(super) handed_out: i64,
 }
 
 impl Keyspace {
@@ -57,8 +57,7 @@ impl Keyspace {
 
     /// Whether a guess would hit more often than 1 in [`THINNESS`].
     fn is_crowded(self) -> bool {
-        let length = u32::try_from(self.length).ok();
-        let keyspace = length.and_then(|length| AliasName::ALPHABET_SIZE.checked_pow(length));
+        let keyspace = AliasName::ALPHABET_SIZE.checked_pow(self.length);
         // A ten-thousandth of a keyspace too large for the type is never handed out.
         keyspace.is_some_and(|keyspace| self.handed_out.saturating_mul(THINNESS) > keyspace)
     }
@@ -131,7 +130,7 @@ mod tests {
     fn the_longest_names_are_never_crowded() {
         let is_crowded = |length, handed_out| Keyspace { length, handed_out }.is_crowded();
         assert!(is_crowded(4, 105) && !is_crowded(4, 104));
-        assert!(!is_crowded(13, u64::MAX) && !is_crowded(26, u64::MAX));
+        assert!(!is_crowded(13, i64::MAX) && !is_crowded(26, i64::MAX));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What can be asked of the ledger, and its answers.
 
-use std::ops::AddAssign;
-
 use crate::address::{Domain, Mailbox};
 use crate::alias::{Alias, Clamped, LimitError, LimitRequest, Limits, ManageKey};
 
@@ -77,12 +75,5 @@ impl Purged {
     /// Nothing was deleted.
     pub fn is_empty(&self) -> bool {
         self.expired + self.used_up == 0
-    }
-}
-
-impl AddAssign for Purged {
-    fn add_assign(&mut self, other: Self) {
-        self.expired += other.expired;
-        self.used_up += other.used_up;
     }
 }

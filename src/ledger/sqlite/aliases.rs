@@ -5,9 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{Engine, blocking, names, targets};
 use crate::alias::{Alias, AliasName, Caps, KeyHash, Limits, ManageKey};
 use crate::clock::Timestamp;
-use crate::ledger::error::LedgerError;
-use crate::ledger::record::Record;
-use crate::ledger::request::{AmendOutcome, Amendment, Issued, NewAlias};
+use crate::ledger::{AmendOutcome, Amendment, Issued, LedgerError, NewAlias, Record, Result};
 
 /// What [`read`] reads, from where.
 pub(super) const SELECT: &str =
@@ -34,31 +32,23 @@ const PAGE: i64 = 500;
 
 impl Engine {
     /// Hands out a new alias.
-    pub(in crate::ledger) async fn issue(
-        &self,
-        new: NewAlias,
-        now: Timestamp,
-    ) -> Result<Issued, LedgerError> {
+    pub async fn issue(&self, new: NewAlias, now: Timestamp) -> Result<Issued> {
         let key = ManageKey::random().map_err(|cause| LedgerError::Random(cause.to_string()))?;
         self.writer.run(move |connection| issue(connection, new, key, now)).await
     }
 
     /// Reads an alias. It takes as long for one that does not exist.
-    pub(in crate::ledger) async fn lookup(&self, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-        lookup_evenly(&*self.readers.get().await?, name)
+    pub async fn lookup(&self, name: &AliasName) -> Result<Option<Alias>> {
+        lookup(&*self.readers.get().await?, name)
     }
 
     /// Reads an alias if `key` is its manage key.
-    pub(in crate::ledger) async fn lookup_with_key(
-        &self,
-        name: &AliasName,
-        key: &ManageKey,
-    ) -> Result<Option<Alias>, LedgerError> {
+    pub async fn lookup_with_key(&self, name: &AliasName, key: &ManageKey) -> Result<Option<Alias>> {
         lookup_with_key(&*self.readers.get().await?, name, key)
     }
 
     /// The aliases after `name` in the order of their names, some hundreds of them; none at the end.
-    pub(in crate::ledger) async fn page_after(&self, name: String) -> Result<Vec<Alias>, LedgerError> {
+    pub async fn page_after(&self, name: String) -> Result<Vec<Alias>> {
         let reader = self.readers.get().await?;
         let read_page = move || {
             let mut statement = reader.prepare_cached(&format!("{SELECT} {NEXT_PAGE}"))?;
@@ -69,20 +59,20 @@ impl Engine {
     }
 
     /// How many there are, which takes its time when they are many.
-    pub(in crate::ledger) async fn count(&self) -> Result<u32, LedgerError> {
+    pub async fn count(&self) -> Result<u32> {
         let reader = self.readers.get().await?;
         blocking(move || Ok(count(&reader)?)).await
     }
 
     /// Decides on the alias as it is inside the transaction, so that no spend and no other amendment
     /// can come between reading and writing.
-    pub(in crate::ledger) async fn amend(
+    pub async fn amend(
         &self,
         name: AliasName,
         amendment: Amendment,
         caps: Caps,
         now: Timestamp,
-    ) -> Result<AmendOutcome, LedgerError> {
+    ) -> Result<AmendOutcome> {
         let amend = move |connection: &Connection| {
             let Some(mut record) = lookup_record(connection, &name)? else {
                 return Ok(AmendOutcome::Missing);
@@ -97,7 +87,7 @@ impl Engine {
     }
 
     /// Deletes an alias; false when it does not exist.
-    pub(in crate::ledger) async fn revoke(&self, name: AliasName) -> Result<bool, LedgerError> {
+    pub async fn revoke(&self, name: AliasName) -> Result<bool> {
         let delete = "DELETE FROM aliases WHERE name = ?1";
         self.writer
             .run(move |connection| Ok(connection.prepare_cached(delete)?.execute([name.as_str()])? == 1))
@@ -111,14 +101,14 @@ pub(super) fn issue(
     new: NewAlias,
     key: ManageKey,
     now: Timestamp,
-) -> Result<Issued, LedgerError> {
+) -> Result<Issued> {
     let record = Record::new(new, names::reserve(connection)?, key.hash(), now);
     insert(connection, &record)?;
     Ok(Issued { alias: record.alias, key })
 }
 
 /// Writes a new row; its name is reserved.
-pub(super) fn insert(connection: &Connection, record: &Record) -> Result<(), LedgerError> {
+pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     let Record { alias, key, last_spent, row_start } = record;
     let slot = targets::store(connection, &alias.target)?;
     connection
@@ -146,7 +136,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<(), Led
 }
 
 /// Writes what an amendment or a bounce may have changed.
-pub(super) fn update(connection: &Connection, record: &Record) -> Result<(), LedgerError> {
+pub(super) fn update(connection: &Connection, record: &Record) -> Result<()> {
     let Record { alias, row_start, .. } = record;
     connection.prepare_cached(UPDATE)?.execute((
         alias.name.as_str(),
@@ -160,42 +150,25 @@ pub(super) fn update(connection: &Connection, record: &Record) -> Result<(), Led
     Ok(())
 }
 
-pub(super) fn lookup(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-    select(connection, BY_NAME, name)?.map(|found| found.alias).transpose()
-}
-
-pub(super) fn lookup_record(
-    connection: &Connection,
-    name: &AliasName,
-) -> Result<Option<Record>, LedgerError> {
+pub(super) fn lookup_record(connection: &Connection, name: &AliasName) -> Result<Option<Record>> {
     let mut statement = connection.prepare_cached(&format!("{SELECT_RECORD} {BY_NAME}"))?;
     statement.query_row([name.as_str()], |row| Ok(read_record(row))).optional()?.transpose()
 }
 
-/// As [`lookup`], and as long for an alias that does not exist: its neighbour is read instead.
-fn lookup_evenly(connection: &Connection, name: &AliasName) -> Result<Option<Alias>, LedgerError> {
-    let found = match select(connection, AT_OR_AFTER, name)? {
-        None => select(connection, AT_OR_BEFORE, name)?,
+/// Takes as long for an alias that does not exist: its neighbour is read instead.
+pub(super) fn lookup(connection: &Connection, name: &AliasName) -> Result<Option<Alias>> {
+    let select = |condition| {
+        let mut statement = connection.prepare_cached(&format!("{SELECT} {condition}"))?;
+        let found = statement
+            .query_row([name.as_str()], |row| Ok((row.get_ref(0)?.as_str()? == name.as_str(), read(row))));
+        found.optional()
+    };
+    let found = match select(AT_OR_AFTER)? {
+        None => select(AT_OR_BEFORE)?,
         found => found,
     };
     // Damage of a neighbour is not reported.
-    found.filter(|found| found.is_same).map(|found| found.alias).transpose()
-}
-
-/// A row that was found for a name.
-struct Found {
-    /// It has this name, and is no neighbour.
-    is_same: bool,
-    alias: Result<Alias, LedgerError>,
-}
-
-/// The row that `condition` finds for `name`.
-fn select(connection: &Connection, condition: &str, name: &AliasName) -> Result<Option<Found>, LedgerError> {
-    let mut statement = connection.prepare_cached(&format!("{SELECT} {condition}"))?;
-    let found = statement.query_row([name.as_str()], |row| {
-        Ok(Found { is_same: row.get_ref(0)?.as_str()? == name.as_str(), alias: read(row) })
-    });
-    Ok(found.optional()?)
+    found.filter(|(is_same, _)| *is_same).map(|(_, alias)| alias).transpose()
 }
 
 /// How many there are.
@@ -205,11 +178,7 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<u32> {
 
 /// The alias is read only after its key was found right: what comes before takes as long for an
 /// alias that does not exist.
-fn lookup_with_key(
-    connection: &Connection,
-    name: &AliasName,
-    key: &ManageKey,
-) -> Result<Option<Alias>, LedgerError> {
+fn lookup_with_key(connection: &Connection, name: &AliasName, key: &ManageKey) -> Result<Option<Alias>> {
     // Both statements see one state, and SQLite takes its locks once.
     let _snapshot = connection.unchecked_transaction()?;
     let stored: Option<[u8; 32]> = connection
@@ -226,7 +195,7 @@ pub(super) fn damaged(name: &str, what: &'static str) -> LedgerError {
 }
 
 /// An alias out of a row of [`SELECT`]; what does not parse is damage, never guessed at.
-pub(super) fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Alias> {
     let name: String = row.get(0)?;
     let damaged = |what| damaged(&name, what);
     let instant = |seconds, what| Timestamp::from_second(seconds).map_err(|_| damaged(what));
@@ -248,7 +217,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Alias, LedgerError> {
 }
 
 /// A record out of a row of [`SELECT_RECORD`].
-pub(super) fn read_record(row: &Row<'_>) -> Result<Record, LedgerError> {
+pub(super) fn read_record(row: &Row<'_>) -> Result<Record> {
     let alias = read(row)?;
     let last_spent: Option<i64> = row.get(11)?;
     let last_spent = last_spent.map(Timestamp::from_second).transpose();
@@ -271,7 +240,7 @@ mod tests {
     /// Steps of SQLite's machine for a look-up of `name`.
     fn steps(connection: &Connection, name: &str) -> i32 {
         let before = spent(connection);
-        lookup_evenly(connection, &name.parse().unwrap()).unwrap();
+        lookup(connection, &name.parse().unwrap()).unwrap();
         spent(connection) - before
     }
 

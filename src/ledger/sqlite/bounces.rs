@@ -6,22 +6,21 @@ use super::{Engine, aliases};
 use crate::alias::AliasName;
 use crate::bounce::Failure;
 use crate::clock::Timestamp;
-use crate::ledger::error::LedgerError;
 use crate::ledger::policy::may_bounce;
-use crate::ledger::request::Bounced;
+use crate::ledger::{Bounced, Result};
 use crate::message_id::MessageId;
 
 pub(super) const BOUNCE: &str = "DELETE FROM deliveries WHERE message = ?1 RETURNING spent";
 
 impl Engine {
     /// The bounce of `message` to `name`: whether it counts, and whether it gives the use back.
-    pub(in crate::ledger) async fn bounced(
+    pub async fn bounced(
         &self,
         name: AliasName,
         message: MessageId,
         failure: Failure,
         now: Timestamp,
-    ) -> Result<Bounced, LedgerError> {
+    ) -> Result<Bounced> {
         if !may_bounce(message, now) {
             return Ok(Bounced::default());
         }

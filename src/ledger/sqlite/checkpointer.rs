@@ -17,7 +17,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::open::BUSY_TIMEOUT;
-use crate::ledger::error::LedgerError;
+use crate::ledger::{LedgerError, Result};
 
 /// Pages that are worth moving: SQLite's own default (`wal_autocheckpoint`).
 const LONG: i64 = 1000;
@@ -81,7 +81,7 @@ impl Checkpointer {
         self.warnings.note(self.wake_if_long(write));
     }
 
-    fn wake_if_long(&self, write: &Connection) -> Result<(), LedgerError> {
+    fn wake_if_long(&self, write: &Connection) -> Result<()> {
         let Log { pages, moved, .. } = checkpoint(write, Mode::Noop)?;
         let are_many = pages - moved >= LONG;
         let is_alone = are_many && matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())));
@@ -93,7 +93,7 @@ impl Checkpointer {
     }
 
     /// Moves all of the log, by way of `write`, and empties it; false when a reader kept it from its end.
-    pub(super) fn empty(&self, write: &Connection) -> Result<bool, LedgerError> {
+    pub(super) fn empty(&self, write: &Connection) -> Result<bool> {
         let _lock = self.lock.take();
         // Not waiting for readers: spends would wait, too.
         write.busy_timeout(Duration::ZERO)?;
@@ -113,7 +113,7 @@ impl Checkpointer {
 
 impl Warnings {
     /// Warns of a failure, but not of those that follow it.
-    fn note(&self, result: Result<(), LedgerError>) {
+    fn note(&self, result: Result<()>) {
         let was_logged = self.0.replace(result.is_err());
         if let (Err(cause), false) = (result, was_logged) {
             tracing::warn!(%cause, "the write-ahead log cannot be moved into the database");

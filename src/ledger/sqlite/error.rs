@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use super::owner;
-use crate::ledger::error::{LedgerError, Nature, OpenError};
+use crate::ledger::{LedgerError, Nature, OpenError};
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(cause: rusqlite::Error) -> Self {
@@ -29,8 +29,11 @@ pub(super) fn is_full(cause: &rusqlite::Error) -> bool {
 }
 
 /// Why the database at `path` cannot be opened.
-pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
+pub(super) fn explain(path: &Path) -> impl Fn(rusqlite::Error) -> OpenError {
+    move |cause| explained(path.to_owned(), &cause)
+}
+
+fn explained(path: PathBuf, cause: &rusqlite::Error) -> OpenError {
     match cause.sqlite_error_code() {
         _ if is_full(cause) => OpenError::Full { path },
         _ if path.is_dir() => OpenError::Backend { path, cause: "a directory, not a file".into() },
@@ -125,7 +128,7 @@ impl BackupError {
     }
 
     pub(super) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
-        move |cause| explain(path, &cause).into()
+        move |cause| explained(path.to_owned(), &cause).into()
     }
 
     pub(super) fn unsound(path: &Path, cause: impl ToString) -> Self {

@@ -4,18 +4,18 @@ use rusqlite::Connection;
 
 use super::Engine;
 use crate::clock::Timestamp;
-use crate::ledger::error::LedgerError;
+use crate::ledger::Result;
 
 impl Engine {
     /// Whether the database can be read and written; what is written is that it has been `now`.
-    pub(in crate::ledger) async fn check(&self, now: Timestamp) -> Result<(), LedgerError> {
+    pub async fn check(&self, now: Timestamp) -> Result<()> {
         latest(&*self.readers.get().await?)?;
         self.writer.run(move |connection| note(connection, now)).await
     }
 }
 
 /// Notes that it has been `now`. It may be earlier than before: what the time is decides [`crate::clock`].
-pub(super) fn note(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) fn note(connection: &Connection, now: Timestamp) -> Result<()> {
     connection.execute("UPDATE state SET latest = ?1", [now.as_second()])?;
     Ok(())
 }

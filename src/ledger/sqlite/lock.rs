@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{files, owner};
-use crate::ledger::error::OpenError;
+use crate::ledger::OpenError;
 
 const FILE_NAME: &str = "tempalias.lock";
 

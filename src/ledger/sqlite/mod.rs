@@ -62,7 +62,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::counters::Counters;
-use super::error::{LedgerError, OpenError};
+use super::error::{LedgerError, OpenError, Result};
 use crate::clock::Timestamp;
 use checkpointer::Checkpointer;
 use open::Opened;
@@ -113,8 +113,6 @@ impl Engine {
 ///
 /// # Errors
 /// Those of `work`, and when it panicked.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(LedgerError::Panicked))
 }

@@ -3,16 +3,16 @@
 use rusqlite::Connection;
 
 use crate::alias::AliasName;
-use crate::ledger::error::LedgerError;
 use crate::ledger::policy::Keyspace;
+use crate::ledger::{LedgerError, Result};
 
 /// Reserves a name that was never used before. Each collision makes all later names longer.
-pub(super) fn reserve(connection: &Connection) -> Result<AliasName, LedgerError> {
+pub(super) fn reserve(connection: &Connection) -> Result<AliasName> {
     let mut keyspace = keyspace(connection)?;
     loop {
         keyspace = keyspace.with_one_more();
-        let name =
-            AliasName::random(keyspace.length).map_err(|cause| LedgerError::Random(cause.to_string()))?;
+        let name = AliasName::random(keyspace.length as usize)
+            .map_err(|cause| LedgerError::Random(cause.to_string()))?;
         if take(connection, &name)? {
             write(connection, keyspace)?;
             return Ok(name);
@@ -34,32 +34,22 @@ pub(super) fn lengthen(connection: &Connection) -> rusqlite::Result<()> {
 
 /// After names have come from elsewhere, some of `longest` characters: no later name is shorter, and all count.
 pub(super) fn recount(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
-    let length = keyspace(connection)?.length.max(longest);
+    let length = keyspace(connection)?.length.max(longest as u32);
     let count = "SELECT count(*) FROM names WHERE length(name) = ?1";
-    let handed_out: i64 = connection.query_row(count, [integer(length)], |row| row.get(0))?;
-    write(connection, Keyspace { length, handed_out: handed_out.unsigned_abs() })
+    let handed_out = connection.query_row(count, [length], |row| row.get(0))?;
+    write(connection, Keyspace { length, handed_out })
 }
 
 fn keyspace(connection: &Connection) -> rusqlite::Result<Keyspace> {
-    connection.prepare_cached("SELECT name_length, names_of_length FROM state")?.query_row([], |row| {
-        let [length, handed_out] = [row.get::<_, i64>(0)?, row.get(1)?];
-        Ok(Keyspace {
-            length: usize::try_from(length).unwrap_or(usize::MAX),
-            handed_out: u64::try_from(handed_out).unwrap_or(u64::MAX),
-        })
-    })
+    let select = "SELECT name_length, names_of_length FROM state";
+    connection
+        .prepare_cached(select)?
+        .query_row([], |row| Ok(Keyspace { length: row.get(0)?, handed_out: row.get(1)? }))
 }
 
 fn write(connection: &Connection, Keyspace { length, handed_out }: Keyspace) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE state SET name_length = ?1, names_of_length = ?2")?
-        .execute((integer(length), integer(handed_out)))?;
-    Ok(())
-}
-
-/// For SQLite, whose integers have a sign.
-fn integer(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
+    let update = "UPDATE state SET name_length = ?1, names_of_length = ?2";
+    connection.prepare_cached(update)?.execute((length, handed_out)).map(drop)
 }
 
 #[cfg(test)]

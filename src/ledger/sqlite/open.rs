@@ -19,7 +19,7 @@ use super::error::explain;
 use super::readers::Readers;
 use super::{files, latest, owner};
 use crate::clock::Timestamp;
-use crate::ledger::error::OpenError;
+use crate::ledger::OpenError;
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
@@ -52,23 +52,22 @@ pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenErr
     let directory = path.parent().unwrap_or(Path::new("."));
     let _openers =
         create_if_missing(directory, path).map_err(|cause| owner::directory_error(directory, cause))?;
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut write = connect(path, flags)?;
-    write.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
+    write.busy_timeout(BUSY_TIMEOUT).map_err(explain(path))?;
 
     // Closing would tidy up a file that is about to be refused.
-    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(explain)?;
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(explain(path))?;
     inspect(path, &write)?;
-    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(explain)?;
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(explain(path))?;
 
-    configure(&mut write).map_err(explain)?;
+    configure(&mut write).map_err(explain(path))?;
     migrate(path, &mut write)?;
-    let secret = state(&write, initial_length).map_err(explain)?;
+    let secret = state(&write, initial_length).map_err(explain(path))?;
     let checkpoint = checkpoint_connection(path, flags)?;
     let readers = Readers::open(path)
         .map_err(|cause| OpenError::Backend { path: path.to_owned(), cause: cause.to_string() })?;
-    let latest = latest::latest(&write).map_err(explain)?;
+    let latest = latest::latest(&write).map_err(explain(path))?;
     Ok(Opened { write, checkpoint, readers, secret, latest })
 }
 
@@ -78,7 +77,7 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenE
     if let Ok(Some(beside)) = files::foreign_sidecar(path) {
         return Err(OpenError::ForeignSidecar { file: path.to_owned(), beside });
     }
-    Connection::open_with_flags(path, flags).map_err(|cause| explain(path, &cause))
+    Connection::open_with_flags(path, flags).map_err(explain(path))
 }
 
 /// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so only
@@ -103,18 +102,17 @@ pub(super) fn lock_directory(directory: &Path) -> io::Result<File> {
 
 /// Refuses what must not be touched.
 fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
-    if connection.is_readonly("main").map_err(explain)? {
+    if connection.is_readonly("main").map_err(explain(path))? {
         return Err(OpenError::ReadOnly { path: path.to_owned(), us: owner::user() });
     }
-    let size = size(connection).map_err(explain)?;
+    let size = size(connection).map_err(explain(path))?;
     if size == 0 {
         return Ok(());
     }
     recognise(path, connection)?;
     if size <= CHECKED_AS_A_WHOLE {
         let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain(path))?;
         if verdict != "ok" {
             return Err(OpenError::Corrupt { path: path.to_owned(), cause: verdict });
         }
@@ -124,11 +122,10 @@ fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
 
 /// Whether it is a ledger, and of a schema that this version knows.
 pub(super) fn recognise(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
-    if application_id(connection).map_err(explain)? != APPLICATION_ID {
+    if application_id(connection).map_err(explain(path))? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    let (found, known) = (schema(connection).map_err(explain)?, newest_schema());
+    let (found, known) = (schema(connection).map_err(explain(path))?, newest_schema());
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
@@ -184,11 +181,10 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// A connection that only moves the log into the database, as durably as it was written.
 fn checkpoint_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
     let connection = connect(path, flags)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(explain(path))?;
     // The first statement opens the write-ahead log: now, while there are descriptors.
-    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(())).map_err(explain)?;
+    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(())).map_err(explain(path))?;
     Ok(connection)
 }
 
@@ -278,7 +274,6 @@ mod tests {
         let (_dir, opened) = opened();
         let select = |condition| format!("{} {condition}", aliases::SELECT);
         for statement in [
-            &select(aliases::BY_NAME),
             &select(aliases::AT_OR_AFTER),
             &select(aliases::AT_OR_BEFORE),
             &select(aliases::NEXT_PAGE),

@@ -2,6 +2,7 @@
 //!
 //! The owner of a directory can replace any name in it by a link, at any moment. Root would follow it to
 //! wherever the owner wanted; so root gives up, as long as it works there, the rights that the owner has not.
+use crate::ledger::OpenError;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +10,6 @@ use std::path::Path;
 
 use rustix::process::{Gid, Uid, getegid, geteuid, getgroups, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-
-use crate::ledger::error::OpenError;
 
 /// Does `work` in `directory`; as its owner, if root does it and the directory is not root's own. This goes for
 /// this thread, and for good for those that it starts meanwhile. Files that are open stay open.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
 
 use super::open::BUSY_TIMEOUT;
-use crate::ledger::error::LedgerError;
+use crate::ledger::{LedgerError, Result};
 
 /// Look-ups run to their end without waiting, so only long reads use more readers than there are threads;
 /// tokio starts one thread a core.
@@ -58,7 +58,7 @@ impl Readers {
     ///
     /// # Errors
     /// When all stay taken for [`BUSY_TIMEOUT`], or they are closed.
-    pub(super) async fn get(&self) -> Result<Reader, LedgerError> {
+    pub(super) async fn get(&self) -> Result<Reader> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Err(TryAcquireError::NoPermits) => {
                 // Boxed: it is rare, and large for the futures that look an alias up.

@@ -5,28 +5,17 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{Engine, aliases};
 use crate::alias::AliasName;
 use crate::clock::Timestamp;
-use crate::ledger::error::LedgerError;
-use crate::ledger::idempotency::{IdempotencyKey, Issuance};
 use crate::ledger::policy::IDEMPOTENCY_RETENTION;
-use crate::ledger::request::{Issued, NewAlias};
+use crate::ledger::{IdempotencyKey, Issuance, Issued, NewAlias, Result};
 
 impl Engine {
     /// What the same request has given before, if its alias is still there.
-    pub(in crate::ledger) async fn find_issuance(
-        &self,
-        key: &IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Option<Issuance>, LedgerError> {
+    pub async fn find_issuance(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<Issuance>> {
         find(&*self.readers.get().await?, key, now)
     }
 
     /// Hands out a new alias, or the one that the same request has given before.
-    pub(in crate::ledger) async fn issue_once(
-        &self,
-        new: NewAlias,
-        key: IdempotencyKey,
-        now: Timestamp,
-    ) -> Result<Issuance, LedgerError> {
+    pub async fn issue_once(&self, new: NewAlias, key: IdempotencyKey, now: Timestamp) -> Result<Issuance> {
         let issue = move |connection: &Connection| {
             if let Some(known) = find(connection, &key, now)? {
                 return Ok(known);
@@ -44,11 +33,7 @@ impl Engine {
     }
 }
 
-fn find(
-    connection: &Connection,
-    key: &IdempotencyKey,
-    now: Timestamp,
-) -> Result<Option<Issuance>, LedgerError> {
+fn find(connection: &Connection, key: &IdempotencyKey, now: Timestamp) -> Result<Option<Issuance>> {
     let IdempotencyKey { id, request, manage_key } = key;
     let known: Option<([u8; 32], String)> = connection
         .prepare_cached("SELECT request, name FROM repeats WHERE id = ?1 AND made > ?2")?

@@ -15,7 +15,7 @@ use super::part::Part;
 use super::replaced::Replaced;
 use super::{DataDirLock, FILE_NAME, aliases, files, names, open, owner, source, verify};
 use crate::clock::Timestamp;
-use crate::ledger::error::OpenError;
+use crate::ledger::OpenError;
 
 /// What becomes of aliases that were revoked, or used up and purged, since the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::BackupError;
 use super::{files, open};
-use crate::ledger::error::OpenError;
+use crate::ledger::OpenError;
 
 /// Opens the ledger of this data directory, or one that this process has made, to be read.
 pub(super) fn open_source(path: &Path, access: OpenFlags) -> Result<Connection, BackupError> {

@@ -5,8 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{Engine, aliases, blocking, names};
 use crate::alias::AliasName;
-use crate::ledger::error::LedgerError;
-use crate::ledger::record::{Clash, Moved};
+use crate::ledger::{Clash, LedgerError, Moved, Result};
 
 /// Records that are read ahead of the one that is shown.
 const READ_AHEAD: usize = 500;
@@ -16,7 +15,7 @@ const RETIRED: &str = "SELECT name FROM names WHERE name NOT IN (SELECT name FRO
 
 impl Engine {
     /// Shows everything to `visit`, as it is at one instant, until that fails.
-    pub(in crate::ledger) async fn export<E: From<LedgerError>>(
+    pub async fn export<E: From<LedgerError>>(
         &self,
         mut visit: impl FnMut(Moved) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -38,17 +37,14 @@ impl Engine {
     /// Imports all of `moved`, or nothing when there is a clash: then all clashes, each with its index in
     /// `moved`. A retired name that is retired here, too, is no clash; one whose alias is alive here is: the
     /// alias was moved before, or lives in both.
-    pub(in crate::ledger) async fn import(
-        &self,
-        moved: Vec<Moved>,
-    ) -> Result<Vec<(usize, Clash)>, LedgerError> {
+    pub async fn import(&self, moved: Vec<Moved>) -> Result<Vec<(usize, Clash)>> {
         self.writer.run(move |connection| import(connection, &moved)).await
     }
 }
 
 /// Sends every alias, and then every other name that was ever handed out, each in the order of their names;
 /// until the receiver is dropped.
-fn read(connection: &Connection, sender: &mpsc::Sender<Moved>) -> Result<(), LedgerError> {
+fn read(connection: &Connection, sender: &mpsc::Sender<Moved>) -> Result<()> {
     // Both statements see one state.
     let state = connection.unchecked_transaction()?;
     let mut statement = state.prepare(&format!("{} ORDER BY name", aliases::SELECT_RECORD))?;
@@ -70,7 +66,7 @@ fn read(connection: &Connection, sender: &mpsc::Sender<Moved>) -> Result<(), Led
     Ok(())
 }
 
-fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(usize, Clash)>, LedgerError> {
+fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(usize, Clash)>> {
     let mut clashes = Vec::new();
     connection.execute_batch("SAVEPOINT import")?;
     for (index, one) in moved.iter().enumerate() {
@@ -94,6 +90,6 @@ fn import(connection: &Connection, moved: &[Moved]) -> Result<Vec<(usize, Clash)
     Ok(clashes)
 }
 
-fn is_alive(connection: &Connection, name: &AliasName) -> Result<bool, LedgerError> {
+fn is_alive(connection: &Connection, name: &AliasName) -> Result<bool> {
     Ok(aliases::lookup(connection, name)?.is_some())
 }

@@ -8,8 +8,7 @@ use rusqlite::Connection;
 use super::Engine;
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::clock::Timestamp;
-use crate::ledger::error::LedgerError;
-use crate::ledger::request::SpendOutcome;
+use crate::ledger::{Result, SpendOutcome};
 use crate::message_id::MessageId;
 
 /// The heart of the program: a use is taken only from an alias that has one and may forward now.
@@ -31,12 +30,7 @@ pub(super) const UNDELIVER: &str = "DELETE FROM deliveries WHERE message = ?1";
 
 impl Engine {
     /// Takes one use of `name` for `message`.
-    pub(in crate::ledger) async fn spend(
-        &self,
-        name: AliasName,
-        message: MessageId,
-        now: Timestamp,
-    ) -> Result<SpendOutcome, LedgerError> {
+    pub async fn spend(&self, name: AliasName, message: MessageId, now: Timestamp) -> Result<SpendOutcome> {
         let spend = move |connection: &Connection| {
             let parameters = (name.as_str(), now.as_second(), SUSPENDED_AFTER_BOUNCES);
             if connection.prepare_cached(SPEND)?.execute(parameters)? == 0 {
@@ -50,11 +44,7 @@ impl Engine {
 
     /// Gives back the use of `name` that `message` has taken; false when that has been done before, or
     /// the message has bounced.
-    pub(in crate::ledger) async fn refund(
-        &self,
-        name: AliasName,
-        message: MessageId,
-    ) -> Result<bool, LedgerError> {
+    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<bool> {
         let refund = move |connection: &Connection| {
             if connection.prepare_cached(UNDELIVER)?.execute([message.as_octets()])? == 0 {
                 return Ok(false);

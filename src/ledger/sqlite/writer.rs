@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpointer::Checkpointer;
 use crate::ledger::counters::Counters;
-use crate::ledger::error::LedgerError;
+use crate::ledger::{LedgerError, Result};
 use crate::metrics::seconds;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
@@ -42,14 +42,14 @@ pub(super) struct Writer {
 
 enum Message {
     Write(Box<dyn Request>),
-    Checkpoint(oneshot::Sender<Result<(), LedgerError>>),
+    Checkpoint(oneshot::Sender<Result<()>>),
     Close,
 }
 
 /// A request in three steps, so that requests of every kind can share a transaction.
 trait Request: Send {
     /// Runs inside a savepoint, which is undone on an error.
-    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError>;
+    fn run(&mut self, connection: &Connection) -> Result<()>;
     /// Nothing of this request has happened, whatever `run` thought.
     fn fail(&mut self, error: &LedgerError);
     /// Tells the caller. All is durable by now.
@@ -59,16 +59,16 @@ trait Request: Send {
 /// The one kind of [`Request`]: a closure and the channel its result goes to.
 struct Call<T, F> {
     work: Option<F>,
-    result: Result<T, LedgerError>,
-    reply: oneshot::Sender<Result<T, LedgerError>>,
+    result: Result<T>,
+    reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Request for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, LedgerError> + Send,
+    F: FnOnce(&Connection) -> Result<T> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    fn run(&mut self, connection: &Connection) -> Result<()> {
         if let Some(work) = self.work.take() {
             self.result = work(connection);
         }
@@ -97,10 +97,10 @@ impl Writer {
     }
 
     /// Runs `work` on the write connection; what it did is durable when this returns `Ok`.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(LedgerError::Closed), reply };
@@ -114,7 +114,7 @@ impl Writer {
     }
 
     /// Moves the write-ahead log into the database and empties it.
-    pub(super) async fn checkpoint(&self) -> Result<(), LedgerError> {
+    pub(super) async fn checkpoint(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Checkpoint(reply)).await?;
         answer.await.unwrap_or(Err(LedgerError::Closed))
@@ -133,7 +133,7 @@ impl Writer {
         }
     }
 
-    async fn send(&self, message: Message) -> Result<(), LedgerError> {
+    async fn send(&self, message: Message) -> Result<()> {
         self.queue.send(message).await.map_err(|_| LedgerError::Closed)
     }
 }
@@ -219,7 +219,7 @@ fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>, counter
     }
 }
 
-fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<(), LedgerError> {
+fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<()> {
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     for request in group {
         transaction.prepare_cached("SAVEPOINT request")?.execute([])?;
@@ -237,7 +237,7 @@ fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Res
 
 /// A panic is an error of this request alone: its savepoint is undone as a whole, and nothing
 /// else is shared with the others.
-fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<(), LedgerError> {
+fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<()> {
     catch_unwind(AssertUnwindSafe(|| request.run(connection))).unwrap_or_else(|_| {
         request.fail(&LedgerError::Panicked);
         Err(LedgerError::Panicked)
@@ -257,7 +257,7 @@ mod tests {
         Writer::start(connection, checkpointer, Arc::default())
     }
 
-    fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64, LedgerError> + Send + 'static {
+    fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64> + Send + 'static {
         move |connection| {
             connection.execute("INSERT INTO t VALUES (?1)", [n])?;
             Ok(n)
@@ -275,7 +275,7 @@ mod tests {
 
     /// Keeps the thread busy until the other end is dropped, so that what is sent meanwhile is
     /// one group.
-    fn hold(writer: &Writer) -> (impl Future<Output = Result<(), LedgerError>>, std::sync::mpsc::Sender<()>) {
+    fn hold(writer: &Writer) -> (impl Future<Output = Result<()>>, std::sync::mpsc::Sender<()>) {
         let (go, wait) = channel();
         let held = writer.run(move |_| {
             let _ = wait.recv();
@@ -304,7 +304,7 @@ mod tests {
     async fn a_request_that_panics_takes_its_own_changes_back_and_none_of_its_neighbours() {
         let writer = writer();
         let (held, go) = hold(&writer);
-        let panics = |connection: &Connection| -> Result<i64, LedgerError> {
+        let panics = |connection: &Connection| -> Result<i64> {
             insert(2)(connection)?;
             panic!("on purpose")
         };
@@ -333,7 +333,7 @@ mod tests {
     struct Fatal;
 
     impl Request for Fatal {
-        fn run(&mut self, _: &Connection) -> Result<(), LedgerError> {
+        fn run(&mut self, _: &Connection) -> Result<()> {
             Ok(())
         }
 
