@@ -33,6 +33,9 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
 
+/// Some editors begin a text file with it; it is not part of the text (RFC 8259 §8.1 allows to ignore it).
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The present settings; a reload stores new ones. Running sessions and requests keep those they began with.
 pub type Settings = Arc<ArcSwap<Config>>;
 

@@ -54,6 +54,7 @@ use counters::Counters;
 pub use exposition::Exposition;
 use issuer::Issuer;
 use pages::Pages;
+pub(crate) use schema::AliasView;
 pub use server::{Listeners, Site, serve};
 
 /// Page and API. Made once; [`Web::apply`] brings new settings into force.
