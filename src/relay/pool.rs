@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Connection;
+use super::{Connection, QUIT_TIMEOUT};
 
 /// How long a connection may wait for its next message. Longer than the gaps within a burst,
 /// shorter than the patience of any smarthost (Postfix under stress: 10 s).
@@ -19,9 +19,6 @@ const MAX_IDLE: usize = 20;
 
 /// Messages of one connection; smarthosts have limits of this kind, too.
 const MAX_MESSAGES: usize = 100;
-
-/// For QUIT and its reply.
-pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Pool {
