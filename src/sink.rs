@@ -1,4 +1,4 @@
-//! The demo's built-in smarthost: takes every message, keeps it as a file and tells about it.
+//! The demo's built-in smarthost: accepts every message, stores it as a file and reports it.
 //!
 //! `mailin_embedded::Server` reads lines without a bound and holds one thread for each
 //! connection. That is good enough here, and only here: its one client is our own relay, on the
@@ -24,7 +24,7 @@ pub struct Delivery<'a> {
     pub recipients: &'a [String],
     /// Header and body as they came.
     pub message: &'a [u8],
-    /// Where it is kept.
+    /// Where it is stored.
     pub path: &'a Path,
 }
 
@@ -37,18 +37,18 @@ pub struct Sink {
     last: AtomicU32,
 }
 
-/// One connection's side of the conversation; mailin clones it for each.
+/// The state of one connection; mailin clones it for each.
 #[derive(Clone)]
 struct Collector {
     sink: Arc<Sink>,
     recipients: Vec<String>,
     message: Vec<u8>,
-    /// Over the limit: the rest is read and forgotten.
+    /// Over the limit: the rest is read and dropped.
     too_large: bool,
 }
 
 impl Sink {
-    /// Keeps messages of up to `max_size` octets in `dir`, which must exist, and reports each to
+    /// Stores messages of up to `max_size` octets in `dir`, which must exist, and reports each to
     /// `on_delivery`, from any thread.
     pub fn new(
         dir: PathBuf,
@@ -76,7 +76,7 @@ impl Sink {
         Ok(())
     }
 
-    fn keep(&self, message: &[u8]) -> io::Result<PathBuf> {
+    fn store(&self, message: &[u8]) -> io::Result<PathBuf> {
         let (mut file, path) = self.create()?;
         file.write_all(message)?;
         Ok(path)
@@ -121,14 +121,14 @@ impl Handler for Collector {
             return refusal(NO_STORAGE);
         }
         let message = std::mem::take(&mut self.message);
-        match self.sink.keep(&message) {
+        match self.sink.store(&message) {
             Ok(path) => {
                 let recipients = &self.recipients;
                 (self.sink.on_delivery)(&Delivery { recipients, message: &message, path: &path });
                 OK
             }
             Err(cause) => {
-                tracing::error!(dir = %self.sink.dir.display(), %cause, "a message could not be kept");
+                tracing::error!(dir = %self.sink.dir.display(), %cause, "cannot store a message");
                 let full = cause.kind() == io::ErrorKind::StorageFull;
                 refusal(if full { OUT_OF_SPACE } else { INTERNAL_ERROR })
             }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_kept_as_it_came_and_reported() {
+    fn a_message_is_stored_as_it_came_and_reported() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("0001.eml"), "of an earlier run").unwrap();
         let (mut client, reported) = start(dir.path());
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_message_that_is_too_large_the_conversation_is_still_in_step() {
+    fn after_a_message_that_is_too_large_replies_are_still_in_step() {
         let dir = tempfile::tempdir().unwrap();
         let (mut client, reported) = start(dir.path());
         assert_eq!(client.send(&"a line of text\r\n".repeat(100)), "552");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_cannot_be_kept_is_refused_for_the_time_being() {
+    fn a_message_that_cannot_be_stored_is_refused_temporarily() {
         let dir = tempfile::tempdir().unwrap();
         let (mut client, reported) = start(&dir.path().join("not-there"));
         assert_eq!(client.send("x\r\n"), "451");

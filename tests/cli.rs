@@ -445,7 +445,7 @@ fn a_message_that_the_demo_cannot_keep_is_reported_with_its_directory() {
     std::fs::remove_dir(mail(dir.path())).unwrap();
     begin_message(&running).get_mut().write_all(b".\r\n").unwrap();
     let said = first_word(&running);
-    assert!(said.contains("could not be kept") && said.contains(&mail(dir.path())), "{said}");
+    assert!(said.contains("cannot store a message") && said.contains(&mail(dir.path())), "{said}");
 }
 
 /// What it says next after it is ready.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::DELIVERY_REMEMBERED;
-use crate::net::limits::{ClientNet, Known, Rate};
+use crate::net::limits::{ClientNet, Credits, Rate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -18,14 +18,14 @@ pub(super) struct Guesses {
     allowed: Rate,
     /// Those beyond.
     excess: Rate,
-    delivered: Known<ClientNet>,
+    delivered: Credits<ClientNet>,
 }
 
 impl Guesses {
     /// `per_hour` for each client; 0 stands for no limit.
     pub(super) fn new(per_hour: u32) -> Self {
         let rate = || Rate::new(per_hour, HOUR);
-        Guesses { allowed: rate(), excess: rate(), delivered: Known::new(DELIVERY_REMEMBERED) }
+        Guesses { allowed: rate(), excess: rate(), delivered: Credits::new(DELIVERY_REMEMBERED) }
     }
 
     /// From now on `per_hour`.
@@ -57,7 +57,7 @@ impl Guesses {
 
     /// Remembers that `client` has delivered a message.
     pub(super) fn note_delivery(&self, client: ClientNet) {
-        self.delivered.note(client);
+        self.delivered.give(client);
     }
 
     /// Forgets the clients whose allowance is full again.
@@ -68,7 +68,7 @@ impl Guesses {
     }
 
     fn has_delivered(&self, client: ClientNet) -> bool {
-        self.delivered.has(&client)
+        self.delivered.has_been_given(&client)
     }
 }
 

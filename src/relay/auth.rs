@@ -1,7 +1,7 @@
 //! AUTH PLAIN (RFC 4954, RFC 4616) and AUTH LOGIN (draft-murchison-sasl-login-00).
 //!
-//! What the smarthost says beside its codes is ignored, and never logged: a prompt may have any words or none, and a
-//! refusal may repeat what was said.
+//! The texts of the replies are ignored, and never logged: a prompt may have any text or none, and a refusal may
+//! repeat the credentials.
 
 use data_encoding::BASE64;
 
@@ -18,13 +18,13 @@ pub(super) struct Credentials {
     pub(super) password: String,
 }
 
-/// One way to log in: a command, and what is said at each 334.
+/// One way to log in: a command, and the response to each 334.
 struct Exchange {
     command: String,
-    answers: Vec<String>,
+    responses: Vec<String>,
 }
 
-/// Logs in by PLAIN or LOGIN, whatever is offered. When one is refused for another reason than the password, the
+/// Logs in by PLAIN or LOGIN, whichever is offered. When one is refused for another reason than the password, the
 /// next is tried.
 ///
 /// # Errors
@@ -35,11 +35,11 @@ pub(super) async fn authenticate(
     offered: &Capabilities,
 ) -> Result<(), RelayError> {
     let refused = |code| RelayError::Failed(format!("it refused AUTH with {code}"));
-    let mut failure = RelayError::Failed("it knows neither AUTH PLAIN nor AUTH LOGIN".into());
+    let mut failure = RelayError::Failed("it offers neither AUTH PLAIN nor AUTH LOGIN".into());
     for exchange in credentials.exchanges(offered) {
-        match exchange.hold(client).await? {
+        match exchange.run(client).await? {
             235 => return Ok(()),
-            334 => return Err(RelayError::Failed("it asks for more than user name and password".into())),
+            334 => return Err(RelayError::Failed("AUTH wants more than user name and password".into())),
             code @ 500..600 if code != WRONG_PASSWORD => failure = refused(code),
             code => return Err(refused(code)),
         }
@@ -53,14 +53,14 @@ impl Credentials {
         let mut exchanges = Vec::new();
         if offered.auth_plain {
             let response = encoded(&format!("\0{}\0{}", self.username, self.password));
-            // With the response in the command, which saves a round trip. Some do not look at it, others refuse it.
+            // With the response in the command, which saves a round trip. Some servers ignore it there, others refuse it.
             let command = format!("AUTH PLAIN {response}");
-            exchanges.push(Exchange { command, answers: vec![response.clone()] });
-            exchanges.push(Exchange { command: "AUTH PLAIN\r\n".into(), answers: vec![response] });
+            exchanges.push(Exchange { command, responses: vec![response.clone()] });
+            exchanges.push(Exchange { command: "AUTH PLAIN\r\n".into(), responses: vec![response] });
         }
         if offered.auth_login {
-            let answers = [&self.username, &self.password].map(|text| encoded(text)).to_vec();
-            exchanges.push(Exchange { command: "AUTH LOGIN\r\n".into(), answers });
+            let responses = [&self.username, &self.password].map(|text| encoded(text)).to_vec();
+            exchanges.push(Exchange { command: "AUTH LOGIN\r\n".into(), responses });
         }
         exchanges
     }
@@ -68,13 +68,13 @@ impl Credentials {
 
 impl Exchange {
     /// The code it ends with.
-    async fn hold(self, client: &mut Client) -> Result<u16, RelayError> {
+    async fn run(self, client: &mut Client) -> Result<u16, RelayError> {
         let mut code = client.command(self.command).await?.code;
-        for answer in self.answers {
+        for response in self.responses {
             if code != 334 {
                 break;
             }
-            code = client.command(answer).await?.code;
+            code = client.command(response).await?.code;
         }
         Ok(code)
     }

@@ -2,8 +2,7 @@
 
 use tokio::time::{Instant, timeout};
 
-use super::pool::QUIT_TIMEOUT;
-use super::{Connection, RelayError};
+use super::{Connection, QUIT_TIMEOUT, RelayError};
 use crate::crash;
 use crate::metrics::seconds;
 use crate::smtp::dot::Encoder;
@@ -20,24 +19,30 @@ pub struct Body {
     pending: Vec<u8>,
 }
 
-/// What the smarthost made of a message.
+/// The smarthost's decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// 2xx: the message is the smarthost's now.
     Accepted,
     /// 4xx or 5xx, in answer to the dot or before it was sent: certainly not delivered.
     Refused(u16),
-    /// No answer that could be understood: it may have been delivered, or not.
+    /// No reply, or none with a meaning: it may have been delivered, or not.
     Unknown,
-    /// The smarthost hung up before the dot, which was not sent, or said something else than a refusal.
+    /// The smarthost hung up before the dot, which was not sent, or sent a reply that is no refusal.
     NotSent,
 }
 
-impl Body {
-    pub(super) fn new(connection: Connection) -> Self {
-        Body { connection, dots: Encoder::new(), pending: Vec::new() }
+impl Connection {
+    /// DATA; on its 354 the message may follow.
+    ///
+    /// # Errors
+    /// The connection is gone with the error, refused or not.
+    pub async fn data(self) -> Result<Body, RelayError> {
+        Ok(Body { connection: self.start_data().await?, dots: Encoder::new(), pending: Vec::new() })
     }
+}
 
+impl Body {
     /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
     ///
     /// # Errors
@@ -50,8 +55,8 @@ impl Body {
         self.flush().await
     }
 
-    /// Hands all there is to the network, and makes sure that the smarthost is still listening:
-    /// afterwards only the final dot is missing.
+    /// Sends what is pending, and makes sure that the smarthost is still there: afterwards only the
+    /// final dot is missing.
     ///
     /// # Errors
     /// As [`Body::write`].
@@ -93,7 +98,7 @@ impl Body {
                 drop(lease); // now the next client finds an idle connection
                 Outcome::Accepted
             }
-            // An answer too many: which of them was the dot's?
+            // A reply too many: which of them was the dot's?
             Outcome::Refused(_) if !self.connection.ends_in_step().await => Outcome::Unknown,
             outcome => outcome,
         }
@@ -130,10 +135,9 @@ impl Body {
         }
     }
 
-    /// Why the smarthost interrupts the message. It has not heard the final dot, and must not hear it any more.
+    /// Why the smarthost interrupts the message. The final dot was not sent, and must not be.
     async fn interrupted(&mut self) -> RelayError {
-        let unexplained =
-            || RelayError::Failed("it answered before the end of the message, or hung up".into());
+        let unexplained = || RelayError::Failed("it replied before the end of data, or hung up".into());
         self.refusal().await.unwrap_or_else(unexplained)
     }
 

@@ -8,8 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::auth::authenticate;
 use super::client::Client;
 use super::hello::{Capabilities, hello};
-use super::pool::QUIT_TIMEOUT;
-use super::{Body, Inner, Lease, RelayError};
+use super::{Inner, Lease, QUIT_TIMEOUT, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
@@ -138,18 +137,18 @@ impl Connection {
         Ok(())
     }
 
-    /// DATA; on its 354 the message may follow.
+    /// DATA, up to its 354.
     ///
     /// # Errors
     /// The connection is gone with the error, refused or not.
-    pub async fn data(mut self) -> Result<Body, RelayError> {
+    pub(super) async fn start_data(mut self) -> Result<Connection, RelayError> {
         if let Err(cause) = self.try_data().await {
             self = self.replacement(cause).await?;
             self.try_data().await?;
         }
         self.messages += 1;
         self.envelope = None;
-        Ok(Body::new(self))
+        Ok(self)
     }
 
     /// MAIL's part of [`Connection::begin`].
@@ -189,7 +188,7 @@ impl Connection {
         drop(self); // before there is another: the smarthost may count them
         let new = timeout(limit, smarthost.begin_on_new(envelope))
             .await
-            .unwrap_or_else(|_| Err(RelayError::timed_out("saying the envelope again", limit)));
+            .unwrap_or_else(|_| Err(RelayError::timed_out("repeating the envelope", limit)));
         let new = new.map_err(|cause| cause.into_failure_with("the same envelope"))?;
         Ok(Connection { lease, ..new })
     }
@@ -213,7 +212,7 @@ impl Connection {
         self.messages
     }
 
-    /// Whether the smarthost has said nothing unasked, and not hung up.
+    /// Whether the smarthost has sent no reply too many, and not hung up.
     pub(super) fn is_in_step(&mut self) -> bool {
         self.client.stream.peek() == Peek::Nothing
     }

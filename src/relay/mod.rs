@@ -36,6 +36,9 @@ use counters::Counters;
 use pool::Pool;
 use queue::{FairQueue, Limits};
 
+/// For QUIT and its reply.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A client may have one in so many of the connections.
 const SHARES: usize = 4;
 
@@ -69,16 +72,16 @@ struct Inner {
 /// What went wrong with the smarthost.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// It understood and said no, with this code (4xx or 5xx).
+    /// It refused, with this code (4xx or 5xx).
     #[error("the smarthost refused with {0}")]
     Refused(u16),
-    /// No TLS with it, in our own words: certificate, name or protocol.
+    /// TLS with it failed: certificate, name or protocol.
     #[error("the smarthost's TLS failed: {0}")]
     Tls(String),
     /// It cannot do what the message needs.
     #[error("the smarthost cannot: {0:?}")]
     Unfit(Unfit),
-    /// It could not be reached, went away, was silent for too long, or spoke something else than SMTP.
+    /// It could not be reached, hung up, timed out, or does not speak SMTP.
     #[error("the smarthost failed: {0}")]
     Failed(String),
 }
@@ -149,7 +152,7 @@ impl Smarthost {
         if let Some(mut idle) = inner.pool.take() {
             match idle.begin(envelope.clone()).await {
                 Err(cause) if cause.is_of_connection() => {
-                    tracing::debug!(%cause, "an idle connection was of no use; trying a new one");
+                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
                 }
                 begun => return begun.map(|()| idle.with_lease(lease)),
             }
@@ -213,7 +216,7 @@ impl Inner {
         let opened = timeout(limit, async {
             match self.open(self.config.tls).await {
                 Err(RelayError::Tls(cause)) if self.config.tls == Tls::Opportunistic => {
-                    tracing::warn!(cause, "the smarthost offers TLS and fails at it; going on without");
+                    tracing::warn!(cause, "TLS with the smarthost failed; continuing in clear text");
                     self.open(Tls::None).await
                 }
                 opened => opened,
@@ -251,7 +254,7 @@ impl Inner {
 }
 
 impl RelayError {
-    /// Whether it says something of the connection, and nothing of the message or its recipient.
+    /// Whether the connection is the cause, and not the message or its recipient.
     fn is_of_connection(&self) -> bool {
         matches!(self, RelayError::Failed(_) | RelayError::Tls(_) | RelayError::Refused(421))
     }
@@ -266,11 +269,11 @@ impl RelayError {
     }
 
     fn no_answer() -> Self {
-        RelayError::Failed("no answer in time".into())
+        RelayError::Failed("no reply in time".into())
     }
 
     fn timed_out(what: &str, limit: Duration) -> Self {
-        RelayError::Failed(format!("no end of {what} within {} s", limit.as_secs_f32()))
+        RelayError::Failed(format!("{what} timed out after {} s", limit.as_secs_f32()))
     }
 }
 

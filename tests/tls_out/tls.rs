@@ -60,7 +60,7 @@ fn opportunistic_goes_on_in_clear_text_when_tls_fails() {
     }
     scene.smarthost.set(Stage::Handshake, Behaviour::Accept);
     scene.delivers(true, "it is well again");
-    assert_eq!(scene.appliance.logged("going on without"), 6);
+    assert_eq!(scene.appliance.logged("continuing in clear text"), 6);
     scene.ends_well();
 }
 

@@ -1,4 +1,4 @@
-//! Who counts as one client, and what it is part of.
+//! What counts as one client, and the networks it is part of.
 
 use std::net::IpAddr;
 

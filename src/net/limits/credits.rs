@@ -1,4 +1,4 @@
-//! Credits that are given for something, and taken one by one.
+//! Credits that are given for something, in bounded memory: taken one by one, or only remembered.
 
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ pub struct Credits<K> {
 }
 
 impl<K: Eq + Hash> Credits<K> {
-    /// Nobody has any yet.
+    /// No key has any yet.
     pub fn new(span: Duration) -> Self {
         Credits { start: Instant::now(), recent: Mutex::new(Recent::new(GENERATION, span)) }
     }
@@ -54,6 +54,7 @@ impl<K: Eq + Hash> Credits<K> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{client, nth};
     use super::*;
 
     #[test]
@@ -75,6 +76,25 @@ mod tests {
         let credits = Credits::new(Duration::ZERO);
         credits.give(1);
         credits.forget();
-        assert!(!credits.take(1));
+        assert!(!credits.has_been_given(&1) && !credits.take(1));
+    }
+
+    #[test]
+    fn a_client_has_credits_and_its_neighbours_have_none() {
+        let credits = Credits::new(Duration::from_secs(3600));
+        credits.give(client("192.0.2.1"));
+        credits.forget();
+        let has = |address| credits.has_been_given(&client(address));
+        assert!(has("192.0.2.1") && !has("192.0.2.2"));
+    }
+
+    #[test]
+    fn of_a_million_clients_the_last_are_remembered_and_the_table_stays_short() {
+        let credits = Credits::new(Duration::from_secs(3600));
+        (0..1_000_000).for_each(|n| credits.give(nth(n)));
+        assert!((950_000..1_000_000).all(|n| credits.has_been_given(&nth(n))));
+        let recent = credits.recent();
+        assert!(recent.len() <= 2 * GENERATION);
+        assert!(recent.octets() < 2 << 20, "the tables take {} octets", recent.octets());
     }
 }

@@ -7,14 +7,14 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`client`] | who counts as one client, and what it is part of |
+//! | [`client`] | what counts as one client, and the networks it is part of |
 //! | [`slots`], [`shares`] | so much at a time; how much each network has at the moment |
-//! | [`rate`], [`known`] | so much in a span of time; who has done something good |
-//! | [`recent`] | what is known of the networks that were seen last, in bounded memory |
+//! | [`rate`] | so much in a span of time |
+//! | [`credits`] | what a client has earned by something good |
+//! | [`recent`] | what is known of the keys that were seen last, in bounded memory |
 
 mod client;
 mod credits;
-mod known;
 mod rate;
 mod recent;
 mod shares;
@@ -22,7 +22,6 @@ mod slots;
 
 pub use client::ClientNet;
 pub use credits::Credits;
-pub use known::Known;
 pub use rate::Rate;
 pub(crate) use shares::Shares;
 pub(crate) use slots::is_scarce;

@@ -21,8 +21,8 @@ const WIDE_NETWORKS: usize = 12_500;
 /// At most so many events of each client in a span of time, and [`Prefix::factor`] times as many of each
 /// wider network.
 ///
-/// Who has been quiet may have them all at once; then they come back one by one, evenly over the
-/// span (the generic cell rate algorithm, in [`governor`]).
+/// A client that has been quiet may have them all at once; then they come back one by one, evenly over
+/// the span (the generic cell rate algorithm, in [`governor`]).
 ///
 /// A client that is evicted from the full table starts afresh. That does not bypass the limit: eviction
 /// takes 50,000 other clients since its last try (12,500 networks for a wider one), and an attacker with so
@@ -45,7 +45,7 @@ struct Limiters<C: Clock> {
 }
 
 /// None: no limit.
-type Limiter<C> = Option<RateLimiter<Question, Table, C, NoOpMiddleware<<C as Clock>::Instant>>>;
+type Limiter<C> = Option<RateLimiter<Query, Table, C, NoOpMiddleware<<C as Clock>::Instant>>>;
 
 impl Rate {
     /// `most` events in `span`; 0 stands for no limit.
@@ -53,13 +53,13 @@ impl Rate {
         Rate::with_clock(most, span, MonotonicClock)
     }
 
-    /// One event in `interval`, or after a rest `burst` of them at once; an interval of 0 stands
+    /// One event in `interval`, or after a pause `burst` of them at once; an interval of 0 stands
     /// for no limit.
     pub fn every(interval: Duration, burst: u32) -> Self {
         Rate::new(burst, interval * burst)
     }
 
-    /// As [`Rate::set_limit`], in the words of [`Rate::every`].
+    /// [`Rate::set_limit`], with the arguments of [`Rate::every`].
     pub fn set_interval(&self, interval: Duration, burst: u32) {
         self.set_limit(burst, interval * burst);
     }
@@ -84,12 +84,12 @@ impl<C: Clock + Clone> Rate<C> {
     /// # Errors
     /// It was one too many, and is not counted; how long until the next may come.
     pub fn count(&self, client: ClientNet) -> Result<(), Duration> {
-        // The wider ones are asked before, so that what one network refuses does not count for another.
+        // The wider ones are checked before, so that what one network refuses does not count for another.
         let limiters = self.limiters.load();
         for wider in client.prefixes().skip(1) {
-            limiters.ask(wider, false)?;
+            limiters.check(wider, false)?;
         }
-        client.prefixes().try_for_each(|prefix| limiters.ask(prefix, true))
+        client.prefixes().try_for_each(|prefix| limiters.check(prefix, true))
     }
 
     /// What [`Rate::count`] would say, without an event.
@@ -98,7 +98,7 @@ impl<C: Clock + Clone> Rate<C> {
     /// As there.
     pub fn peek(&self, client: ClientNet) -> Result<(), Duration> {
         let limiters = self.limiters.load();
-        let waits = client.prefixes().filter_map(|prefix| limiters.ask(prefix, false).err());
+        let waits = client.prefixes().filter_map(|prefix| limiters.check(prefix, false).err());
         waits.max().map_or(Ok(()), Err)
     }
 
@@ -107,7 +107,7 @@ impl<C: Clock + Clone> Rate<C> {
     /// # Errors
     /// As there.
     pub fn peek_client(&self, client: ClientNet) -> Result<(), Duration> {
-        self.limiters.load().ask(client.own(), false)
+        self.limiters.load().check(client.own(), false)
     }
 
     /// Forgets the networks of which there is nothing to know: all their events have come back.
@@ -138,11 +138,11 @@ impl<C: Clock + Clone> Limiters<C> {
         }
     }
 
-    fn ask(&self, prefix: Prefix, is_event: bool) -> Result<(), Duration> {
+    fn check(&self, prefix: Prefix, is_event: bool) -> Result<(), Duration> {
         let Some(limiter) = self.limiter(prefix) else { return Ok(()) };
         let at = limiter.clock().now().duration_since(self.start).into();
-        let question = Question { prefix, is_event, at };
-        limiter.check_key(&question).map_err(|until| until.wait_time_from(limiter.clock().now()))
+        let query = Query { prefix, is_event, at };
+        limiter.check_key(&query).map_err(|until| until.wait_time_from(limiter.clock().now()))
     }
 
     fn limiter(&self, prefix: Prefix) -> &Limiter<C> {
@@ -155,10 +155,10 @@ impl<C: Clock + Clone> Limiters<C> {
     }
 }
 
-/// What a [`Rate`] asks a table: about whom, when (since the start), and whether the answer is to be
-/// kept. Only events are; a peek leaves everything as it is.
+/// What a [`Rate`] looks up in a table: a network, when (since the start), and whether that is an event. A
+/// peek changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Question {
+struct Query {
     prefix: Prefix,
     is_event: bool,
     at: Duration,
@@ -180,29 +180,29 @@ impl Table {
 }
 
 impl StateStore for Table {
-    type Key = Question;
+    type Key = Query;
 
-    fn measure_and_replace<T, F, E>(&self, question: &Question, measure: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, query: &Query, measure: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut recent = self.lock();
-        recent.age(question.at);
-        let before = recent.find(&question.prefix);
+        recent.age(query.at);
+        let before = recent.find(&query.prefix);
         let (answer, after) = match measure(before) {
-            Ok((answer, after)) if question.is_event => (Ok(answer), Some(after)),
+            Ok((answer, after)) if query.is_event => (Ok(answer), Some(after)),
             Ok((answer, _)) => (Ok(answer), before),
             Err(refusal) => (Err(refusal), before),
         };
-        // Also when nothing changes: who is asked about is young again.
+        // Also when nothing changes: the network is young again.
         if let Some(state) = after {
-            recent.keep(question.prefix, state, question.at);
+            recent.keep(query.prefix, state, query.at);
         }
         answer
     }
 }
 
-impl ShrinkableKeyedStateStore<Question> for Table {
+impl ShrinkableKeyedStateStore<Query> for Table {
     fn retain_recent(&self, drop_below: Nanos) {
         self.lock().retain(|state| *state >= drop_below);
     }
@@ -246,11 +246,11 @@ mod tests {
         let rate = Rate::with_clock(300, MINUTE, clock.clone());
         assert_eq!(passing(&rate, nth(1)), 300);
         assert_eq!(rate.count(nth(1)), Err(MINUTE / 300));
-        assert_eq!(passing(&rate, nth(2)), 300, "another client is not to blame");
+        assert_eq!(passing(&rate, nth(2)), 300, "another client is not affected");
         clock.advance(MINUTE / 10);
         assert_eq!(passing(&rate, nth(1)), 30);
         clock.advance(10 * MINUTE);
-        assert_eq!(passing(&rate, nth(1)), 300, "a rest gives no more than the full measure");
+        assert_eq!(passing(&rate, nth(1)), 300, "a pause gives no more than the full allowance");
     }
 
     #[test]
@@ -314,20 +314,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_has_too_much_does_not_count_for_its_neighbours() {
+    fn the_excess_of_a_client_does_not_count_for_its_neighbours() {
         let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
         assert_eq!(passing(&rate, client("192.0.2.1")), 3);
         assert_eq!(passing(&rate, client("192.0.2.2")), 3);
         assert!(rate.peek(client("192.0.2.3")).is_ok());
         assert_eq!(passing(&rate, client("2001:db8:0:100::1")), 3);
         assert_eq!(passing(&rate, client("2001:db8:0:200::1")), 3);
-        assert_eq!(passing(&rate, client("2001:db8:0:300::1")), 0, "the /48 has had what it may");
+        assert_eq!(passing(&rate, client("2001:db8:0:300::1")), 0, "the /48 has used up its allowance");
         assert!(rate.peek_client(client("2001:db8:0:300::1")).is_ok());
     }
 
-    /// A network that has had its measure makes no entries, so it cannot push out what is known.
+    /// A network whose allowance is used up makes no entries, so it cannot evict others.
     #[test]
-    fn clients_of_a_network_without_a_measure_left_take_no_room() {
+    fn clients_of_a_network_whose_allowance_is_used_up_take_no_memory() {
         let rate = Rate::with_clock(3, MINUTE, FakeRelativeClock::default());
         for n in 0..16 {
             passing(&rate, client(&format!("2001:db8:0:{n:x}00::1")));
@@ -350,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_not_come_for_two_spans_is_forgotten_and_nobody_within_one() {
+    fn a_client_is_forgotten_after_two_spans_and_not_within_one() {
         assert_eq!(known_after(MINUTE / 2), 3);
         assert_eq!(known_after(MINUTE * 2), 0);
     }
 
-    /// Nobody's address stays for want of other clients.
+    /// No address is kept because no other client comes.
     #[test]
-    fn whoever_has_his_full_measure_again_is_forgotten_without_a_question() {
+    fn a_client_whose_allowance_is_full_again_is_forgotten() {
         let clock = FakeRelativeClock::default();
         let rate = Rate::with_clock(2, MINUTE, clock.clone());
         let known = || rate.limiters.load().clients.as_ref().map(RateLimiter::len);
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(known(), Some(2));
         rate.forget();
         assert_eq!(known(), Some(1));
-        assert_eq!(passing(&rate, nth(2)), 1, "half a measure has come back");
+        assert_eq!(passing(&rate, nth(2)), 1, "half the allowance has come back");
         clock.advance(3 * MINUTE);
         assert_eq!(known(), Some(1));
         rate.forget();

@@ -1,4 +1,4 @@
-//! What is known of those that were seen last, in bounded memory.
+//! The keys that were seen last, in bounded memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,12 +8,12 @@ use std::time::Duration;
 /// to 1.6 MB.
 pub(super) const GENERATION: usize = 50_000;
 
-/// What is known of networks or others, in two generations.
+/// Values by key, in two generations.
 ///
 /// When the young generation is full, or as old as the span, it becomes the old one, and the old one is
-/// forgotten. So nobody is known for longer than two spans after the last event, and everybody for one,
-/// unless there is no room: then as many as fit into one generation are known, those that were seen
-/// last, and at most twice as many.
+/// forgotten. So no key is known for longer than two spans after the last event, and each for one, unless
+/// the table is full: then as many as fit into one generation are known, those that were seen last, and
+/// at most twice as many.
 ///
 /// Times are since whatever the owner counts from.
 pub(super) struct Recent<K, V> {
@@ -38,23 +38,23 @@ impl<K: Eq + Hash, V: Copy> Recent<K, V> {
 
     pub(super) fn keep(&mut self, key: K, value: V, now: Duration) {
         if self.young.len() >= self.generation && !self.young.contains_key(&key) {
-            self.turn(now);
+            self.rotate(now);
         }
         self.young.insert(key, value);
     }
 
-    /// Forgets who was not seen for two spans, and nobody who was seen within one.
+    /// Forgets keys that were not seen for two spans, and none that was seen within one.
     pub(super) fn age(&mut self, now: Duration) {
         let age = now.saturating_sub(self.since);
         if age >= self.span {
-            self.turn(now);
+            self.rotate(now);
         }
         if age >= self.span + self.span {
-            self.turn(now);
+            self.rotate(now);
         }
     }
 
-    /// Forgets all but those of whom `is_wanted` is true.
+    /// Forgets all values of which `is_wanted` is not true.
     pub(super) fn retain(&mut self, is_wanted: impl Fn(&V) -> bool) {
         for table in [&mut self.young, &mut self.old] {
             table.retain(|_, value| is_wanted(value));
@@ -72,7 +72,7 @@ impl<K: Eq + Hash, V: Copy> Recent<K, V> {
         (self.young.capacity() + self.old.capacity()) * size_of::<(K, V)>()
     }
 
-    fn turn(&mut self, now: Duration) {
+    fn rotate(&mut self, now: Duration) {
         self.old = std::mem::take(&mut self.young);
         self.since = now;
     }

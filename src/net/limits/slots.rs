@@ -1,4 +1,4 @@
-//! So much of each client at a time.
+//! So much for each client at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use super::client::ClientNet;
 use super::is_reached;
 use super::shares::Shares;
 
-/// A number of places, of which no client, and none of its wider networks, may take too many.
+/// A number of slots, of which no client, and none of its wider networks, may take too many.
 pub struct Slots {
     taken: Mutex<Taken>,
 }
@@ -18,7 +18,7 @@ struct Taken {
     shares: Shares,
 }
 
-/// A place that was taken; given back when it is dropped.
+/// A slot that was taken; given back when it is dropped.
 pub struct Slot {
     slots: Arc<Slots>,
     client: ClientNet,
@@ -63,7 +63,7 @@ impl Slots {
         Ok(Slot { slots: self.clone(), client })
     }
 
-    /// Whether more than 80 % are taken: time to be short with everybody.
+    /// Whether more than 80 % are taken: then time-outs are short.
     pub fn are_scarce(&self) -> bool {
         let taken = self.taken();
         is_scarce(taken.most, taken.all)
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_while_counting_takes_no_slot_from_anybody() {
+    fn a_panic_while_counting_leaves_the_slots_usable() {
         let slots = Slots::new(1, 1);
         let poisoner = slots.clone();
         let panicked = std::thread::spawn(move || {
