@@ -1,9 +1,9 @@
 //! Bounce addresses, and what a bounce says.
 //!
 //! The opaque envelope sender of a message to an alias is `b.<name>.<id>.<HMAC>@domain`, that of the
-//! postmaster's mail `b.0.<HMAC>`. With it SPF passes at the target, and a bounce comes to us
+//! postmaster's mail `b.0.<HMAC>`. With it SPF passes at the target, and a bounce comes back to this MX
 //! instead of showing the hidden mailbox to the sender. The HMAC-SHA-256 over name, id and domain,
-//! cut to 80 bits, says that we made it; whether the message may still bounce the ledger knows.
+//! cut to 80 bits, proves that this MX made it; whether the message may still bounce, the ledger knows.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ const TAG_LEN: usize = 10;
 /// Stands for "no alias". `0` alone is never an alias: names have 4 characters or more.
 const NOBODY: &str = "0";
 
-/// The secret that bounce addresses are signed with; lives in the ledger.
+/// The key that bounce addresses are signed with.
 #[derive(Clone)]
 pub struct BounceKey(hmac::Key);
 
@@ -37,17 +37,16 @@ pub enum BounceOf {
 /// What a report says of a message that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Who did not get the message; several, when the target's host has passed it on to several.
+    /// The recipients that did not get the message; several, when the target's host has passed it on.
     pub failed: Vec<Failed>,
-    /// The report is about nobody else: all of it was read, and everybody in it has failed and is in
-    /// `failed`.
+    /// The report is complete: all of it was read, and every recipient in it has failed and is in `failed`.
     pub is_all: bool,
 }
 
 /// A recipient that did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// Its address, when the report has one that we can read.
+    /// Its address, when the report has a valid one.
     pub recipient: Option<Mailbox>,
     /// The mailbox is at fault and no message would arrive: it does not exist, is disabled, or its
     /// host cannot be found. What this message alone has caused is not meant.
@@ -57,7 +56,7 @@ pub struct Failed {
 impl Failure {
     /// Whether the mailbox `target`, which the message was sent to, is at fault. The fault of another
     /// mailbox is that of one behind the target, which may have its own copy. A report of a single
-    /// failure without an address is about the only recipient that we have named.
+    /// failure without an address is about the only recipient that the message had.
     pub fn is_fault_of(&self, target: &Mailbox) -> bool {
         let is_about_one = self.is_all && self.failed.len() == 1;
         self.failed.iter().any(|one| {
@@ -66,14 +65,14 @@ impl Failure {
         })
     }
 
-    /// Whether `target` itself did not get the message, and the report is about nobody else.
+    /// Whether `target` itself did not get the message, and the report names no other recipient.
     pub fn is_only_of(&self, target: &Mailbox) -> bool {
         self.is_all && self.failed.iter().all(|one| one.is(target))
     }
 }
 
 impl Failed {
-    /// In any case: many a host changes that on the way.
+    /// Case does not count: many hosts change it on the way.
     fn is(&self, target: &Mailbox) -> bool {
         self.recipient.as_ref().is_some_and(|one| one.as_str().eq_ignore_ascii_case(target.as_str()))
     }
@@ -93,7 +92,7 @@ impl BounceKey {
         format!("b.{subject}.{tag}@{domain}")
     }
 
-    /// What the bounce address `local@domain` is about, if we made it; any case.
+    /// What the bounce address `local@domain` is about, if it was made with this key; in any case.
     pub fn verify(&self, local: &str, domain: &Domain) -> Option<BounceOf> {
         let local = local.to_ascii_lowercase();
         let (subject, tag) = local.strip_prefix("b.")?.rsplit_once('.')?;

@@ -1,4 +1,4 @@
-//! What time it is. Everything below the front doors takes the time as an argument.
+//! What time it is. Everything below the MX and the web takes the time as an argument.
 //!
 //! Time never goes back here, whatever is done to the system's clock: an alias that is over must not
 //! come back to life. While the clock is behind the latest instant that was seen, in this run or,
@@ -32,7 +32,7 @@ pub fn has_been(instant: Timestamp) {
     LATEST.fetch_max(instant.as_second(), Ordering::Relaxed);
 }
 
-/// For how many seconds from now time will stand still, because the clock was set back.
+/// Seconds for which time will stand still, because the clock was set back.
 pub fn behind() -> Option<i64> {
     let behind = now().as_second() - Timestamp::now().as_second();
     (behind > 0).then_some(behind)

@@ -130,7 +130,7 @@ impl Daemon {
         let metrics = listen("metrics", &config.metrics.listen, "metrics.listen", vec![])?;
         let socket = config.http.socket.as_deref().map(bind_unix).transpose()?;
         let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-        clock::has_been(ledger.latest()?.unwrap_or(clock::Timestamp::MIN));
+        clock::has_been(ledger.latest().unwrap_or(clock::Timestamp::MIN));
         let (shutdown, events) = (CancellationToken::new(), Events::default());
         let live = Live::new(config, &ledger, files, &events, shutdown.clone());
         let (mx, web, purge_interval) = (live.mx.clone(), live.web.clone(), live.purge_interval.subscribe());

@@ -1,4 +1,4 @@
-//! What names a message: in the log, in `Received`, in our 250 and in its bounce address.
+//! The id of a message: in the log, in `Received`, in the 250 reply and in its bounce address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 /// Octets of an id.
 const LEN: usize = 10;
 
-/// Of these the first hold the time.
+/// The first of them, which hold the time.
 const TIME_LEN: usize = 4;
 
 /// The second in which the message began, 32 bits, and 48 random bits: ids are in the order of
@@ -36,8 +36,8 @@ impl MessageId {
         MessageId(octets)
     }
 
-    /// What every id of a message that began at `instant` or later begins with, and none of an
-    /// earlier one.
+    /// The first octets of the earliest possible id at `instant`: ids of that second and later ones are not
+    /// less, earlier ones are.
     pub fn earliest_at(instant: Timestamp) -> [u8; TIME_LEN] {
         seconds(instant).to_be_bytes()
     }
@@ -60,7 +60,7 @@ fn seconds(instant: Timestamp) -> u32 {
     instant.as_second().clamp(0, u32::MAX.into()) as u32
 }
 
-/// In lower case, as it is written.
+/// In lower case only, as it is displayed.
 impl FromStr for MessageId {
     type Err = MessageIdError;
 

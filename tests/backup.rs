@@ -43,7 +43,11 @@ fn spent_in(appliance: &Appliance, file: &std::path::Path, aliases: &[Alias]) ->
     assert!(restored.status.success(), "{}", said(&restored));
     assert!(dir.path().join(FILE_NAME).exists());
     let ledger = Ledger::open(dir.path(), 6).unwrap();
-    let used = |alias: &Alias| ledger.lookup(&alias.name().parse().unwrap()).unwrap().unwrap().used;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let used = |alias: &Alias| {
+        let name = alias.name().parse().unwrap();
+        runtime.block_on(ledger.lookup(&name)).unwrap().unwrap().used
+    };
     aliases.iter().map(|alias| (alias.name().to_owned(), used(alias).into())).collect()
 }
 

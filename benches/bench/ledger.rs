@@ -45,8 +45,8 @@ pub fn row(report: &mut Report) {
 
     start(report, &many_dir);
     fs::create_dir_all(data(&few_dir)).expect("a directory can be made");
-    let many = Shop::open(&runtime, &data(&many_dir), MANY);
-    let few = Shop::open(&runtime, &data(&few_dir), FEW);
+    let many = Loaded::open(&runtime, &data(&many_dir), MANY);
+    let few = Loaded::open(&runtime, &data(&few_dir), FEW);
     let ratio = |[many, few]: [f64; 2]| (many / few, format!("{many:.0}/s; with {FEW} aliases {few:.0}/s"));
     let (value, figures) = ratio(medians([&mut || many.issues(), &mut || few.issues()]));
     report.bar("ten_million_creations", value, " ×", AtLeast(0.8), figures);
@@ -74,19 +74,19 @@ pub fn row(report: &mut Report) {
 /// From the start of the program to its ready line, on ten million aliases.
 fn start(report: &mut Report, dir: &Path) {
     let sink = Peer::sink();
-    // The configuration goes beside the data, which shall outlive the appliance.
+    // The configuration goes beside the data, which outlives the appliance.
     let [start] = medians([&mut || milliseconds(Appliance::start_on(dir, sink.address).start)]);
     report.bar("ten_million_start", start, " ms", AtMost(300.0), "to the ready line".into());
 }
 
-/// A ledger of `aliases` whose names are known, made faster than through its door.
+/// A ledger of `aliases` whose names are known, written by SQL of the bench, which is faster.
 fn fill(data: &Path, aliases: i64) {
     fs::create_dir_all(data).expect("a directory can be made");
     runtime().block_on(Ledger::open(data, LENGTH).expect("a ledger can be made").close());
     let mut file = Connection::open(data.join(FILE_NAME)).expect("the ledger is there");
     file.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -400000")
         .expect("SQLite knows these");
-    let transaction = file.transaction().expect("nobody else is there");
+    let transaction = file.transaction().expect("no other connection is open");
     {
         let prepare = |sql| transaction.prepare(sql).expect("this is the ledger's schema");
         let mut names = prepare("INSERT INTO names (name) VALUES (?1)");
@@ -109,7 +109,7 @@ fn fill(data: &Path, aliases: i64) {
             rows.execute((&name, number, BEGIN, end)).expect("the alias is new");
         }
     }
-    transaction.commit().expect("the disk has room");
+    transaction.commit().expect("the disk is not full");
     file.execute_batch("PRAGMA journal_mode = DELETE").expect("SQLite knows this");
 }
 
@@ -120,16 +120,16 @@ fn name(number: i64) -> String {
     (0..LENGTH).rev().map(|place| char::from(ALPHABET[(spread >> (5 * place)) as usize & 31])).collect()
 }
 
-/// A ledger and its customers.
-struct Shop<'a> {
+/// A ledger under load.
+struct Loaded<'a> {
     ledger: Ledger,
     aliases: i64,
     runtime: &'a Runtime,
 }
 
-impl<'a> Shop<'a> {
+impl<'a> Loaded<'a> {
     fn open(runtime: &'a Runtime, data: &Path, aliases: i64) -> Self {
-        Shop { ledger: Ledger::open(data, LENGTH).expect("the ledger opens"), aliases, runtime }
+        Loaded { ledger: Ledger::open(data, LENGTH).expect("the ledger opens"), aliases, runtime }
     }
 
     /// Creations a second, by 100 at once.
@@ -145,7 +145,7 @@ impl<'a> Shop<'a> {
     /// Look-ups a second, by 2 at once.
     fn look_ups(&self) -> f64 {
         self.rate(2, |ledger, name| async move {
-            ledger.lookup(&name).expect("the ledger can be read").expect("the alias is there");
+            ledger.lookup(&name).await.expect("the ledger can be read").expect("the alias is there");
             tokio::task::consume_budget().await;
         })
     }
@@ -157,13 +157,13 @@ impl<'a> Shop<'a> {
         })
     }
 
-    fn rate<F>(&self, customers: usize, work: impl Fn(Ledger, AliasName) -> F + Copy + Send + 'static) -> f64
+    fn rate<F>(&self, clients: usize, work: impl Fn(Ledger, AliasName) -> F + Copy + Send + 'static) -> f64
     where
         F: Future<Output = ()> + Send,
     {
         let (done, start, aliases) = (Arc::new(AtomicU64::new(0)), Instant::now(), self.aliases);
         self.runtime.block_on(async {
-            let customers: Vec<_> = (0..customers)
+            let clients: Vec<_> = (0..clients)
                 .map(|_| {
                     let (ledger, done) = (self.ledger.clone(), done.clone());
                     tokio::spawn(async move {
@@ -174,8 +174,8 @@ impl<'a> Shop<'a> {
                     })
                 })
                 .collect();
-            for customer in customers {
-                customer.await.expect("the ledger does its work");
+            for client in clients {
+                client.await.expect("the ledger does its work");
             }
         });
         done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
@@ -200,7 +200,7 @@ impl<'a> Shop<'a> {
 
     async fn p99(&self, meanwhile: impl Future<Output = ()>) -> Duration {
         let (over, aliases) = (Arc::new(AtomicBool::new(false)), self.aliases);
-        let customers: Vec<_> = (0..20)
+        let clients: Vec<_> = (0..20)
             .map(|_| {
                 let (ledger, over) = (self.ledger.clone(), over.clone());
                 tokio::spawn(async move {
@@ -217,8 +217,8 @@ impl<'a> Shop<'a> {
         meanwhile.await;
         over.store(true, Ordering::Relaxed);
         let mut delays = Vec::new();
-        for customer in customers {
-            delays.extend(customer.await.expect("the ledger does its work"));
+        for client in clients {
+            delays.extend(client.await.expect("the ledger does its work"));
         }
         delays.sort();
         delays[delays.len() * 99 / 100]

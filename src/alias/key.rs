@@ -1,4 +1,4 @@
-//! Manage keys: whoever holds an alias's key may look at it, change it and revoke it.
+//! Manage keys: the holder of an alias's key may read, change and revoke it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,11 +1,11 @@
 //! Limits: how often an alias forwards, from when, and until when.
 //!
-//! A person asks for *days* or *uses* ([`LimitRequest`]); an alias has instants and a count
+//! A client asks for *days* or *uses* ([`LimitRequest`]); an alias has instants and a count
 //! ([`Limits`]). Asking for more than the operator's [`Caps`] gives the cap, and says so.
 
 use jiff::SignedDuration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, floor};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -20,7 +20,7 @@ pub struct Limits {
     pub max_usage: Option<u32>,
 }
 
-/// What somebody asked for.
+/// The limits that are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitRequest {
     /// So many times 24 hours from `valid_from` on.
@@ -153,6 +153,11 @@ impl Limits {
             max_usage: granted.max_usage.or(self.max_usage),
         };
         Ok((limits, clamped))
+    }
+
+    /// Without fractions of a second: the ledger's unit, so that what was written is what is read back.
+    pub fn in_seconds(self) -> Self {
+        Limits { valid_from: floor(self.valid_from), valid_until: self.valid_until.map(floor), ..self }
     }
 
     /// Days between start and end, rounded up.

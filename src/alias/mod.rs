@@ -1,4 +1,4 @@
-//! An alias and its parts: what it is called, how long it lives, who may change it.
+//! An alias and its parts: its name, its limits, its manage key, its state.
 
 mod key;
 mod limits;
@@ -11,7 +11,7 @@ pub use name::{AliasName, NameError};
 use crate::address::{Domain, Mailbox};
 use crate::clock::Timestamp;
 
-/// So many bounces in a row suspend an alias: its target is gone, or does not want our mail.
+/// So many bounces in a row suspend an alias: its target is gone, or refuses its mail.
 pub const SUSPENDED_AFTER_BOUNCES: u32 = 5;
 
 /// `name@domain`, its target, and how much of it is left.
@@ -21,7 +21,7 @@ pub struct Alias {
     pub name: AliasName,
     /// One of our own domains.
     pub domain: Domain,
-    /// The real mailbox. Shown to nobody but the holder of the manage key.
+    /// The real mailbox. Shown only to the holder of the manage key.
     pub target: Mailbox,
     /// When it was handed out.
     pub created: Timestamp,
@@ -48,12 +48,13 @@ pub enum State {
     UsedUp,
     /// Switched off by its holder.
     Paused,
-    /// Switched off by us after [`SUSPENDED_AFTER_BOUNCES`] bounces.
+    /// Switched off by the server after [`SUSPENDED_AFTER_BOUNCES`] bounces.
     Suspended,
 }
 
 impl Alias {
-    /// The state at `now`. The ledger's `spend` decides by the same rules, in SQL.
+    /// The state at `now`. A use is spent only in [`State::Active`]: the engine of the ledger has the same
+    /// condition in the statement that spends.
     pub fn state(&self, now: Timestamp) -> State {
         if self.limits.valid_until.is_some_and(|until| now >= until) {
             State::Expired

@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The longest name we could ever have handed out: 32^26 is over 2^128.
+/// The longest name that could ever be handed out: 32^26 is over 2^128.
 const MAX_LEN: usize = 26;
 
 /// The local part of an alias in its one canonical spelling.
@@ -26,7 +26,7 @@ pub struct NameError;
 
 impl AliasName {
     /// Characters that a name is made of.
-    pub const ALPHABET_SIZE: u64 = ALPHABET.len() as u64;
+    pub const ALPHABET_SIZE: i64 = ALPHABET.len() as i64;
 
     /// A new name of `len` characters, 5 bits each, from the operating system's generator.
     ///

@@ -1,4 +1,4 @@
-//! `tempalias alias`: the operator's hand on the ledger, also while the server runs.
+//! `tempalias alias`: the operator's commands on the ledger, also while the server runs.
 
 mod transfer;
 
@@ -6,6 +6,7 @@ use std::io::{self, Write, stdout};
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use poem_openapi::types::ToJSON;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, block_on, tell};
@@ -14,8 +15,9 @@ use crate::alias::{Alias as Entry, AliasName, LimitRequest, Limits, ManageKey};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::ledger::{FILE_NAME, Ledger, NewAlias};
+use crate::web::AliasView;
 
-/// Add, look at, revoke and move aliases
+/// Add, show, revoke and move aliases
 ///
 /// Works on the same ledger while the server runs.
 #[derive(clap::Args)]
@@ -97,7 +99,7 @@ impl Alias {
         }
         block_on(async {
             let ledger = Ledger::open(&config.data_dir, config.aliases.initial_length)?;
-            clock::has_been(ledger.latest()?.unwrap_or(Timestamp::MIN));
+            clock::has_been(ledger.latest().unwrap_or(Timestamp::MIN));
             let result = self.act(&config, &ledger, &mut stdout().lock()).await;
             ledger.close().await;
             result
@@ -111,18 +113,19 @@ impl Alias {
                 let issued = ledger.issue(add.granted(config, now)?, now).await?;
                 self.render_one(&issued.alias, Some(&issued.key), now)
             }
-            Action::Show { alias } => self.render_one(&alias.find(ledger)?, None, now),
-            Action::List => return self.list(ledger, out, now),
-            Action::Export => return transfer::export(ledger, out),
+            Action::Show { alias } => self.render_one(&alias.find(ledger).await?, None, now),
+            Action::List => return self.list(ledger, out, now).await,
+            Action::Export => return transfer::export(ledger, out).await,
             Action::Import(import) => return import.run(config, ledger, self.json, out).await,
             Action::Revoke { alias } => {
-                let name = &alias.find(ledger)?.name;
+                let name = &alias.find(ledger).await?.name;
                 if !ledger.revoke(name.clone()).await? {
                     return Err(alias.unknown());
                 }
-                match self.json {
-                    true => line(&json!({ "aid": name.as_str(), "revoked": true })),
-                    false => format!("{name} is revoked\n"),
+                if self.json {
+                    line(&json!({ "aid": name.as_str(), "revoked": true }))
+                } else {
+                    format!("{name} is revoked\n")
                 }
             }
         };
@@ -130,23 +133,20 @@ impl Alias {
     }
 
     /// A line for each alias as it is read: there may be more than fit into memory.
-    fn list(&self, ledger: &Ledger, out: &mut impl Write, now: Timestamp) -> Result<(), Failure> {
+    async fn list(&self, ledger: &Ledger, out: &mut impl Write, now: Timestamp) -> Result<(), Failure> {
         let mut print = |text: String| out.write_all(text.as_bytes()).map_err(Failure::Output);
         if !self.json {
             print(row(["ADDRESS", "STATE", "USES", "VALID UNTIL", "TARGET"]))?;
         }
-        ledger.for_each(|alias| {
-            print(match self.json {
-                true => line(&to_json(&alias, None, now)),
-                false => row([
-                    &alias.address(),
-                    alias.state(now).as_str(),
-                    &uses(&alias),
-                    &until(&alias),
-                    alias.target.as_str(),
-                ]),
+        let print_alias = |alias: Entry| {
+            print(if self.json {
+                line(&to_json(&alias, None, now))
+            } else {
+                let state = alias.state(now).as_str();
+                row([&alias.address(), state, &uses(&alias), &until(&alias), alias.target.as_str()])
             })
-        })
+        };
+        ledger.for_each(print_alias).await
     }
 
     fn render_one(&self, alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> String {
@@ -191,9 +191,9 @@ fn refused(why: impl ToString) -> Failure {
 
 impl Named {
     /// The alias of this name, in this domain if one was given.
-    fn find(&self, ledger: &Ledger) -> Result<Entry, Failure> {
+    async fn find(&self, ledger: &Ledger) -> Result<Entry, Failure> {
         let Address { name, domain } = &self.alias;
-        let found = ledger.lookup(name)?;
+        let found = ledger.lookup(name).await?;
         found
             .filter(|alias| domain.as_ref().is_none_or(|domain| alias.domain == *domain))
             .ok_or_else(|| self.unknown())
@@ -206,7 +206,7 @@ impl Named {
     }
 }
 
-/// Looking at a ledger must not make one, least of all as the wrong user.
+/// Reading a ledger must not make one, least of all as the wrong user.
 fn existing_ledger(config: &Config) -> Result<(), Failure> {
     let path: PathBuf = config.data_dir.join(FILE_NAME);
     match std::fs::metadata(&path) {
@@ -242,27 +242,14 @@ fn until(alias: &Entry) -> String {
     alias.limits.valid_until.map_or_else(|| "any time".to_owned(), |until| until.to_string())
 }
 
-/// The fields of the API, and those that only the operator sees.
+/// The fields of the API, less those that are about its request, and those that only the operator sees.
 fn to_json(alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> Value {
-    let mut object = json!({
-        "aid": alias.name.as_str(),
-        "domain": alias.domain.as_str(),
-        "email": alias.address(),
-        "target": alias.target.as_str(),
-        "state": alias.state(now).as_str(),
-        "created": alias.created.to_string(),
-        "valid_from": alias.limits.valid_from.to_string(),
-        "valid_until": alias.limits.valid_until.map(|until| until.to_string()),
-        "days": alias.limits.days(),
-        "max_usage": alias.limits.max_usage,
-        "usage_left": alias.uses_left(),
-        "used": alias.used,
-        "paused": alias.paused,
-        "bounces": alias.bounces,
-    });
-    if let Some(key) = key {
-        object["updatekey"] = json!(key.to_string());
-    }
+    let view = AliasView::new(alias, now);
+    let view = if let Some(key) = key { view.with_key(key) } else { view };
+    let mut object = view.to_json().expect("an alias is an object");
+    let fields = object.as_object_mut().expect("an alias is an object");
+    fields.retain(|name, _| !["currentDate", "clamped"].contains(&name.as_str()));
+    fields.insert("created".into(), alias.created.to_string().into());
     object
 }
 

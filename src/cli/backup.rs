@@ -32,15 +32,16 @@ impl Backup {
         let report = show_phases(&config.data_dir.join(FILE_NAME), &self.file);
         ledger::back_up(&config.data_dir, &self.file, report)?;
         let (file, length) = (self.file.display(), length(&self.file));
-        let text = match self.json {
-            true => json!({ "file": file.to_string(), "size": length }).to_string(),
-            false => format!("{file}: backed up and checked, {}", shown(length)),
+        let text = if self.json {
+            json!({ "file": file.to_string(), "size": length }).to_string()
+        } else {
+            format!("{file}: backed up and checked, {}", shown(length))
         };
         writeln!(stdout(), "{text}").map_err(Failure::Output)
     }
 }
 
-/// Shows each phase of the making of `to`, out of `from`, until what this returns is dropped.
+/// Shows each phase of making `to` out of `from`, until the returned closure is dropped.
 pub(super) fn show_phases(from: &Path, to: &Path) -> impl Fn(Phase) + use<> {
     let (whole, part) = (length(from), ledger::part_of(to));
     let progress = Progress::start();

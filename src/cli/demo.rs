@@ -11,6 +11,7 @@ use std::time::Duration;
 use anstream::stdout;
 use anstyle::{AnsiColor, Style};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::{Failure, block_on, tell};
 use crate::config::{Aliases, Config, Dns, Http, Log, Metrics, Smarthost, Smtp, Tls};
@@ -126,9 +127,10 @@ async fn run(daemon: Daemon, stop: Stop) -> Result<(), Died> {
 fn start_sink(listener: TcpListener, dir: PathBuf, config: &Config, ledger: Ledger) -> Result<(), Failure> {
     // Twice what the MX lets in: what it prepends must not make the difference.
     let max_size = usize::try_from(config.smtp.max_size * 2).unwrap_or(usize::MAX);
+    let runtime = Handle::current();
     let show = move |delivered: &Delivery<'_>| {
         // Without a terminal there is nobody to be shown anything; the message is kept all the same.
-        let _ = delivery::show(&mut stdout().lock(), delivered, &ledger);
+        let _ = runtime.block_on(delivery::show(&mut stdout().lock(), delivered, &ledger));
     };
     Sink::new(dir, max_size, show).start("smarthost.demo.test", listener).map_err(refused(SMARTHOST))
 }

@@ -1,4 +1,4 @@
-//! `tempalias restore`: a backup takes the ledger's place.
+//! `tempalias restore`: a backup replaces the ledger.
 
 use std::fmt::Write as _;
 use std::io::{Write, stdout};
@@ -11,9 +11,9 @@ use super::{ConfigFile, Failure, counted, file};
 use crate::clock;
 use crate::ledger::{self, BackupLog, FILE_NAME, Restored, Revoked};
 
-/// Put a backup in the ledger's place, while no server runs
+/// Replace the ledger by a backup, while no server runs
 ///
-/// The ledger that was there is kept under another name. As far as it can still be read, what it knew is
+/// The replaced ledger is kept under another name. As far as it can still be read, what it knew is
 /// carried over: names handed out, uses spent, limits that are tighter, and which aliases are gone.
 #[derive(clap::Args)]
 pub(super) struct Restore {
@@ -25,7 +25,7 @@ pub(super) struct Restore {
     /// Bring back aliases that were revoked, or used up and purged, since the backup
     #[arg(long)]
     with_revoked: bool,
-    /// Take the write-ahead log FILE-wal for part of the backup, which was copied from a ledger's directory
+    /// Read the write-ahead log FILE-wal as part of the backup, which was copied from a ledger's directory
     #[arg(long)]
     with_log: bool,
     /// Print a JSON object
@@ -40,10 +40,8 @@ impl Restore {
         let log = if self.with_log { BackupLog::Counts } else { BackupLog::Refused };
         let report = show_phases(&self.file, &config.data_dir.join(FILE_NAME));
         let restored = ledger::restore(&config.data_dir, &self.file, log, revoked, clock::now(), report)?;
-        let text = match self.json {
-            true => format!("{}\n", self.to_json(&restored)),
-            false => self.describe(&restored),
-        };
+        let text =
+            if self.json { format!("{}\n", self.to_json(&restored)) } else { self.describe(&restored) };
         stdout().write_all(text.as_bytes()).map_err(Failure::Output)
     }
 
@@ -64,7 +62,7 @@ impl Restore {
 
     fn describe(&self, restored: &Restored) -> String {
         let mut text = format!("{}: restored, {}\n", self.file.display(), aliases(restored.aliases));
-        let mut say = |line: String| writeln!(text, "{line}").expect("a string takes all");
+        let mut say = |line: String| writeln!(text, "{line}").expect("a string can be written to");
         if let Some(aside) = &restored.set_aside {
             say(format!("The ledger that was there is now {}", aside.display()));
         }

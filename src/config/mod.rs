@@ -33,6 +33,9 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Domain, Mailbox};
 use crate::alias::Caps;
 
+/// Some editors begin a text file with it; it is no part of the text (RFC 8259 §8.1 allows to ignore it).
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What is set now: a reload stores another. Who has begun something keeps what was set then.
 pub type Settings = Arc<ArcSwap<Config>>;
 

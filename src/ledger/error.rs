@@ -1,20 +1,26 @@
-//! What can go wrong with the ledger, in its own words: it knows no SMTP and no HTTP codes.
+//! What can go wrong with the ledger, whatever its engine: no SMTP or HTTP codes, and no engine's types.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+/// The result of a request to the ledger.
+pub type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// A request that was not carried out; nothing of it has happened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// SQLite refused: disk full, file gone, damage.
-    #[error("ledger: {0}")]
-    Sqlite(Arc<rusqlite::Error>),
-    /// No reader could be had in time.
-    #[error("ledger: no reader: {0}")]
-    Readers(Arc<r2d2::Error>),
+    /// The engine failed: disk full, file gone, damage.
+    #[error("ledger: {cause}")]
+    Backend {
+        /// The engine's own error.
+        cause: Arc<dyn Error + Send + Sync>,
+        /// What the engine says of it.
+        nature: Nature,
+    },
+    /// All connections for reading were taken, for too long.
+    #[error("ledger: no reader: timed out waiting for connection")]
+    NoReader,
     /// The operating system's random number generator failed.
     #[error("ledger: random numbers: {0}")]
     Random(String),
@@ -34,6 +40,17 @@ pub enum LedgerError {
     Closed,
 }
 
+/// What is to be expected after an engine's error; decided where the error is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// The disk is full. It may pass by itself.
+    Full,
+    /// Another process holds a lock. It may pass by itself.
+    Busy,
+    /// It stays until the operator acts.
+    Lasting,
+}
+
 /// Why the ledger could not be opened. Nothing in it has been touched.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -42,20 +59,20 @@ pub enum OpenError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// The operating system's word.
+        /// The operating system's error.
         cause: std::io::Error,
     },
-    /// The directory is somebody else's.
+    /// The directory belongs to another user.
     #[error("{path}: permission denied: it belongs to user id {owner}, and this is user id {us}{}", capabilities(*us))]
     WrongOwner {
         /// The directory.
         path: PathBuf,
-        /// To whom it belongs.
+        /// Its owner.
         owner: u32,
-        /// Who we are.
+        /// The user of this process.
         us: u32,
     },
-    /// A server works on it.
+    /// A server uses it.
     #[error("{path} is in use by a running tempalias{}; stop that one first", with_id(*pid))]
     InUse {
         /// The data directory.
@@ -63,37 +80,37 @@ pub enum OpenError {
         /// The server's process id, if it could be read.
         pid: Option<u32>,
     },
-    /// The file, or what SQLite keeps beside it, may not be written.
+    /// The file, or a file that the engine keeps beside it, may not be written.
     #[error("{path}: the database or its directory is read-only for {us}")]
     ReadOnly {
         /// The file.
         path: PathBuf,
-        /// Who we are, in words.
+        /// The user of this process, in words.
         us: String,
     },
-    /// There is no room to work in.
+    /// The disk is full.
     #[error("{path}: the disk is full; make room, then try again: nothing is lost")]
     Full {
         /// The file.
         path: PathBuf,
     },
-    /// SQLite would take what lies beside the file for part of it, and it is not the file's own.
+    /// A file beside the database would be taken for part of it, and is another user's or a link.
     #[error(
         "{beside}: a link, or not a file of the owner of {file}, and would be taken for part of it; look at it, \
          and remove it"
     )]
-    Stranger {
+    ForeignSidecar {
         /// The database.
         file: PathBuf,
-        /// What is beside it.
+        /// The file beside it.
         beside: PathBuf,
     },
-    /// Not SQLite, or damaged.
+    /// Not a database, or damaged.
     #[error("{path}: damaged, or not a database: {cause}; restore a backup")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// SQLite's word.
+        /// The engine's message.
         cause: String,
     },
     /// A database of another program.
@@ -115,7 +132,7 @@ pub enum OpenError {
         /// Our newest schema.
         known: i64,
     },
-    /// Somebody works on the file.
+    /// Another program has locked the file.
     #[error("{path}: another program keeps it locked")]
     Locked {
         /// The file.
@@ -123,34 +140,35 @@ pub enum OpenError {
     },
     /// Anything else.
     #[error("{path}: {cause}")]
-    Sqlite {
+    Backend {
         /// The file.
         path: PathBuf,
-        /// SQLite's word.
+        /// The engine's message.
         cause: String,
     },
 }
 
 impl OpenError {
-    /// Whether the file may be good, and only who is at work or may read it is in the way.
-    pub(super) fn is_in_the_way(&self) -> bool {
+    /// Whether only access failed, and the content may be good: another process holds the file, or this
+    /// one may not read or write it.
+    pub(super) fn is_about_access(&self) -> bool {
         match self {
             OpenError::Directory { .. }
             | OpenError::WrongOwner { .. }
             | OpenError::InUse { .. }
             | OpenError::ReadOnly { .. }
             | OpenError::Full { .. }
-            | OpenError::Stranger { .. }
+            | OpenError::ForeignSidecar { .. }
             | OpenError::Locked { .. } => true,
             OpenError::Corrupt { .. }
             | OpenError::Foreign { .. }
             | OpenError::Newer { .. }
-            | OpenError::Sqlite { .. } => false,
+            | OpenError::Backend { .. } => false,
         }
     }
 }
 
-/// What root lacks that is not let in.
+/// The capabilities that root lacks when it is refused.
 fn capabilities(us: u32) -> &'static str {
     if us == 0 { " without CAP_SETUID and CAP_SETGID" } else { "" }
 }
@@ -159,41 +177,19 @@ fn with_id(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-/// Whether SQLite found no room.
-pub(super) fn is_full(cause: &rusqlite::Error) -> bool {
-    // The latter: no room for the index of the write-ahead log.
-    cause.sqlite_error_code() == Some(ErrorCode::DiskFull)
-        || cause.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE)
-}
-
 impl LedgerError {
-    /// Whether there is no room to write: it may pass by itself.
+    /// Whether the disk is full. It may pass by itself.
     pub fn is_full(&self) -> bool {
-        matches!(self, LedgerError::Sqlite(cause) if is_full(cause))
+        matches!(self, LedgerError::Backend { nature: Nature::Full, .. })
     }
 
-    /// Whether the same request may well succeed a little later: no room, somebody else's lock,
+    /// Whether the same request may well succeed a little later: disk full, another process's lock,
     /// no free reader, or the program about to be started anew.
     pub fn is_transient(&self) -> bool {
         match self {
-            LedgerError::Sqlite(cause) => matches!(
-                cause.sqlite_error_code(),
-                Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-            ),
-            LedgerError::Readers(_) | LedgerError::Closed => true,
+            LedgerError::Backend { nature, .. } => *nature != Nature::Lasting,
+            LedgerError::NoReader | LedgerError::Closed => true,
             LedgerError::Random(_) | LedgerError::Damaged { .. } | LedgerError::Panicked => false,
         }
-    }
-}
-
-impl From<rusqlite::Error> for LedgerError {
-    fn from(cause: rusqlite::Error) -> Self {
-        LedgerError::Sqlite(Arc::new(cause))
-    }
-}
-
-impl From<r2d2::Error> for LedgerError {
-    fn from(cause: r2d2::Error) -> Self {
-        LedgerError::Readers(Arc::new(cause))
     }
 }

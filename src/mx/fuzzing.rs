@@ -118,8 +118,7 @@ impl World {
     /// What the client has said before.
     fn opening(&self, depth: u8) -> String {
         let pause = char::from(PAUSE);
-        let nobody =
-            self.mx.ledger.bounce_key().address(&BounceOf::Nobody, &self.mx.settings.load().domains[0]);
+        let nobody = self.mx.bounce_key.address(&BounceOf::Nobody, &self.mx.settings.load().domains[0]);
         match depth % 4 {
             0 => String::new(),
             1 => "EHLO client.test\r\n".to_owned(),

@@ -51,6 +51,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio_util::task::TaskTracker;
 
+use crate::bounce::BounceKey;
 use crate::config::{Config, Settings};
 use crate::dnsbl::Lists;
 use crate::events::Events;
@@ -77,6 +78,7 @@ pub struct Mx {
     settings: Settings,
     ledger: Ledger,
     smarthost: Smarthost,
+    bounce_key: BounceKey,
     /// With one STARTTLS is offered.
     identity: ArcSwapOption<Identity>,
     events: Events,
@@ -114,6 +116,7 @@ impl Mx {
             guesses: Guesses::new(limits.unknown_recipients_per_hour),
             first_contact: FirstContact::default(),
             lists: Lists::new(&limits.rbls, &config.dns),
+            bounce_key: BounceKey::new(ledger.secret()),
             refunds: TaskTracker::new(),
             counters: Counters::default(),
             identity: ArcSwapOption::from_pointee(identity),

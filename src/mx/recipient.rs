@@ -77,11 +77,11 @@ pub(super) async fn resolve(
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
-    if let Some(of) = mx.ledger.bounce_key().verify(local, domain) {
+    if let Some(of) = mx.bounce_key.verify(local, domain) {
         return Ok(Recipient::Bounce(of));
     }
     let name = local.parse::<AliasName>().map_err(|_| Refusal::NoAlias)?;
-    let alias = mx.ledger.lookup(&name).map_err(|cause| {
+    let alias = mx.ledger.lookup(&name).await.map_err(|cause| {
         tracing::error!(%cause, "an alias could not be looked up");
         Refusal::LedgerFailed
     })?;

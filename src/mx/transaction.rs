@@ -206,7 +206,7 @@ impl<'a> Transaction<'a> {
             _ => (BounceOf::Nobody, &self.setup.config.domains[0]),
         };
         Envelope {
-            sender: self.mx.ledger.bounce_key().address(&of, domain),
+            sender: self.mx.bounce_key.address(&of, domain),
             recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,

@@ -319,8 +319,8 @@ fn credentials(config: &config::Smarthost) -> Result<Option<Credentials>, FileEr
         cause: cause.to_string(),
     };
     let secret = std::fs::read_to_string(path).map_err(|cause| refuse(&cause))?;
-    // What some editors begin a text with is no part of it.
-    let secret = secret.strip_prefix('\u{feff}').unwrap_or(&secret).trim_end_matches(['\r', '\n']);
+    let secret =
+        secret.strip_prefix(config::BYTE_ORDER_MARK).unwrap_or(&secret).trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err(refuse(&"holds no password"));
     }

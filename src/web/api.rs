@@ -89,7 +89,7 @@ impl Api {
         key: HolderKey,
     ) -> Result<Json<AliasView>, Refused<Looking>> {
         let now = clock::now();
-        let alias = self.held(&aid, &key, now)?;
+        let alias = self.held(&aid, &key, now).await?;
         Ok(Json(AliasView::new(&alias, now)))
     }
 
@@ -107,7 +107,7 @@ impl Api {
         body: Strict<AliasChange>,
     ) -> Result<Json<AliasView>, Refused<Changing>> {
         let now = clock::now();
-        let name = self.held(&aid, &key, now)?.name;
+        let name = self.held(&aid, &key, now).await?.name;
         let Strict(change) = body;
         let amendment = Amendment { limits: change.limits(), paused: change.paused };
         match self.ledger.amend(name, amendment, self.caps, now).await? {
@@ -127,7 +127,7 @@ impl Api {
         aid: Path<String>,
         key: HolderKey,
     ) -> Result<Revoked, Refused<Looking>> {
-        let alias = self.held(&aid, &key, clock::now())?;
+        let alias = self.held(&aid, &key, clock::now()).await?;
         match self.ledger.revoke(alias.name).await? {
             true => Ok(Revoked::Done),
             false => Err(Problem::not_found().into()),
@@ -151,10 +151,10 @@ impl Api {
 impl Api {
     /// The alias that `key` opens, if it has not ended. Whatever is wrong, the answer and the work
     /// are the same.
-    fn held(&self, aid: &str, key: &HolderKey, now: Timestamp) -> Result<Alias, Problem> {
+    async fn held(&self, aid: &str, key: &HolderKey, now: Timestamp) -> Result<Alias, Problem> {
         let name = aid.parse().unwrap_or_else(|_| NOBODY.parse().expect("it is a well-formed name"));
         let key = key.0.clone().unwrap_or_else(|| NO_KEY.parse().expect("it is a well-formed key"));
-        let alias = self.ledger.lookup_with_key(&name, &key)?;
+        let alias = self.ledger.lookup_with_key(&name, &key).await?;
         alias.filter(|alias| alias.state(now) != State::Expired).ok_or_else(Problem::not_found)
     }
 }

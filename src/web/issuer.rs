@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{Config, Targets};
 use crate::dnsbl::Lists;
 use crate::events::{Event, Events};
-use crate::ledger::{Ledger, NewAlias, Repeatable, Repeated};
+use crate::ledger::{IdempotencyKey, Issuance, Ledger, NewAlias};
 use crate::net::limits::Rate;
 
 /// Aliases that a client gets at once, after a rest: one was mistyped, one for a friend.
@@ -90,32 +90,32 @@ impl Issuer {
         client: Client,
         once: Option<&str>,
     ) -> Result<AliasView, Problem> {
-        let repeatable = once.map(|key| self.repeatable(key, &request)).transpose()?;
+        let once = once.map(|key| self.idempotency_key(key, &request)).transpose()?;
         let target = self.target(&request.target)?;
         let domain = self.domain(request.domain.as_deref())?;
         let now = clock::now();
         let (limits, clamped) = Limits::grant(request.limits(), self.caps, now)?;
-        let known = match &repeatable {
-            Some(repeatable) => self.ledger.repeated(repeatable, now)?,
+        let known = match &once {
+            Some(key) => self.ledger.repeated(key, now).await?,
             None => None,
         };
         let outcome = match known {
             // What was given before is given again without being counted again.
-            Some(again @ Repeated::Again(_)) => again,
+            Some(replayed @ Issuance::Replayed(_)) => replayed,
             // Another request under a key that has been used is counted: it may be a guess.
             _ => {
                 self.admit(client).await?;
                 let new = NewAlias { domain, target, limits };
-                match repeatable {
-                    None => Repeated::New(self.ledger.issue(new, now).await?),
-                    Some(repeatable) => self.ledger.issue_once(new, repeatable, now).await?,
+                match once {
+                    None => Issuance::New(self.ledger.issue(new, now).await?),
+                    Some(key) => self.ledger.issue_once(new, key, now).await?,
                 }
             }
         };
-        if let Repeated::New(issued) = &outcome {
+        if let Issuance::New(issued) = &outcome {
             self.events.tell(Event::Created(&issued.alias.name));
         }
-        let (Repeated::New(issued) | Repeated::Again(issued)) = outcome else {
+        let (Issuance::New(issued) | Issuance::Replayed(issued)) = outcome else {
             return Err(Problem::other_request());
         };
         Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
@@ -131,12 +131,12 @@ impl Issuer {
         listed_by.map_or(Ok(()), |list| Err(Problem::listed(&list)))
     }
 
-    fn repeatable(&self, key: &str, request: &AliasRequest) -> Result<Repeatable, Problem> {
+    fn idempotency_key(&self, key: &str, request: &AliasRequest) -> Result<IdempotencyKey, Problem> {
         if !(1..=MAX_ONCE).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
             let why = Phrase::new("Idempotency-Key must be 1 to {most} visible ASCII characters");
             return Err(Problem::invalid(why.with("most", MAX_ONCE)));
         }
-        Ok(self.ledger.repeatable(key, &request.fingerprint()))
+        Ok(self.ledger.idempotency_key(key, &request.fingerprint()))
     }
 
     fn target(&self, text: &str) -> Result<Mailbox, Problem> {

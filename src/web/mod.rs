@@ -48,6 +48,7 @@ use look::Look;
 use pages::{Language, Pages};
 use problem::Problem;
 use room::Room;
+pub(crate) use schema::AliasView;
 use server::Reserved;
 pub use server::{Doors, Site, serve};
 

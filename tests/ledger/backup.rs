@@ -31,9 +31,9 @@ async fn a_backup_of_an_open_ledger_holds_what_was_answered_before_and_is_privat
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(&place).unwrap().count(), 1, "nothing is left beside it");
     let (_dir, copy) = opened(&file);
-    assert_eq!((used(&copy, &name), used(&ledger, &name)), (1, 2));
+    assert_eq!((used(&copy, &name).await, used(&ledger, &name).await), (1, 2));
     let domain = "demo.test".parse().unwrap();
-    let bounce = |ledger: &Ledger| ledger.bounce_key().address(&tempalias::bounce::BounceOf::Nobody, &domain);
+    let bounce = |ledger: &Ledger| bounce_key(ledger).address(&tempalias::bounce::BounceOf::Nobody, &domain);
     assert_eq!(bounce(&copy), bounce(&ledger));
 }
 
@@ -75,15 +75,15 @@ async fn an_older_backup_is_replaced_and_nothing_else_is() {
     back_up(dir.path(), &file).unwrap();
     let name = with_uses(&ledger, 1).await;
     back_up(dir.path(), &file).unwrap();
-    assert!(opened(&file).1.lookup(&name).unwrap().is_some());
+    assert!(opened(&file).1.lookup(&name).await.unwrap().is_some());
 
     let other = place.path().join("tempalias.toml");
-    fs::write(&other, "dear to somebody").unwrap();
+    fs::write(&other, "of another program").unwrap();
     for occupied in [&other, &place.path().to_owned()] {
         let error = back_up(dir.path(), occupied).unwrap_err();
         assert!(matches!(error, BackupError::Occupied(_)), "{error}");
     }
-    assert_eq!(fs::read(&other).unwrap(), b"dear to somebody");
+    assert_eq!(fs::read(&other).unwrap(), b"of another program");
     let error = back_up(dir.path(), &dir.path().join(FILE_NAME)).unwrap_err();
     assert!(matches!(error, BackupError::Itself(_)), "{error}");
     assert!(spent(&ledger, &name, at(1)).await);
@@ -129,7 +129,7 @@ async fn what_a_killed_backup_has_left_is_written_over() {
     let file = place.path().join("backup.db");
     fs::write(part_of(&file), "half of an older one, ".repeat(10_000)).unwrap();
     back_up(dir.path(), &file).unwrap();
-    assert!(opened(&file).1.lookup(&name).unwrap().is_some());
+    assert!(opened(&file).1.lookup(&name).await.unwrap().is_some());
     assert!(!part_of(&file).exists());
 }
 

@@ -1,5 +1,5 @@
 //! Bounces: each is good once and for a delivery only, counts when the mailbox is at fault, and gives
-//! the use back when nobody has got the message.
+//! the use back when no recipient has got the message.
 
 use rusqlite::Connection;
 use tempalias::alias::{AliasName, SUSPENDED_AFTER_BOUNCES, State};
@@ -34,8 +34,8 @@ async fn bounced_at(
     ledger.bounced(name.clone(), message, failure, at(seconds)).await.unwrap()
 }
 
-fn bounces(ledger: &Ledger, name: &AliasName) -> u32 {
-    ledger.lookup(name).unwrap().unwrap().bounces
+async fn bounces(ledger: &Ledger, name: &AliasName) -> u32 {
+    ledger.lookup(name).await.unwrap().unwrap().bounces
 }
 
 fn deliveries(dir: &std::path::Path) -> i64 {
@@ -51,9 +51,9 @@ async fn five_bounces_suspend_an_alias_and_switching_it_on_forgets_them() {
         assert_eq!(spent_on_a_bounce(&ledger, &name).await, Some(bounces));
     }
     assert!(!spent(&ledger, &name, at(1)).await);
-    assert_eq!(ledger.lookup(&name).unwrap().unwrap().state(at(1)), State::Suspended);
+    assert_eq!(ledger.lookup(&name).await.unwrap().unwrap().state(at(1)), State::Suspended);
     pause(&ledger, &name, true).await;
-    assert_eq!(bounces(&ledger, &name), SUSPENDED_AFTER_BOUNCES);
+    assert_eq!(bounces(&ledger, &name).await, SUSPENDED_AFTER_BOUNCES);
     pause(&ledger, &name, false).await;
     assert!(spent(&ledger, &name, at(1)).await);
 }
@@ -81,25 +81,24 @@ async fn a_delivery_between_bounces_that_give_the_use_back_begins_the_row_anew()
     for in_a_row in 1..SUSPENDED_AFTER_BOUNCES {
         assert_eq!(bounce().await, Bounced { in_a_row: Some(in_a_row), is_refunded: true });
     }
-    assert_eq!(used(&ledger, &name), 0);
+    assert_eq!(used(&ledger, &name).await, 0);
     assert!(spent(&ledger, &name, at(1)).await && spent(&ledger, &name, at(1)).await);
     for in_a_row in 1..SUSPENDED_AFTER_BOUNCES {
         assert_eq!(bounce().await.in_a_row, Some(in_a_row), "the row begins anew");
     }
     assert!(spent(&ledger, &name, at(1)).await, "one may be missing");
     assert_eq!(bounce().await.in_a_row, Some(SUSPENDED_AFTER_BOUNCES));
-    assert_eq!(used(&ledger, &name), 3);
+    assert_eq!(used(&ledger, &name).await, 3);
     // What is moved to another ledger goes on there.
     let mut moved = Vec::new();
-    ledger
-        .export(|one| {
-            moved.push(one);
-            Ok::<_, tempalias::ledger::LedgerError>(())
-        })
-        .unwrap();
+    let push = |one| {
+        moved.push(one);
+        Ok::<_, tempalias::ledger::LedgerError>(())
+    };
+    ledger.export(push).await.unwrap();
     let (_dir, other) = fresh();
     assert_eq!(other.import(moved).await.unwrap(), []);
-    assert_eq!(bounces(&other, &name), SUSPENDED_AFTER_BOUNCES);
+    assert_eq!(bounces(&other, &name).await, SUSPENDED_AFTER_BOUNCES);
 }
 
 #[tokio::test]
@@ -113,7 +112,7 @@ async fn bounces_that_come_after_a_burst_are_in_a_row() {
     for id in ids.into_iter().take(SUSPENDED_AFTER_BOUNCES as usize) {
         bounced(&ledger, &name, id).await;
     }
-    assert_eq!(ledger.lookup(&name).unwrap().unwrap().state(at(1)), State::Suspended);
+    assert_eq!(ledger.lookup(&name).await.unwrap().unwrap().state(at(1)), State::Suspended);
 }
 
 #[tokio::test]
@@ -127,7 +126,7 @@ async fn a_bounce_is_good_once_and_for_a_delivery_only() {
     for id in [id, refused, MessageId::new(at(1))] {
         assert_eq!(bounced_at(&ledger, &name, id, target_is_gone(), 1).await, IGNORED);
     }
-    assert_eq!((used(&ledger, &name), bounces(&ledger, &name)), (1, 1));
+    assert_eq!((used(&ledger, &name).await, bounces(&ledger, &name).await), (1, 1));
 }
 
 #[tokio::test]
@@ -142,7 +141,7 @@ async fn a_use_is_given_back_within_a_minute_when_the_target_has_not_got_the_mes
         (target_was_refused(), 60, false, false),
         (target_is_gone(), 59, true, true),
         (target_is_gone(), 60, false, true),
-        // Somebody not named; a forwarder behind the target, which may have kept a copy; others.
+        // A recipient not named; a forwarder behind the target, which may have kept a copy; others.
         (gone(), 0, false, true),
         (failure(Some("behind@example.org"), true), 0, false, false),
         (failure(Some("someone@example.org"), false), 0, false, false),
@@ -156,7 +155,7 @@ async fn a_use_is_given_back_within_a_minute_when_the_target_has_not_got_the_mes
         assert_eq!(outcome.is_refunded, is_refunded, "{failure:?} after {after} s");
         assert_eq!(outcome.in_a_row.is_some(), counts, "{failure:?} after {after} s");
         spent += u32::from(!is_refunded);
-        assert_eq!(used(&ledger, &name), spent, "{failure:?} after {after} s");
+        assert_eq!(used(&ledger, &name).await, spent, "{failure:?} after {after} s");
         assert_eq!(bounced_at(&ledger, &name, id, target_is_gone(), 500).await, IGNORED, "once");
     }
 }
@@ -177,7 +176,7 @@ async fn the_fault_of_a_mailbox_behind_the_target_never_suspends() {
             assert_eq!(outcome, IGNORED, "{failure:?}");
         }
     }
-    assert_eq!((used(&ledger, &name), bounces(&ledger, &name)), (8, 0));
+    assert_eq!((used(&ledger, &name).await, bounces(&ledger, &name).await), (8, 0));
     let id = message(&ledger, &name, at(1)).await;
     let outcome = bounced_at(&ledger, &name, id, several(&target_is_gone()), 1).await;
     assert_eq!(outcome, Bounced { in_a_row: Some(1), is_refunded: false }, "the target is among them");
@@ -191,7 +190,7 @@ async fn what_this_message_alone_has_caused_never_suspends() {
         let id = message(&ledger, &name, at(1)).await;
         assert_eq!(bounced_at(&ledger, &name, id, target_was_refused(), after + 1).await.in_a_row, None);
     }
-    assert_eq!((used(&ledger, &name), bounces(&ledger, &name)), (8, 0));
+    assert_eq!((used(&ledger, &name).await, bounces(&ledger, &name).await), (8, 0));
 }
 
 #[tokio::test]
@@ -202,7 +201,7 @@ async fn a_use_that_a_bounce_gave_back_is_not_given_back_again() {
     let id = message(&ledger, &name, at(1)).await;
     assert!(bounced_at(&ledger, &name, id, target_was_refused(), 1).await.is_refunded);
     ledger.refund(name.clone(), id).await.unwrap();
-    assert_eq!(used(&ledger, &name), 1);
+    assert_eq!(used(&ledger, &name).await, 1);
 }
 
 #[tokio::test]
@@ -224,7 +223,7 @@ async fn the_bounce_of_an_alias_that_is_gone_changes_nothing() {
     let ids = [message(&ledger, &revoked, at(1)).await, message(&ledger, &expired, at(1)).await];
     ledger.revoke(revoked.clone()).await.unwrap();
     ledger.purge(at(10)).await.unwrap();
-    assert_eq!(deliveries(dir.path()), 2, "which alias they were for nobody knows");
+    assert_eq!(deliveries(dir.path()), 2, "they do not say which alias they were for");
     for (name, id) in [&revoked, &expired].into_iter().zip(ids) {
         assert_eq!(bounced_at(&ledger, name, id, target_is_gone(), 10).await, IGNORED);
     }
@@ -258,7 +257,7 @@ async fn a_bounce_is_on_the_disk_when_it_is_answered() {
     bounced_at(&ledger, &name, id, target_is_gone(), 1).await;
     let copy = snapshot(dir.path());
     let there = Ledger::open(copy.path(), 6).unwrap();
-    assert_eq!((used(&there, &name), bounces(&there, &name)), (0, 1));
+    assert_eq!((used(&there, &name).await, bounces(&there, &name).await), (0, 1));
     assert_eq!(bounced_at(&there, &name, id, target_is_gone(), 1).await, IGNORED);
 }
 
@@ -274,7 +273,7 @@ async fn of_a_thousand_bounces_of_one_message_at_once_one_counts() {
     }
     let counted =
         senders.join_all().await.into_iter().filter(|one| one.as_ref().unwrap().is_refunded).count();
-    assert_eq!((counted, used(&ledger, &name), bounces(&ledger, &name)), (1, 0, 1));
+    assert_eq!((counted, used(&ledger, &name).await, bounces(&ledger, &name).await), (1, 0, 1));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Random histories of many writers at once. In which order they come nobody knows, but whatever
+//! Random histories of many writers at once. Their order is not known, but whatever
 //! the order, the books balance.
 
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ struct Books {
     names: Vec<AliasName>,
     /// Spent and not given back, by alias.
     delivered: BTreeMap<AliasName, u32>,
-    /// What somebody was told to have no use left.
+    /// Aliases that were answered to have no use left.
     exhausted: Vec<AliasName>,
     used: BTreeMap<AliasName, u32>,
 }
@@ -80,11 +80,14 @@ async fn take_place(history: &History) -> Books {
         own.0.into_iter().for_each(|name| *delivered.entry(name).or_default() += 1);
         exhausted.extend(own.1);
     }
-    let used = names.iter().map(|name| (name.clone(), used(&ledgers[0], name))).collect();
+    let mut uses = BTreeMap::new();
+    for name in &names {
+        uses.insert(name.clone(), used(&ledgers[0], name).await);
+    }
     for ledger in ledgers {
         ledger.close().await;
     }
-    Books { names, delivered, exhausted, used }
+    Books { names, delivered, exhausted, used: uses }
 }
 
 /// Aliases delivered to, once for each message; aliases that had no use left.

@@ -13,7 +13,7 @@ async fn a_use_is_spent_on_the_disk_when_the_answer_comes() {
     for used_there in [1, 2] {
         assert!(spent(&ledger, &name, at(1)).await);
         let copy = snapshot(dir.path());
-        assert_eq!(used(&Ledger::open(copy.path(), 6).unwrap(), &name), used_there);
+        assert_eq!(used(&Ledger::open(copy.path(), 6).unwrap(), &name).await, used_there);
     }
     let copy = snapshot(dir.path());
     assert!(!spent(&Ledger::open(copy.path(), 6).unwrap(), &name, at(1)).await);
@@ -22,23 +22,23 @@ async fn a_use_is_spent_on_the_disk_when_the_answer_comes() {
 #[tokio::test]
 async fn every_other_change_is_on_the_disk_when_the_answer_comes() {
     let (dir, ledger) = fresh();
-    let there = || {
+    let there = async || {
         let copy = snapshot(dir.path());
         let ledger = Ledger::open(copy.path(), 6).unwrap();
-        all(&ledger).pop()
+        all(&ledger).await.pop()
     };
     let alias = issue(&ledger, limits(0, None, Some(2))).await.alias;
     let name = alias.name.clone();
-    assert_eq!(there(), Some(alias));
+    assert_eq!(there().await, Some(alias));
     let refused = message(&ledger, &name, at(1)).await;
     ledger.refund(name.clone(), refused).await.unwrap();
-    assert_eq!(there().unwrap().used, 0);
+    assert_eq!(there().await.unwrap().used, 0);
     spent_on_a_bounce(&ledger, &name).await;
-    assert_eq!(there().unwrap().bounces, 1);
+    assert_eq!(there().await.unwrap().bounces, 1);
     pause(&ledger, &name, true).await;
-    assert!(there().unwrap().paused);
+    assert!(there().await.unwrap().paused);
     ledger.revoke(name).await.unwrap();
-    assert_eq!(there(), None);
+    assert_eq!(there().await, None);
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn closing_answers_what_is_queued_and_refuses_what_comes_later() {
     let wal = dir.path().join(format!("{}-wal", tempalias::ledger::FILE_NAME));
     assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
     drop(ledger);
-    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &name), 200);
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &name).await, 200);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A full disk: nothing is spent, nothing is lost, and all goes on when there is room again.
+//! A full disk: nothing is spent, nothing is lost, and all goes on when there is space again.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::support::*;
 
-/// Takes all the room there is, but `spare` octets, until dropped.
+/// Fills the disk, but for `spare` octets, until dropped.
 struct Filler(File);
 
 impl Filler {
@@ -32,7 +32,7 @@ impl Drop for Filler {
     }
 }
 
-/// Spends until there is no room; how often it could.
+/// Spends until the disk is full; how often it could.
 async fn spend_until_full(ledger: &Ledger, name: &AliasName) -> u32 {
     for count in 0..10_000 {
         match ledger.spend(name.clone(), MessageId::new(at(1)), at(1)).await {
@@ -59,19 +59,19 @@ async fn a_full_disk_spends_nothing_and_is_survived_without_reopening() {
     for spare in [0, 4096, 40_000, 0, 100_000, 20_000] {
         let filler = Filler::new(&place, spare);
         expected += spend_until_full(&ledger, &name).await;
-        assert_eq!(used(&ledger, &name), expected, "look-ups work, and a failed spend spends nothing");
+        assert_eq!(used(&ledger, &name).await, expected, "look-ups work, and a failed spend spends nothing");
         let new = new_alias("someone@example.net", limits(0, None, Some(1)));
         let full = |cause: LedgerError| assert!(cause.is_full(), "{cause}");
         full(ledger.issue(new, at(1)).await.unwrap_err());
         full(ledger.spend(name.clone(), MessageId::new(at(1)), at(1)).await.unwrap_err());
-        let aliases = all(&ledger).len();
+        let aliases = all(&ledger).await.len();
 
         drop(filler);
         let refused = message(&ledger, &name, at(1)).await;
         assert!(spent(&ledger, &name, at(1)).await);
         expected += 2;
         with_uses(&ledger, 1).await;
-        assert_eq!(all(&ledger).len(), aliases + 1);
+        assert_eq!(all(&ledger).await.len(), aliases + 1);
         ledger.refund(name.clone(), refused).await.unwrap();
         expected -= 1;
         ledger.purge(at(1)).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_full_disk_spends_nothing_and_is_survived_without_reopening() {
 
     ledger.close().await;
     drop(ledger);
-    assert_eq!(used(&Ledger::open(&place, 6).unwrap(), &name), expected);
+    assert_eq!(used(&Ledger::open(&place, 6).unwrap(), &name).await, expected);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_whole_group_fails_on_a_full_disk_and_each_of_it_hears_so() {
     for outcome in senders.join_all().await {
         assert!(outcome.unwrap_err().is_full());
     }
-    assert_eq!(used(&ledger, &name), expected);
+    assert_eq!(used(&ledger, &name).await, expected);
     drop(filler);
     assert!(spent(&ledger, &name, at(1)).await);
 }
@@ -125,13 +125,16 @@ async fn when_the_log_cannot_be_moved_into_the_database_what_was_answered_stays_
         }
         assert!(issued.len() < 100_000, "the disk never was full");
     }
-    let names = || all(&ledger).into_iter().map(|alias| alias.name).collect::<BTreeSet<_>>();
-    assert!(names() == issued);
+    let names = async || {
+        let aliases = all(&ledger).await.into_iter();
+        aliases.map(|alias| alias.name).collect::<BTreeSet<_>>()
+    };
+    assert!(names().await == issued);
     assert!(ledger.purge(at(1)).await.unwrap_err().is_full());
     drop(filler);
     ledger.purge(at(1)).await.unwrap();
     issued.insert(with_limits(&ledger, one_use()).await);
-    assert!(names() == issued);
+    assert!(names().await == issued);
 }
 
 #[test]

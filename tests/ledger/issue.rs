@@ -20,7 +20,7 @@ async fn a_new_alias_is_what_was_asked_for_under_a_name_of_the_configured_length
         assert_eq!(alias.name.as_str().parse::<AliasName>().unwrap(), alias.name);
         assert_eq!((&alias.domain, &alias.target, alias.limits), (&new.domain, &new.target, new.limits));
         assert_eq!((alias.created, alias.used, alias.paused, alias.bounces), (at(0), 0, false, 0));
-        assert_eq!(ledger.lookup(&alias.name).unwrap(), Some(alias));
+        assert_eq!(ledger.lookup(&alias.name).await.unwrap(), Some(alias));
     }
 }
 
@@ -33,7 +33,7 @@ async fn a_fraction_of_a_second_is_cut_off_in_the_answer_too() {
     wish.valid_until = wish.valid_until.map(half);
     let issued = ledger.issue(new_alias("a@example.net", wish), half(at(0))).await.unwrap();
     assert_eq!(issued.alias.limits, limits(5, Some(100), None));
-    assert_eq!(ledger.lookup(&issued.alias.name).unwrap(), Some(issued.alias));
+    assert_eq!(ledger.lookup(&issued.alias.name).await.unwrap(), Some(issued.alias));
 }
 
 #[tokio::test]
@@ -43,8 +43,8 @@ async fn addresses_of_every_length_come_back_whole() {
         let target = format!("{}@example.net", "x".repeat(length));
         let new = new_alias(&target, limits(0, None, Some(1)));
         let name = ledger.issue(new, at(0)).await.unwrap().alias.name;
-        assert_eq!(ledger.lookup(&name).unwrap().unwrap().target.as_str(), target);
-        // Its room is used again, now and then.
+        assert_eq!(ledger.lookup(&name).await.unwrap().unwrap().target.as_str(), target);
+        // Its slot is used again, now and then.
         if length % 3 == 0 {
             ledger.revoke(name).await.unwrap();
         }
@@ -56,14 +56,14 @@ async fn its_own_key_opens_an_alias_and_no_other_does() {
     let (_dir, ledger) = fresh();
     let (one, two) =
         (issue(&ledger, limits(0, None, Some(1))).await, issue(&ledger, limits(0, None, Some(2))).await);
-    let opens = |name: &AliasName, key: &ManageKey| ledger.lookup_with_key(name, key).unwrap();
-    assert_eq!(opens(&one.alias.name, &one.key), Some(one.alias.clone()));
-    assert_eq!(opens(&two.alias.name, &two.key), Some(two.alias.clone()));
-    assert_eq!(opens(&one.alias.name, &two.key), None);
-    assert_eq!(opens(&one.alias.name, &ManageKey::random().unwrap()), None);
-    assert_eq!(opens(&"000000000".parse().unwrap(), &one.key), None);
+    let opens = async |name: &AliasName, key: &ManageKey| ledger.lookup_with_key(name, key).await.unwrap();
+    assert_eq!(opens(&one.alias.name, &one.key).await, Some(one.alias.clone()));
+    assert_eq!(opens(&two.alias.name, &two.key).await, Some(two.alias.clone()));
+    assert_eq!(opens(&one.alias.name, &two.key).await, None);
+    assert_eq!(opens(&one.alias.name, &ManageKey::random().unwrap()).await, None);
+    assert_eq!(opens(&"000000000".parse().unwrap(), &one.key).await, None);
     ledger.revoke(one.alias.name.clone()).await.unwrap();
-    assert_eq!(opens(&one.alias.name, &one.key), None);
+    assert_eq!(opens(&one.alias.name, &one.key).await, None);
 }
 
 #[tokio::test]

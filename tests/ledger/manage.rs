@@ -18,7 +18,7 @@ async fn amending_the_limits_leaves_what_was_used_and_the_switch_alone() {
     };
     assert_eq!((alias.limits, alias.used, alias.paused), (limits(0, None, Some(3)), 2, false));
     assert_eq!(clamped, []);
-    assert_eq!(ledger.lookup(&name).unwrap(), Some(alias));
+    assert_eq!(ledger.lookup(&name).await.unwrap(), Some(alias));
     assert!(spent(&ledger, &name, at(1)).await);
     assert!(!spent(&ledger, &name, at(1)).await);
 }
@@ -33,7 +33,7 @@ async fn a_fraction_of_a_second_is_cut_off_an_amended_end_too() {
         panic!("the alias exists");
     };
     assert_eq!(alias.limits, limits(0, Some(100), Some(2)));
-    assert_eq!(ledger.lookup(&name).unwrap(), Some(alias));
+    assert_eq!(ledger.lookup(&name).await.unwrap(), Some(alias));
 }
 
 #[tokio::test]
@@ -53,9 +53,9 @@ async fn amending_down_to_less_than_was_used_ends_an_alias() {
 async fn a_void_wish_is_refused_and_changes_nothing() {
     let (_dir, ledger) = fresh();
     let name = with_uses(&ledger, 5).await;
-    let before = ledger.lookup(&name).unwrap();
+    let before = ledger.lookup(&name).await.unwrap();
     assert_eq!(amend(&ledger, &name, uses(0)).await, AmendOutcome::Refused(LimitError::NoUsage));
-    assert_eq!(ledger.lookup(&name).unwrap(), before);
+    assert_eq!(ledger.lookup(&name).await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -77,16 +77,16 @@ async fn a_revoked_alias_is_gone_at_once() {
     let (_dir, ledger) = fresh();
     let (name, other) = (with_uses(&ledger, 5).await, with_uses(&ledger, 5).await);
     assert!(ledger.revoke(name.clone()).await.unwrap());
-    assert_eq!(ledger.lookup(&name).unwrap(), None);
+    assert_eq!(ledger.lookup(&name).await.unwrap(), None);
     assert!(!spent(&ledger, &name, at(1)).await);
     assert!(!ledger.revoke(name).await.unwrap());
-    assert!(ledger.lookup(&other).unwrap().is_some());
+    assert!(ledger.lookup(&other).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_alias_is_listed_once_in_the_order_of_their_names() {
     let (_dir, ledger) = fresh();
-    assert_eq!(all(&ledger), []);
+    assert_eq!(all(&ledger).await, []);
     let issuers: Vec<_> = (0..1201)
         .map(|_| {
             let ledger = ledger.clone();
@@ -98,15 +98,16 @@ async fn every_alias_is_listed_once_in_the_order_of_their_names() {
         names.push(issuer.await.unwrap());
     }
     names.sort();
-    let listed: Vec<_> = all(&ledger).into_iter().map(|alias| alias.name).collect();
+    let listed: Vec<_> = all(&ledger).await.into_iter().map(|alias| alias.name).collect();
     assert_eq!(listed, names);
 
-    // Whoever has seen enough says so by an error.
+    // An error of the visitor ends it.
     let seen = Cell::new(0);
-    let stopped = ledger.for_each(|_| {
+    let see = |_| {
         seen.set(seen.get() + 1);
         if seen.get() == 700 { Err(LedgerError::Closed) } else { Ok(()) }
-    });
+    };
+    let stopped = ledger.for_each(see).await;
     assert!(matches!(stopped, Err(LedgerError::Closed)));
     assert_eq!(seen.get(), 700);
 }

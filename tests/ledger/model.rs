@@ -61,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// By the target, by somebody behind it, by one of several or by somebody who is not named.
+/// By the target, by a mailbox behind it, by one of several or by one that is not named.
 fn failure() -> impl Strategy<Value = Failure> {
     let recipient = prop::sample::select(vec![
         Some("someone@example.net"),
@@ -197,8 +197,8 @@ struct History<'a> {
 impl History<'_> {
     /// The message of this number, counted from the latest; one that never was, while there are not so many.
     fn message(&self, message: usize) -> (AliasName, MessageId) {
-        let nobody = || (self.name(0), MessageId::new(at(self.now)));
-        self.messages.iter().rev().nth(message).cloned().unwrap_or_else(nobody)
+        let unknown = || (self.name(0), MessageId::new(at(self.now)));
+        self.messages.iter().rev().nth(message).cloned().unwrap_or_else(unknown)
     }
 
     /// The alias of this number; one that never was, while there are not so many.
@@ -260,12 +260,12 @@ impl History<'_> {
                 self.ledger = Ledger::open(self.dir, 1).unwrap();
             }
         }
-        self.compare();
+        self.compare().await;
     }
 
-    fn compare(&self) {
+    async fn compare(&self) {
         let alive: Vec<_> = self.model.alive.values().map(|entry| entry.alias.clone()).collect();
-        assert_eq!(all(&self.ledger), alive);
+        assert_eq!(all(&self.ledger).await, alive);
         // `Alias::state` and the ledger's `spend` go by the same rules.
         for alias in alive {
             let forwards = alias.state(at(self.now)) == State::Active;
@@ -274,7 +274,7 @@ impl History<'_> {
     }
 }
 
-/// Where writing costs nothing, if there is such a place: the histories are many, and what is
+/// In memory, if there is such a directory: the histories are many, and what is
 /// on the disk is not asked here.
 fn quick_directory() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()

@@ -79,20 +79,20 @@ async fn a_log_that_is_a_link_or_somebody_elses_is_not_replayed() {
         let beside = dir.path().join(format!("{FILE_NAME}{suffix}"));
         symlink(&log, &beside).unwrap();
         let error = refused(dir.path());
-        assert!(matches!(error, OpenError::Stranger { .. }), "{error}");
+        assert!(matches!(error, OpenError::ForeignSidecar { .. }), "{error}");
         fs::remove_file(&beside).unwrap();
         fs::hard_link(&log, &beside).unwrap();
         let error = refused(dir.path());
-        assert!(matches!(error, OpenError::Stranger { .. }), "{error}");
+        assert!(matches!(error, OpenError::ForeignSidecar { .. }), "{error}");
         fs::remove_file(&beside).unwrap();
         fs::copy(&log, &beside).unwrap();
         match chown(&beside, Some(4711), None) {
-            Ok(()) => assert!(matches!(refused(dir.path()), OpenError::Stranger { .. })),
+            Ok(()) => assert!(matches!(refused(dir.path()), OpenError::ForeignSidecar { .. })),
             Err(_) => skip("only root can give a file away"),
         }
         fs::remove_file(&beside).unwrap();
     }
-    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).len(), 1);
+    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).await.len(), 1);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn in_a_large_ledger_damage_is_an_error_when_it_is_met() {
     let name = "077777".parse().unwrap();
     assert!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().len() > 16 << 20);
     let ledger = Ledger::open(dir.path(), 6).unwrap();
-    assert!(ledger.lookup(&name).unwrap().is_some());
+    assert!(ledger.lookup(&name).await.unwrap().is_some());
     ledger.close().await;
     drop(ledger);
 
@@ -176,7 +176,7 @@ async fn in_a_large_ledger_damage_is_an_error_when_it_is_met() {
     bytes[50 * 4096..].fill(0);
     fs::write(&file, bytes).unwrap();
     let ledger = Ledger::open(dir.path(), 6).unwrap();
-    assert!(ledger.lookup(&name).is_err());
+    assert!(ledger.lookup(&name).await.is_err());
     assert!(ledger.spend(name, MessageId::new(at(0)), at(0)).await.is_err());
 }
 
@@ -296,14 +296,14 @@ async fn reopening_finds_the_aliases_and_the_bounce_secret() {
     spent(&ledger, &name, at(1)).await;
     let domain = "demo.test".parse().unwrap();
     let of = BounceOf::Message(name.clone(), MessageId::new(at(1)));
-    let bounce = ledger.bounce_key().address(&of, &domain);
-    let before = ledger.lookup(&name).unwrap();
+    let bounce = bounce_key(&ledger).address(&of, &domain);
+    let before = ledger.lookup(&name).await.unwrap();
     ledger.close().await;
     drop(ledger);
     let again = Ledger::open(dir.path(), 6).unwrap();
-    assert_eq!(again.lookup(&name).unwrap(), before);
+    assert_eq!(again.lookup(&name).await.unwrap(), before);
     let (local, _) = bounce.split_once('@').unwrap();
-    assert_eq!(again.bounce_key().verify(local, &domain), Some(of));
+    assert_eq!(bounce_key(&again).verify(local, &domain), Some(of));
     let rows = Connection::open(dir.path().join(FILE_NAME)).unwrap().query_row(
         "SELECT count(*) FROM state",
         [],
@@ -311,7 +311,7 @@ async fn reopening_finds_the_aliases_and_the_bounce_secret() {
     );
     assert_eq!(rows, Ok(1));
     let other = fresh().1;
-    assert_eq!(other.bounce_key().verify(local, &domain), None);
+    assert_eq!(bounce_key(&other).verify(local, &domain), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,10 +331,10 @@ async fn a_new_ledger_may_be_opened_by_several_at_once() {
         let ledgers: Vec<_> = openers.into_iter().map(|opener| opener.join().unwrap().unwrap()).collect();
         let name = with_uses(&ledgers[0], 1).await;
         let domain = "demo.test".parse().unwrap();
-        let bounce = ledgers[0].bounce_key().address(&BounceOf::Nobody, &domain);
+        let bounce = bounce_key(&ledgers[0]).address(&BounceOf::Nobody, &domain);
         for ledger in &ledgers {
-            assert!(ledger.lookup(&name).unwrap().is_some());
-            assert_eq!(ledger.bounce_key().address(&BounceOf::Nobody, &domain), bounce);
+            assert!(ledger.lookup(&name).await.unwrap().is_some());
+            assert_eq!(bounce_key(ledger).address(&BounceOf::Nobody, &domain), bounce);
         }
     }
 }
@@ -351,5 +351,5 @@ async fn two_ledgers_on_one_file_write_side_by_side() {
     }
     let delivered = senders.join_all().await.into_iter().filter(|spent| *spent).count();
     assert_eq!(delivered, 300);
-    assert_eq!(used(&command_line, &name), 300);
+    assert_eq!(used(&command_line, &name).await, 300);
 }

@@ -1,21 +1,21 @@
 //! Requests that come twice: one alias, and nothing kept that would give it away.
 
 use rusqlite::Connection;
-use tempalias::ledger::{FILE_NAME, Issued, Ledger, Repeated};
+use tempalias::ledger::{FILE_NAME, Issuance, Issued, Ledger};
 
 use super::support::*;
 
 const DAY: i64 = 24 * 3600;
 
 async fn ask(ledger: &Ledger, key: &str, request: &str, now: i64) -> Option<Issued> {
-    let repeatable = ledger.repeatable(key, request);
+    let once = ledger.idempotency_key(key, request);
     match ledger
-        .issue_once(new_alias("hidden@mailbox.example", limits(0, None, Some(5))), repeatable, at(now))
+        .issue_once(new_alias("hidden@mailbox.example", limits(0, None, Some(5))), once, at(now))
         .await
         .unwrap()
     {
-        Repeated::New(issued) | Repeated::Again(issued) => Some(issued),
-        Repeated::Differs => None,
+        Issuance::New(issued) | Issuance::Replayed(issued) => Some(issued),
+        Issuance::Conflict => None,
     }
 }
 
@@ -60,9 +60,9 @@ async fn a_purge_forgets_requests_after_a_day_and_with_their_alias() {
 async fn neither_the_clients_key_nor_the_manage_key_is_in_the_ledger() {
     let (dir, ledger) = fresh();
     let key = "a-key-that-only-the-client-knows";
-    let issued = ask(&ledger, key, "a-request-for-somebody", 0).await.unwrap();
+    let issued = ask(&ledger, key, "a-request-for-an-alias", 0).await.unwrap();
     ledger.close().await;
-    for secret in [key, "a-request-for-somebody", &issued.key.to_string()] {
+    for secret in [key, "a-request-for-an-alias", &issued.key.to_string()] {
         assert_eq!(occurrences(dir.path(), secret.as_bytes()), 0, "{secret}");
     }
 }

@@ -1,4 +1,4 @@
-//! Restoring: a whole backup takes the ledger's place, anything else changes nothing.
+//! Restoring: a whole backup replaces the ledger, anything else changes nothing.
 
 use std::cell::RefCell;
 use std::fs;
@@ -80,10 +80,10 @@ async fn what_was_spent_handed_out_or_revoked_since_is_not_forgotten() {
     assert!(aside.ends_with("tempalias.db.before-restore-20270115T080003Z"), "{aside:?}");
 
     let ledger = Ledger::open(dir.path(), 6).unwrap();
-    assert_eq!(used(&ledger, &before[0]), 2, "no use is given back");
+    assert_eq!(used(&ledger, &before[0]).await, 2, "no use is given back");
     assert!(!spent(&ledger, &before[0], at(4)).await);
-    assert!(ledger.lookup(&before[1]).unwrap().is_none(), "it stays revoked");
-    assert!(ledger.lookup(&since).unwrap().is_none());
+    assert!(ledger.lookup(&before[1]).await.unwrap().is_none(), "it stays revoked");
+    assert!(ledger.lookup(&since).await.unwrap().is_none());
     ledger.close().await;
     assert_eq!(names(&dir.path().join(FILE_NAME)), 3, "its name is not handed out again");
     assert_eq!(names(&aside), 3);
@@ -129,7 +129,7 @@ async fn what_was_revoked_comes_back_when_that_is_asked_for() {
     let restored =
         ledger::restore(dir.path(), &file, BackupLog::Refused, Revoked::ComeBack, at(3), |_| ()).unwrap();
     assert_eq!((restored.aliases, restored.carried_over.unwrap().revoked), (1, 1));
-    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]).await, 1);
 }
 
 #[tokio::test]
@@ -148,11 +148,18 @@ async fn an_alias_that_was_switched_off_or_cut_short_since_stays_so() {
 
     restore(dir.path(), &file, at(3)).unwrap();
     let ledger = Ledger::open(dir.path(), 6).unwrap();
-    let alias = |nth: usize| ledger.lookup(&before[nth]).unwrap().unwrap();
-    assert!(alias(0).paused);
-    assert_eq!((alias(0).limits.valid_until, alias(0).limits.max_usage), (Some(at(500)), Some(2)));
-    assert_eq!(alias(1).limits.max_usage, Some(1));
-    assert_eq!((alias(2).limits.max_usage, alias(2).bounces), (Some(2), 3), "no limit is loosened");
+    let alias = async |nth: usize| ledger.lookup(&before[nth]).await.unwrap().unwrap();
+    assert!(alias(0).await.paused);
+    assert_eq!(
+        (alias(0).await.limits.valid_until, alias(0).await.limits.max_usage),
+        (Some(at(500)), Some(2))
+    );
+    assert_eq!(alias(1).await.limits.max_usage, Some(1));
+    assert_eq!(
+        (alias(2).await.limits.max_usage, alias(2).await.bounces),
+        (Some(2), 3),
+        "no limit is loosened"
+    );
 }
 
 #[tokio::test]
@@ -164,7 +171,7 @@ async fn a_backup_is_restored_where_there_was_no_ledger_and_later_names_are_long
     assert_eq!((restored.aliases, restored.set_aside, restored.carried_over), (1, None, None));
     assert_eq!(name_length(&empty.path().join(FILE_NAME)), 7);
     let ledger = Ledger::open(empty.path(), 6).unwrap();
-    assert_eq!(used(&ledger, &before[0]), 1);
+    assert_eq!(used(&ledger, &before[0]).await, 1);
     assert_eq!(with_uses(&ledger, 1).await.as_str().len(), 7);
 }
 
@@ -179,7 +186,7 @@ async fn after_a_ledger_that_was_begun_anew_nothing_counts_as_revoked_and_names_
     let since = restored.carried_over.unwrap();
     assert_eq!(since, CarriedOver { names: 1, spent: 0, revoked: 0, is_all: false });
     assert_eq!(name_length(&other.path().join(FILE_NAME)), 7);
-    assert_eq!(used(&Ledger::open(other.path(), 6).unwrap(), &before[1]), 1);
+    assert_eq!(used(&Ledger::open(other.path(), 6).unwrap(), &before[1]).await, 1);
 }
 
 #[tokio::test]
@@ -194,8 +201,8 @@ async fn a_log_of_a_ledger_that_is_gone_is_not_replayed_over_the_backup() {
     let restored = restore(stray.path(), &file, at(3)).unwrap();
     assert_eq!(restored.aliases, 1);
     let ledger = Ledger::open(stray.path(), 6).unwrap();
-    assert_eq!(all(&ledger).len(), 1);
-    assert_eq!(used(&ledger, &before[0]), 1);
+    assert_eq!(all(&ledger).await.len(), 1);
+    assert_eq!(used(&ledger, &before[0]).await, 1);
     let aside = stray.path().join("tempalias.db.before-restore-20270115T080003Z-wal");
     assert!(fs::metadata(aside).unwrap().len() > 0, "nothing is thrown away");
 }
@@ -207,7 +214,7 @@ async fn a_ledger_of_a_newer_version_is_set_aside_and_replaced() {
     Connection::open(dir.path().join(FILE_NAME)).unwrap().execute_batch(newer).unwrap();
     let restored = restore(dir.path(), &file, at(3)).unwrap();
     assert!(restored.set_aside.is_some() && restored.has_forgotten());
-    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]).await, 1);
 }
 
 #[tokio::test]
@@ -298,7 +305,7 @@ async fn while_somebody_works_on_the_ledger_nothing_is_restored() {
     let name = with_uses(&command, 1).await;
     let error = restore(dir.path(), &file, at(3)).unwrap_err();
     assert!(error.to_string().contains("locked"), "{error}");
-    assert!(command.lookup(&name).unwrap().is_some());
+    assert!(command.lookup(&name).await.unwrap().is_some());
     command.close().await;
     restore(dir.path(), &file, at(3)).unwrap();
 }
@@ -316,7 +323,7 @@ async fn a_damaged_ledger_is_set_aside_with_its_log_and_replaced() {
     let aside = restored.set_aside.unwrap();
     assert!(fs::read(&aside).unwrap() == damaged);
     assert_eq!(fs::read(format!("{}-wal", aside.display())).unwrap(), b"its log");
-    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]), 1);
+    assert_eq!(used(&Ledger::open(dir.path(), 6).unwrap(), &before[0]).await, 1);
 }
 
 #[tokio::test]
@@ -335,7 +342,7 @@ async fn a_copy_of_the_files_of_a_ledger_that_was_not_closed_is_restored_with_it
     assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
     restore_with_log(empty.path(), &file).unwrap();
     assert!(contents(copy.path()) == before);
-    assert!(Ledger::open(empty.path(), 6).unwrap().lookup(&name).unwrap().is_some());
+    assert!(Ledger::open(empty.path(), 6).unwrap().lookup(&name).await.unwrap().is_some());
 }
 
 /// A write-ahead log in which all pages of another ledger are.
@@ -364,7 +371,7 @@ async fn what_somebody_has_put_beside_a_backup_does_not_decide_what_is_restored(
         assert!(error.to_string().starts_with(&words), "{error}");
         fs::remove_file(beside(suffix)).unwrap();
     }
-    // By a link to the backup, too: SQLite looks beside what it leads to.
+    // By a link to the backup, too: SQLite opens the files beside its target.
     let link = dir.path().join("backups/latest.db");
     symlink(&file, &link).unwrap();
     fs::write(beside("-wal"), &log).unwrap();
@@ -415,7 +422,7 @@ async fn what_lies_beside_a_copy_in_the_making_is_removed() {
     }
     back_up(dir.path(), &file).unwrap();
     assert_eq!(restore(dir.path(), &file, at(3)).unwrap().aliases, 3);
-    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).len(), 3);
+    assert_eq!(all(&Ledger::open(dir.path(), 6).unwrap()).await.len(), 3);
     for of in [file.clone(), dir.path().join(FILE_NAME)] {
         for suffix in ["-wal", "-shm", "-journal"] {
             assert!(!beside(&of, suffix).exists(), "{of:?} {suffix}");
@@ -430,7 +437,7 @@ async fn a_log_of_a_strangers_beside_the_replaced_ledger_is_looked_at_first() {
     symlink("/dev/null", &log).unwrap();
     let before = contents(dir.path());
     let error = restore(dir.path(), &file, at(3)).unwrap_err();
-    assert!(matches!(error, BackupError::Open(OpenError::Stranger { .. })), "{error}");
+    assert!(matches!(error, BackupError::Open(OpenError::ForeignSidecar { .. })), "{error}");
     assert!(contents(dir.path()) == before);
     fs::remove_file(&log).unwrap();
     restore(dir.path(), &file, at(3)).unwrap();
@@ -440,7 +447,7 @@ async fn a_log_of_a_strangers_beside_the_replaced_ledger_is_looked_at_first() {
 async fn what_the_schema_of_a_backup_says_may_do_nothing_but_read_it() {
     let (dir, file, _) = backed_up(1).await;
     let before = contents(dir.path());
-    // Whoever looks at the aliases would do what only the program's own SQL may.
+    // Reading the aliases would do what only the program's own SQL may.
     Connection::open(&file)
         .unwrap()
         .execute_batch(

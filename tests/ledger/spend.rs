@@ -12,7 +12,7 @@ async fn a_spend_takes_one_use() {
     let name = with_uses(&ledger, 2).await;
     for used in [1, 2] {
         message(&ledger, &name, at(1)).await;
-        assert_eq!(ledger.lookup(&name).unwrap().unwrap().used, used);
+        assert_eq!(ledger.lookup(&name).await.unwrap().unwrap().used, used);
     }
 }
 
@@ -21,10 +21,10 @@ async fn a_used_up_alias_is_exhausted_and_stays_as_it_is() {
     let (_dir, ledger) = fresh();
     let name = with_uses(&ledger, 1).await;
     assert!(spent(&ledger, &name, at(1)).await);
-    let before = ledger.lookup(&name).unwrap();
+    let before = ledger.lookup(&name).await.unwrap();
     let outcome = ledger.spend(name.clone(), MessageId::new(at(2)), at(2)).await.unwrap();
     assert_eq!(outcome, SpendOutcome::Exhausted);
-    assert_eq!(ledger.lookup(&name).unwrap(), before);
+    assert_eq!(ledger.lookup(&name).await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_message_takes_no_second_use_of_any_alias() {
     for name in [&one, &two] {
         ledger.spend(name.clone(), id, at(1)).await.unwrap_err();
     }
-    assert_eq!((used(&ledger, &one), used(&ledger, &two)), (1, 0));
+    assert_eq!((used(&ledger, &one).await, used(&ledger, &two).await), (1, 0));
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_thousand_at_once_get_a_single_use_exactly_once() {
         delivered += usize::from(sender.await.unwrap());
     }
     assert_eq!(delivered, 1);
-    assert_eq!(used(&ledger, &name), 1);
+    assert_eq!(used(&ledger, &name).await, 1);
 }
 
 #[tokio::test]
@@ -97,11 +97,11 @@ async fn a_refund_gives_back_one_use_and_never_more_than_were_spent() {
     let first = message(&ledger, &name, at(1)).await;
     assert!(!spent(&ledger, &name, at(1)).await);
     ledger.refund(name.clone(), first).await.unwrap();
-    assert_eq!(used(&ledger, &name), 0);
+    assert_eq!(used(&ledger, &name).await, 0);
     let second = message(&ledger, &name, at(1)).await;
     for id in [first, MessageId::new(at(1))] {
         ledger.refund(name.clone(), id).await.unwrap();
-        assert_eq!(used(&ledger, &name), 1, "given back before, or never spent");
+        assert_eq!(used(&ledger, &name).await, 1, "given back before, or never spent");
     }
     assert!(!spent(&ledger, &name, at(1)).await);
     // Of an alias that has gone meanwhile there is nothing to give back.
@@ -115,7 +115,7 @@ async fn without_a_number_of_uses_they_are_only_counted() {
     let name = with_limits(&ledger, limits(0, Some(1000), None)).await;
     for used in 1..=50 {
         message(&ledger, &name, at(1)).await;
-        assert_eq!(self::used(&ledger, &name), used);
+        assert_eq!(self::used(&ledger, &name).await, used);
     }
     assert!(!spent(&ledger, &name, at(1000)).await);
 }

@@ -1,4 +1,4 @@
-//! A fresh ledger, aliases to put into it, and a look at its files.
+//! A fresh ledger, aliases to put into it, and what is in its files.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempalias::alias::{Alias, AliasName, Caps, LimitRequest, Limits};
-use tempalias::bounce::{Failed, Failure};
+use tempalias::bounce::{BounceKey, Failed, Failure};
 use tempalias::clock::Timestamp;
 use tempalias::ledger::{
     self, AmendOutcome, Amendment, BackupError, Bounced, FILE_NAME, Issued, Ledger, LedgerError, NewAlias,
@@ -27,7 +27,7 @@ pub fn fresh() -> (TempDir, Ledger) {
     (dir, ledger)
 }
 
-/// A backup, to nobody who watches.
+/// A backup whose progress is not shown.
 pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     ledger::back_up(data_dir, file, |_| ())
 }
@@ -90,7 +90,7 @@ pub async fn message(ledger: &Ledger, name: &AliasName, now: Timestamp) -> Messa
     id
 }
 
-/// This one, and nobody else, has not got a message.
+/// Only this recipient has not got a message.
 pub fn failure(recipient: Option<&str>, is_mailbox_fault: bool) -> Failure {
     let recipient = recipient.map(|recipient| recipient.parse().unwrap());
     Failure { failed: vec![Failed { recipient, is_mailbox_fault }], is_all: true }
@@ -113,18 +113,22 @@ pub async fn spent_on_a_bounce(ledger: &Ledger, name: &AliasName) -> Option<u32>
     bounced(ledger, name, id).await.in_a_row
 }
 
-pub fn used(ledger: &Ledger, name: &AliasName) -> u32 {
-    ledger.lookup(name).unwrap().expect("the alias exists").used
+/// Signs and recognises bounce addresses.
+pub fn bounce_key(ledger: &Ledger) -> BounceKey {
+    BounceKey::new(ledger.secret())
 }
 
-pub fn all(ledger: &Ledger) -> Vec<Alias> {
+pub async fn used(ledger: &Ledger, name: &AliasName) -> u32 {
+    ledger.lookup(name).await.unwrap().expect("the alias exists").used
+}
+
+pub async fn all(ledger: &Ledger) -> Vec<Alias> {
     let mut aliases = Vec::new();
-    ledger
-        .for_each(|alias| {
-            aliases.push(alias);
-            Ok::<_, LedgerError>(())
-        })
-        .unwrap();
+    let push = |alias| {
+        aliases.push(alias);
+        Ok::<_, LedgerError>(())
+    };
+    ledger.for_each(push).await.unwrap();
     aliases
 }
 

@@ -165,7 +165,8 @@ fn a_revoked_alias_is_gone() {
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
     site.manage("DELETE", aid, key, None).problem(404, "not-found");
     site.manage("GET", aid, key, None).problem(404, "not-found");
-    assert_eq!(site.ledger.lookup(&aid.parse().unwrap()).unwrap(), None);
+    let name = aid.parse().unwrap();
+    assert_eq!(site.runtime.block_on(site.ledger.lookup(&name)).unwrap(), None);
 }
 
 /// docs/api.md: a body is read before the key is looked at.

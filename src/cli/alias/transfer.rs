@@ -14,19 +14,16 @@ use super::super::{Failure, counted, tell};
 use crate::address::{Mailbox, own_domain};
 use crate::alias::{Alias, AliasName, KeyHash, Limits};
 use crate::clock::{Timestamp, floor};
-use crate::config::Config;
+use crate::config::{BYTE_ORDER_MARK, Config};
 use crate::ledger::{Ledger, Moved, Record};
 
-/// Wrong lines that are named; after so many the file is another one.
+/// At most so many wrong lines are named.
 const NAMED: usize = 20;
 
-/// Says nothing in UTF-8.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
-/// Take in what `export` has printed elsewhere: all of it, or nothing
+/// Import what `export` has printed elsewhere: all of it, or nothing
 ///
 /// Every line is checked first; a wrong one is named by its number. A name that was ever handed out here
-/// is not taken in again.
+/// is not imported again.
 #[derive(clap::Args)]
 pub(super) struct Import {
     /// The file; standard input without one, or with -
@@ -67,7 +64,7 @@ struct Entry {
 }
 
 /// Prints all there is.
-pub(super) fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) async fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failure> {
     let file = file_at_stdout();
     if file.as_ref().is_some_and(|file| file.permissions().mode() & 0o077 != 0) {
         // With the usual umask, `export > aliases.jsonl` makes one that all users of the machine can read.
@@ -78,11 +75,12 @@ pub(super) fn export(ledger: &Ledger, out: &mut impl Write) -> Result<(), Failur
     let mut out = BufWriter::new(out);
     // Behind a pipe there may be a pager, which has the terminal.
     let progress = Count::show("exporting", file.is_some());
-    ledger.export(|moved| {
+    let print = |moved| {
         let line = serde_json::to_string(&Line::from(moved)).expect("plain fields are JSON");
         progress.add();
         writeln!(out, "{line}").map_err(Failure::Output)
-    })?;
+    };
+    ledger.export(print).await?;
     out.flush().map_err(Failure::Output)
 }
 
@@ -110,15 +108,16 @@ impl Import {
             ledger.import(moved).await?
         };
         let wrong =
-            clashes.iter().map(|(place, clash)| (lines[*place], format!("{}: {clash}", shown[*place])));
+            clashes.iter().map(|(index, clash)| (lines[*index], format!("{}: {clash}", shown[*index])));
         refuse(&self.name(), wrong.collect())?;
-        let text = match json {
-            true => format!("{}\n", serde_json::json!({ "aliases": aliases, "names": names })),
-            false => format!(
+        let text = if json {
+            format!("{}\n", serde_json::json!({ "aliases": aliases, "names": names }))
+        } else {
+            format!(
                 "imported: {}, and {} whose alias is gone\n",
                 counted(aliases, ["alias", "aliases"]),
                 counted(names, ["name", "names"]),
-            ),
+            )
         };
         out.write_all(text.as_bytes()).map_err(Failure::Output)
     }
@@ -132,7 +131,7 @@ impl Import {
         for (number, line) in (1..).zip(input.lines()) {
             let line = line.map_err(unreadable)?;
             progress.add();
-            // Some editors begin a file with one (RFC 8259 §8.1 allows to ignore it); files may have been joined.
+            // In any line: files may have been joined.
             let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             if line.trim().is_empty() {
                 continue;
@@ -192,7 +191,7 @@ fn refuse(file: &str, wrong: Vec<(usize, String)>) -> Result<(), Failure> {
 fn parse(line: &str, config: &Config) -> Result<Moved, String> {
     let object: serde_json::Value = serde_json::from_str(line).map_err(|_| "not a JSON object".to_owned())?;
     let is_name = object.as_object().is_some_and(|object| object.len() == 1 && object.contains_key("name"));
-    // Not by `Line`: what serde says about neither of two is of no help.
+    // Not by `Line`: for an untagged enum serde names neither the key nor the reason.
     if is_name {
         let Retired { name } = serde_json::from_value(object).map_err(|cause| cause.to_string())?;
         return Ok(Moved::Name(canonical(&name)?));
@@ -213,7 +212,7 @@ fn canonical(text: &str) -> Result<AliasName, String> {
 }
 
 impl Entry {
-    /// What it says, if it can be an alias here.
+    /// The record that it describes, if it can be an alias here.
     fn record(self, config: &Config) -> Result<Record, String> {
         let name = canonical(&self.name)?;
         let domain =

@@ -99,9 +99,9 @@ fn data_dir(config: &Config) -> Finding {
 /// The ledger, and the clock against it.
 fn ledger(config: &Config, now: Timestamp) -> Vec<Finding> {
     let about = "ledger";
-    let (finding, latest) = match ledger::peek(&config.data_dir) {
+    let (finding, latest) = match ledger::summary(&config.data_dir) {
         Ok(None) => (Finding::ok(about, "none yet; `tempalias serve` makes one"), None),
-        Ok(Some(peek)) => (Finding::ok(about, format!("aliases: {}", peek.aliases)), peek.latest),
+        Ok(Some(found)) => (Finding::ok(about, format!("aliases: {}", found.aliases)), found.latest),
         Err(cause) => (Finding::error(about, cause, "mend that, or restore a backup: docs/backup.md"), None),
     };
     vec![finding, clock(now, latest)]

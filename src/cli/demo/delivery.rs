@@ -20,7 +20,7 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// Writes a small block about the message, with the uses of its alias as `ledger` has them now.
-pub(super) fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledger) -> io::Result<()> {
+pub(super) async fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledger) -> io::Result<()> {
     let message = MessageParser::default().parse_headers(delivery.message);
     let headers = message.as_ref();
     let alias = sole_alias(delivery.message);
@@ -31,7 +31,10 @@ pub(super) fn show(out: &mut impl Write, delivery: &Delivery<'_>, ledger: &Ledge
         Some(alias) => format!("{alias} -> {to}"),
         None => to,
     };
-    let uses = alias.and_then(|alias| uses(alias, ledger)).unwrap_or_default();
+    let uses = match alias {
+        Some(alias) => uses(alias, ledger).await.unwrap_or_default(),
+        None => String::new(),
+    };
     let size = ByteSize::b(delivery.message.len() as u64).display();
     writeln!(out, "{GOOD}Delivered{GOOD:#}  {}{uses}", harmless(&to))?;
     writeln!(out, "  {DIM}From{DIM:#}     {}", harmless(&from))?;
@@ -50,9 +53,9 @@ fn sole_alias(message: &[u8]) -> Option<&str> {
 
 /// `, use 2 of 3`. The number is the ledger's present one: of messages that arrive at the same
 /// instant, several may show the last.
-fn uses(alias: &str, ledger: &Ledger) -> Option<String> {
+async fn uses(alias: &str, ledger: &Ledger) -> Option<String> {
     let name: AliasName = alias.split_once('@')?.0.parse().ok()?;
-    let alias = ledger.lookup(&name).ok()??;
+    let alias = ledger.lookup(&name).await.ok()??;
     Some(match alias.limits.max_usage {
         Some(granted) => format!(", use {} of {granted}", alias.used),
         None => format!(", use {}", alias.used),
@@ -106,14 +109,14 @@ mod tests {
         (ledger, alias.address())
     }
 
-    fn shown(message: &str, ledger: &Ledger) -> String {
+    async fn shown(message: &str, ledger: &Ledger) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
         let delivery = Delivery {
             recipients: &["you@example.com".to_owned()],
             message: message.as_bytes(),
             path: Path::new("/tmp/0001.eml"),
         };
-        show(&mut out, &delivery, ledger).unwrap();
+        show(&mut out, &delivery, ledger).await.unwrap();
         String::from_utf8(out.into_inner()).unwrap()
     }
 
@@ -127,7 +130,7 @@ mod tests {
              Subject: =?iso-8859-1?q?gr=FCn?= and\r\n folded\r\n\r\nHello\r\n"
         );
         assert_eq!(
-            shown(&message, &ledger),
+            shown(&message, &ledger).await,
             format!(
                 "Delivered  {alias} -> you@example.com, use 1 of 3\n  From     Café <shop@example.org>\n  \
                  Subject  grün and folded\n  Kept     /tmp/0001.eml ({} B)\n\n",
@@ -144,7 +147,7 @@ mod tests {
             "Received: from client.test ([127.0.0.1])\r\n\tby mx.demo.test; date\r\n\
              Delivered-To: {alias}\r\n\r\nHello\r\n"
         );
-        let shown = shown(&message, &ledger);
+        let shown = shown(&message, &ledger).await;
         assert!(shown.starts_with("Delivered  you@example.com\n"), "{shown}");
     }
 
@@ -153,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, _) = ledger(dir.path()).await;
         for message in ["", "\r\n", "Delivered-To: postmaster@demo.test\r\n\r\n", "no header at all"] {
-            let shown = shown(message, &ledger);
+            let shown = shown(message, &ledger).await;
             assert!(!shown.contains("use ") && shown.contains("you@example.com\n"), "{shown}");
             assert!(shown.contains("Subject  (none)"), "{shown}");
         }
@@ -172,7 +175,7 @@ mod tests {
     async fn an_encoded_escape_sequence_is_harmless_too() {
         let dir = tempfile::tempdir().unwrap();
         let (ledger, _) = ledger(dir.path()).await;
-        let shown = shown("Subject: =?utf-8?b?G10wO293bmVkBw==?=\r\n\r\n", &ledger);
+        let shown = shown("Subject: =?utf-8?b?G10wO293bmVkBw==?=\r\n\r\n", &ledger).await;
         assert!(!shown.contains('\u{1b}') && shown.contains("]0;owned"), "{shown}");
     }
 }

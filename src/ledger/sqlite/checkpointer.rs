@@ -3,8 +3,7 @@
 //! SQLite does so at the end of a commit whenever the log has become long, and all that wait for
 //! the writer wait for that, too (docs/performance.md). A second connection can do it while the
 //! writer goes on (<https://sqlite.org/wal.html>, "Checkpointing"). Only at its end does the log
-//! begin anew, and beside a writer that never rests the thread does not get there: the last pages
-//! are the writer's.
+//! begin anew, and beside a busy writer the thread does not get there: the writer moves the last pages.
 //!
 //! Needs SQLite 3.51.3, whose predecessors could take a log that had just begun anew for moved
 //! (<https://sqlite.org/wal.html>, "The WAL-reset bug").
@@ -17,8 +16,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::LedgerError;
 use super::open::BUSY_TIMEOUT;
+use crate::ledger::{LedgerError, Result};
 
 /// Pages that are worth moving: SQLite's own default (`wal_autocheckpoint`).
 const LONG: i64 = 1000;
@@ -29,33 +28,33 @@ const TOO_LONG: i64 = 4 * LONG;
 /// The thread, and what the writer needs to get on with it.
 pub(super) struct Checkpointer {
     wake: SyncSender<()>,
-    turn: Arc<Turn>,
+    lock: Arc<Lock>,
     thread: JoinHandle<()>,
-    trouble: Trouble,
+    warnings: Warnings,
 }
 
-/// Held while pages are moved: SQLite turns away whoever would do so at the same time.
+/// Held while pages are moved: SQLite refuses a second checkpoint at the same time.
 #[derive(Default)]
-struct Turn(Mutex<()>);
+struct Lock(Mutex<()>);
 
-/// Whether the log has been told already that something goes wrong again and again.
+/// Whether the last checkpoint failed, which has been logged.
 #[derive(Default)]
-struct Trouble(Cell<bool>);
+struct Warnings(Cell<bool>);
 
-/// How to checkpoint, in SQLite's words.
+/// SQLite's modes of a checkpoint.
 #[derive(Clone, Copy)]
 enum Mode {
-    /// Not at all: only the figures are wanted.
+    /// Moves nothing, and answers with the figures.
     Noop,
-    /// As much as is possible without waiting for anybody.
+    /// Moves what can be moved without waiting.
     Passive,
-    /// All, and then empty the file.
+    /// Moves all, and then empties the file.
     Truncate,
 }
 
 /// What a checkpoint has found.
 struct Log {
-    /// Somebody was in the way.
+    /// A reader or a writer kept it from its end.
     is_busy: bool,
     /// In the log.
     pages: i64,
@@ -66,37 +65,37 @@ struct Log {
 impl Checkpointer {
     /// Starts the thread on `connection`.
     pub(super) fn start(connection: Connection) -> Self {
-        // One call is enough, however many have been.
-        let (wake, calls) = sync_channel(1);
-        let turn = Arc::<Turn>::default();
-        let for_thread = turn.clone();
+        // One wake-up is enough, however many were sent.
+        let (wake, wakeups) = sync_channel(1);
+        let lock = Arc::<Lock>::default();
+        let for_thread = lock.clone();
         let thread = std::thread::Builder::new()
             .name("checkpointer".into())
-            .spawn(move || serve(&connection, &calls, &for_thread))
+            .spawn(move || serve(&connection, &wakeups, &for_thread))
             .expect("the system can start one more thread at start-up");
-        Checkpointer { wake, turn, thread, trouble: Trouble::default() }
+        Checkpointer { wake, lock, thread, warnings: Warnings::default() }
     }
 
-    /// After each commit on `write`: has the log moved when it has become long.
-    pub(super) fn look(&self, write: &Connection) {
-        self.trouble.note(self.try_look(write));
+    /// Has the log moved when the commit on `write` has made it long.
+    pub(super) fn after_commit(&self, write: &Connection) {
+        self.warnings.note(self.wake_if_long(write));
     }
 
-    fn try_look(&self, write: &Connection) -> Result<(), LedgerError> {
+    fn wake_if_long(&self, write: &Connection) -> Result<()> {
         let Log { pages, moved, .. } = checkpoint(write, Mode::Noop)?;
         let are_many = pages - moved >= LONG;
         let is_alone = are_many && matches!(self.wake.try_send(()), Err(TrySendError::Disconnected(())));
         if pages >= TOO_LONG && (is_alone || !are_many) {
-            let _turn = self.turn.take();
+            let _lock = self.lock.take();
             checkpoint(write, Mode::Passive)?;
         }
         if is_alone { Err(LedgerError::Panicked) } else { Ok(()) }
     }
 
-    /// Moves all of the log, by way of `write`, and empties it; false when a reader was in the way.
-    pub(super) fn empty(&self, write: &Connection) -> Result<bool, LedgerError> {
-        let _turn = self.turn.take();
-        // Readers are not waited for, because spends would wait with us.
+    /// Moves all of the log, by way of `write`, and empties it; false when a reader kept it from its end.
+    pub(super) fn empty(&self, write: &Connection) -> Result<bool> {
+        let _lock = self.lock.take();
+        // Not waiting for readers: spends would wait, too.
         write.busy_timeout(Duration::ZERO)?;
         let log = checkpoint(write, Mode::Truncate);
         write.busy_timeout(BUSY_TIMEOUT)?;
@@ -112,29 +111,29 @@ impl Checkpointer {
     }
 }
 
-impl Trouble {
-    /// Tells of a failure, but not of those that follow it.
-    fn note(&self, result: Result<(), LedgerError>) {
-        let was_told = self.0.replace(result.is_err());
-        if let (Err(cause), false) = (result, was_told) {
+impl Warnings {
+    /// Warns of a failure, but not of those that follow it.
+    fn note(&self, result: Result<()>) {
+        let was_logged = self.0.replace(result.is_err());
+        if let (Err(cause), false) = (result, was_logged) {
             tracing::warn!(%cause, "the write-ahead log cannot be moved into the database");
         }
     }
 }
 
-impl Turn {
+impl Lock {
     fn take(&self) -> MutexGuard<'_, ()> {
-        // Nothing is guarded that a panic could have left half done.
+        // It guards no data that a panic could have left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The thread's life: until the [`Checkpointer`] is gone.
-fn serve(connection: &Connection, calls: &Receiver<()>, turn: &Turn) {
-    let trouble = Trouble::default();
-    while calls.recv().is_ok() {
-        let _turn = turn.take();
-        trouble.note(checkpoint(connection, Mode::Passive).map(drop).map_err(LedgerError::from));
+/// The thread: until the [`Checkpointer`] is dropped.
+fn serve(connection: &Connection, wakeups: &Receiver<()>, lock: &Lock) {
+    let warnings = Warnings::default();
+    while wakeups.recv().is_ok() {
+        let _lock = lock.take();
+        warnings.note(checkpoint(connection, Mode::Passive).map(drop).map_err(LedgerError::from));
     }
 }
 
@@ -177,8 +176,8 @@ mod tests {
             self.write.execute("INSERT INTO t VALUES (zeroblob(?1 * 4096))", [pages]).unwrap();
         }
 
-        fn look(&self) {
-            self.checkpointer.try_look(&self.write).unwrap();
+        fn after_commit(&self) {
+            self.checkpointer.wake_if_long(&self.write).unwrap();
         }
 
         /// Pages in the log, and how many of them are in the database.
@@ -201,7 +200,7 @@ mod tests {
     fn a_long_log_is_moved_beside_the_writer_and_begins_anew() {
         let scene = scene();
         scene.write(LONG);
-        scene.look();
+        scene.after_commit();
         scene.wait();
         scene.write(1);
         assert!(scene.log().0 < LONG, "{:?}", scene.log());
@@ -212,7 +211,7 @@ mod tests {
     fn a_short_log_is_left_alone() {
         let Scene { write, checkpointer, _dir } = scene();
         write.execute("INSERT INTO t VALUES (x'00')", []).unwrap();
-        checkpointer.look(&write);
+        checkpointer.after_commit(&write);
         checkpointer.stop();
         assert_eq!(checkpoint(&write, Mode::Noop).unwrap().moved, 0);
     }
@@ -224,13 +223,13 @@ mod tests {
         // A reader keeps the log from beginning anew.
         let reader = Connection::open(scene._dir.path().join("t.db")).unwrap();
         reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
-        scene.look();
+        scene.after_commit();
         scene.wait();
         scene.write(1);
         let (pages, moved) = scene.log();
         assert!(pages >= TOO_LONG && moved < pages && pages - moved < LONG, "{pages} {moved}");
         reader.execute_batch("COMMIT").unwrap();
-        scene.look();
+        scene.after_commit();
         assert_eq!(scene.log().0, scene.log().1);
         scene.checkpointer.stop();
     }

@@ -1,21 +1,21 @@
 //! Targets: the real mailboxes, each in a slot that is overwritten in place.
 //!
-//! Why slots: `migrations/V1__aliases.sql`. A slot is freed by the trigger there, with its alias.
+//! Why slots: `migrations/sqlite/V1__aliases.sql`. A slot is freed by the trigger there, with its alias.
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::LedgerError;
 use crate::address::Mailbox;
+use crate::ledger::Result;
 
 /// Slots are multiples of so many octets: few sizes, so that a free one of the right size is
-/// likely, and little room wasted on an ordinary address.
+/// likely, and little space wasted on an ordinary address.
 const SLOT: usize = 32;
 
 pub(super) const FREE: &str =
     "SELECT id FROM targets WHERE free = 1 AND length(address) = length(?1) LIMIT 1";
 
 /// Puts `target` into a free slot, or a new one; the slot's number.
-pub(super) fn store(connection: &Connection, target: &Mailbox) -> Result<i64, LedgerError> {
+pub(super) fn store(connection: &Connection, target: &Mailbox) -> Result<i64> {
     let padded = pad(target.as_str());
     let free: Option<i64> =
         connection.prepare_cached(FREE)?.query_row([&padded], |row| row.get(0)).optional()?;

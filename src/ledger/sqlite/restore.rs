@@ -1,4 +1,4 @@
-//! Restoring a backup: it takes the ledger's place as a whole or not at all, and nothing is thrown away.
+//! Restoring a backup: it replaces the ledger as a whole or not at all, and nothing is thrown away.
 //!
 //! What a ledger must never forget is carried over from the one that is replaced, as far as that
 //! can still be read: which names were handed out, which aliases are gone, and how many uses were
@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::aside::Aside;
-use super::backup::{self, BackupError, Part, Phase};
-use super::{DataDirLock, FILE_NAME, OpenError, files, lock, names, open, owner};
+use super::backup::{self, Phase};
+use super::error::BackupError;
+use super::part::Part;
+use super::replaced::Replaced;
+use super::{DataDirLock, FILE_NAME, aliases, files, names, open, owner, source, verify};
 use crate::clock::Timestamp;
+use crate::ledger::OpenError;
 
 /// What becomes of aliases that were revoked, or used up and purged, since the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub enum Revoked {
 /// What a write-ahead log beside a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackupLog {
-    /// A reason to refuse the backup: it may be anybody's who can make files there.
+    /// A reason to refuse the backup: any user who can make files there may have written it.
     Refused,
     /// Part of the backup, which is a copy of the files of a ledger that was in use.
     Counts,
@@ -37,7 +40,7 @@ pub enum BackupLog {
 pub struct Restored {
     /// Aliases that are in the ledger now.
     pub aliases: u32,
-    /// Where the ledger is that was there before, if there was one.
+    /// Where the replaced ledger is now, if there was one.
     pub set_aside: Option<PathBuf>,
     /// What was known since; `None` when there was no ledger, or it could not be read.
     pub carried_over: Option<CarriedOver>,
@@ -64,12 +67,12 @@ impl Restored {
     }
 }
 
-/// Puts the backup `file` in place of the ledger in `data_dir`, which is kept under a name with
+/// Replaces the ledger in `data_dir` by the backup `file`. The ledger is kept under a name with
 /// the instant `now` in it; says by `report` how far it is. Root acts as the owner of the ledger as
 /// soon as `file` is open.
 ///
 /// # Errors
-/// When a server or a command works on the ledger, or `file` is not a whole ledger of ours. Then
+/// When a server or a command uses the ledger, or `file` is not a whole ledger of tempalias. Then
 /// nothing has changed, unless it is [`BackupError::Unsettled`].
 pub fn restore(
     data_dir: &Path,
@@ -83,13 +86,14 @@ pub fn restore(
     let source = open_backup(file, &data_dir.join(FILE_NAME), log)?;
     owner::acting_in(data_dir, || {
         let _server = DataDirLock::take(data_dir)?;
-        let _openers = open::turn(data_dir).map_err(|cause| lock::explain(data_dir, cause))?;
-        put_in_place(&data_dir.join(FILE_NAME), &source, file, revoked, now, report)
+        let _openers =
+            open::lock_directory(data_dir).map_err(|cause| owner::directory_error(data_dir, cause))?;
+        replace_by(&data_dir.join(FILE_NAME), &source, file, revoked, now, report)
     })
 }
 
 /// The copy of `source`, which is at `file`, becomes `ledger`.
-fn put_in_place(
+fn replace_by(
     ledger: &Path,
     source: &Connection,
     file: &Path,
@@ -97,7 +101,7 @@ fn put_in_place(
     now: Timestamp,
     report: impl Fn(Phase),
 ) -> Result<Restored, BackupError> {
-    backup::check(source, file)?;
+    verify::check(source, file)?;
     let part = Part::begin(ledger)?;
     report(Phase::Copying);
     backup::copy(source, file, &part)?;
@@ -106,30 +110,31 @@ fn put_in_place(
     let is_readable = is_there && fold(ledger)?;
     let carried_over = complete(part.path(), is_readable.then_some(ledger), revoked)?;
     report(Phase::CheckingResult);
-    backup::verify(part.path())?;
+    verify::verify(part.path())?;
     let (aliases, set_aside) = replace(ledger, part, now)?;
     Ok(Restored { aliases, set_aside, carried_over })
 }
 
-/// Gives `part` the name of `ledger`; how many aliases there are now, and where the ledger is that was there.
+/// Gives `part` the name of `ledger`; how many aliases there are now, and where the replaced ledger is.
 fn replace(ledger: &Path, part: Part, now: Timestamp) -> Result<(u32, Option<PathBuf>), BackupError> {
-    let aside = Aside::set(ledger, now)?;
+    let replaced = Replaced::rename(ledger, now)?;
     part.finish(ledger)?;
-    let set_aside = aside.keep();
+    let set_aside = replaced.keep();
     match settle(ledger) {
         Ok(aliases) => Ok((aliases, set_aside)),
         Err(cause) => Err(BackupError::Unsettled { cause: cause.into(), set_aside }),
     }
 }
 
-/// Looks at it once more, in its place, as the server will find it; how many aliases there are.
+/// Checks it once more under its name, as the server will find it; how many aliases there are.
 fn settle(ledger: &Path) -> Result<u32, BackupError> {
     files::sync_directory_of(ledger).map_err(BackupError::file(ledger))?;
-    backup::verify(ledger)?;
-    count(ledger)
+    verify::verify(ledger)?;
+    let restored = source::open_source(ledger, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    aliases::count(&restored).map_err(BackupError::sqlite(ledger))
 }
 
-/// What lies beside `file` is taken for part of it only if it is a log that counts, for more may be able to
+/// A file beside `file` is taken for part of it only if it is a log that counts: more users may be able to
 /// make files there than to change this one.
 fn open_backup(file: &Path, ledger: &Path, log: BackupLog) -> Result<Connection, BackupError> {
     let length = fs::metadata(file).map_err(BackupError::file(file))?.len();
@@ -139,38 +144,38 @@ fn open_backup(file: &Path, ledger: &Path, log: BackupLog) -> Result<Connection,
     if length == 0 {
         return Err(BackupError::unsound(file, "it is empty"));
     }
-    // SQLite follows a link, and looks beside the file that it leads to.
+    // SQLite follows a link, and opens the files beside its target.
     let real = fs::canonicalize(file).map_err(BackupError::file(file))?;
-    let is_log = files::beside(&real, &[files::LOG]).is_some();
+    let is_log = files::sidecar(&real, &[files::LOG]).is_some();
     let refused = match log {
-        BackupLog::Refused => &files::BESIDE[..],
+        BackupLog::Refused => &files::SIDECARS[..],
         BackupLog::Counts => &[files::JOURNAL],
     };
-    if let Some(beside) = files::beside(&real, refused) {
+    if let Some(beside) = files::sidecar(&real, refused) {
         return Err(BackupError::Journal { beside, is_log });
     }
-    let source = backup::open_foreign(file, is_log).map_err(|cause| match cause {
+    let backup = source::open_foreign(file, is_log).map_err(|cause| match cause {
         // To restore a backup is no advice here.
         BackupError::Open(OpenError::Corrupt { path, cause }) => BackupError::Unsound { path, cause },
         other => other,
     })?;
-    let page: u64 = source
+    let page: u64 = backup
         .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))
         .map_err(BackupError::sqlite(file))?
         .into();
-    // SQLite takes what is missing of a page for zeros, which may look like nothing.
+    // SQLite reads the missing part of a page as zeros, which may pass as an empty page.
     if length % page != 0 {
         return Err(BackupError::unsound(file, "its last page is cut off"));
     }
-    Ok(source)
+    Ok(backup)
 }
 
-/// Makes one file of `ledger` and its log; false when it cannot be read: it may be the reason for
-/// the restore.
+/// Makes one file of `ledger` and its log; false when it cannot be read, which may be why a backup is
+/// restored.
 fn fold(ledger: &Path) -> Result<bool, BackupError> {
     match try_to_fold(ledger) {
         Ok(()) => Ok(true),
-        Err(BackupError::Open(cause)) if cause.is_in_the_way() => Err(cause.into()),
+        Err(BackupError::Open(cause)) if cause.is_about_access() => Err(cause.into()),
         Err(cause @ (BackupError::Open(_) | BackupError::Unsound { .. })) => {
             tracing::warn!(%cause, "the ledger that is replaced cannot be read");
             Ok(false)
@@ -181,11 +186,11 @@ fn fold(ledger: &Path) -> Result<bool, BackupError> {
 
 fn try_to_fold(ledger: &Path) -> Result<(), BackupError> {
     let sqlite = BackupError::sqlite(ledger);
-    let old = backup::open_source(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    backup::keep_log(&old, true).map_err(&sqlite)?;
-    backup::check(&old, ledger)?;
-    // Only the last connection can leave this mode: nobody else works on it.
-    backup::keep_log(&old, false).map_err(&sqlite)?;
+    let old = source::open_source(ledger, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    source::keep_log(&old, true).map_err(&sqlite)?;
+    verify::check(&old, ledger)?;
+    // Only the last connection can leave this mode: no other process uses the ledger.
+    source::keep_log(&old, false).map_err(&sqlite)?;
     old.pragma_update(None, "journal_mode", "DELETE").map_err(&sqlite)
 }
 
@@ -193,7 +198,7 @@ fn try_to_fold(ledger: &Path) -> Result<(), BackupError> {
 fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<CarriedOver>, BackupError> {
     let sqlite = BackupError::sqlite(part);
     let mut new = open::connect(part, OpenFlags::default())?;
-    backup::distrust(&new).map_err(&sqlite)?;
+    source::distrust(&new).map_err(&sqlite)?;
     // A stop in the middle leaves nothing: the next restore makes the part anew.
     new.pragma_update(None, "journal_mode", "MEMORY").map_err(&sqlite)?;
     new.pragma_update(None, "secure_delete", "ON").map_err(&sqlite)?;
@@ -208,7 +213,7 @@ fn complete(part: &Path, old: Option<&Path>, revoked: Revoked) -> Result<Option<
     Ok(carried_over)
 }
 
-/// Of one beginning (the secret is made with a ledger), and nothing known that the other does not know.
+/// Of one origin (the secret is made with a ledger), and without a name that the other does not know.
 const IS_EARLIER: &str = "
     SELECT (SELECT bounce_secret FROM main.state) = (SELECT bounce_secret FROM old.state)
        AND NOT EXISTS (SELECT * FROM main.names WHERE name NOT IN (SELECT name FROM old.names))";
@@ -238,7 +243,7 @@ const LENGTH: &str =
 const LATEST: &str = "
     UPDATE main.state SET latest = nullif(max(ifnull(latest, 0), (SELECT ifnull(max(latest), 0) FROM old.state)), 0)";
 
-/// Which bounces have come only the replaced ledger knows.
+/// Only the replaced ledger knows which bounces have come.
 const DELIVERIES: &str = "
     INSERT INTO main.deliveries SELECT message, spent FROM old.deliveries";
 
@@ -268,11 +273,6 @@ fn merge(new: &mut Connection, old: &Path, revoked: Revoked) -> rusqlite::Result
     Ok(CarriedOver { names, spent, revoked: gone, is_all })
 }
 
-fn count(path: &Path) -> Result<u32, BackupError> {
-    let ledger = backup::open_source(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    ledger.query_row("SELECT count(*) FROM aliases", [], |row| row.get(0)).map_err(BackupError::sqlite(path))
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -287,7 +287,7 @@ mod tests {
         files
     }
 
-    /// What lies where a restore is about to end, in a directory.
+    /// A directory with what a restore is about to replace.
     fn before() -> (TempDir, PathBuf) {
         let dir = TempDir::new().unwrap();
         let ledger = dir.path().join(FILE_NAME);

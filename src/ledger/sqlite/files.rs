@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// What SQLite keeps beside a database: it would be taken for part of another one of that name.
-pub(super) const BESIDE: [&str; 3] = [LOG, "-shm", JOURNAL];
+/// The files that SQLite keeps beside a database, and takes for part of any database of that name.
+pub(super) const SIDECARS: [&str; 3] = [LOG, "-shm", JOURNAL];
 
 /// The write-ahead log.
 pub(super) const LOG: &str = "-wal";
@@ -20,18 +20,18 @@ pub(super) const JOURNAL: &str = "-journal";
 /// Opens `path`, or makes it, empty and for its owner alone: it will hold real addresses.
 ///
 /// # Errors
-/// When it is a link, or anything else that is not this directory's own: others may be able to make
-/// names in it, who are not to lead us to a file elsewhere.
+/// When it is a link, or another user's file: users who can make names in the directory must not be able to
+/// redirect this process to a file elsewhere.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
     let file = private().create(true).truncate(false).open(path).map_err(|cause| {
         // How open(2) answers O_NOFOLLOW.
-        if cause.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { strange() } else { cause }
+        if cause.raw_os_error() == Some(Errno::LOOP.raw_os_error()) { not_private() } else { cause }
     })?;
     let (found, directory) = (file.metadata()?, directory_of(path).metadata()?);
-    let us = rustix::process::geteuid().as_raw();
-    let is_owned = found.uid() == us || found.uid() == directory.uid();
+    let user = rustix::process::geteuid().as_raw();
+    let is_owned = found.uid() == user || found.uid() == directory.uid();
     // No name left: it was removed just now, which `is_at` finds.
-    if found.is_file() && found.nlink() <= 1 && is_owned { Ok(file) } else { Err(strange()) }
+    if found.is_file() && found.nlink() <= 1 && is_owned { Ok(file) } else { Err(not_private()) }
 }
 
 /// Makes `path`, for its owner alone, where there must be nothing.
@@ -56,21 +56,20 @@ fn private() -> OpenOptions {
     options
 }
 
-fn strange() -> io::Error {
+fn not_private() -> io::Error {
     io::Error::other("a link, or not an ordinary file of this directory's owner; look at it, and remove it")
 }
 
-/// What lies beside `database` and is not its own: a link, or a file of another user than that of the database.
-/// SQLite takes such a file by its name alone; in a shared directory any user could so replace the content of the
-/// database.
+/// A file beside `database` that is a link, or another user's than the database. SQLite takes such a file by
+/// its name alone; in a shared directory any user could so replace the content of the database.
 ///
 /// # Errors
-/// When it cannot be told.
-pub(super) fn stranger_beside(database: &Path) -> io::Result<Option<PathBuf>> {
-    // SQLite follows a link, and looks beside the file that it leads to.
+/// When the files cannot be read.
+pub(super) fn foreign_sidecar(database: &Path) -> io::Result<Option<PathBuf>> {
+    // SQLite follows a link, and opens the files beside its target.
     let database = fs::canonicalize(database)?;
     let owner = database.metadata()?.uid();
-    for beside in BESIDE.map(|suffix| with_suffix(&database, suffix)) {
+    for beside in SIDECARS.map(|suffix| with_suffix(&database, suffix)) {
         match beside.symlink_metadata() {
             Ok(found) if found.is_file() && found.nlink() <= 1 && found.uid() == owner => {}
             Ok(_) => return Ok(Some(beside)),
@@ -81,15 +80,15 @@ pub(super) fn stranger_beside(database: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The first of `suffixes` with which there is something beside `database`; an empty file is nothing.
-pub(super) fn beside(database: &Path, suffixes: &[&str]) -> Option<PathBuf> {
+/// The first file beside `database` with one of `suffixes`, unless it is empty.
+pub(super) fn sidecar(database: &Path, suffixes: &[&str]) -> Option<PathBuf> {
     let mut names = suffixes.iter().map(|suffix| with_suffix(database, suffix));
     names.find(|name| name.symlink_metadata().is_ok_and(|found| !found.is_file() || found.len() > 0))
 }
 
-/// Removes what lies beside `database`, which is about to be made.
-pub(super) fn clear_beside(database: &Path) -> io::Result<()> {
-    for beside in BESIDE.map(|suffix| with_suffix(database, suffix)) {
+/// Removes what is beside `database`, which is about to be made.
+pub(super) fn remove_sidecars(database: &Path) -> io::Result<()> {
+    for beside in SIDECARS.map(|suffix| with_suffix(database, suffix)) {
         match fs::remove_file(beside) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
             _ => {}
@@ -110,7 +109,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Where `path` is.
+/// The directory of `path`.
 pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

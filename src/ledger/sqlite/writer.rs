@@ -13,23 +13,23 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::LedgerError;
 use super::checkpointer::Checkpointer;
-use super::counters::Counters;
+use crate::ledger::counters::Counters;
+use crate::ledger::{LedgerError, Result};
 use crate::metrics::seconds;
 
 /// The most requests in one transaction: bounds how long the first of them waits.
 const GROUP: usize = 512;
 
-/// Requests that may wait; beyond, callers wait for room.
+/// Requests that may wait in the queue; further callers wait to be queued.
 const QUEUE: usize = 4096;
 
-/// A group waits for company as long as the last commit took, and no longer than this (the idea is
+/// A group waits for further requests as long as the last commit took, and no longer than this (the idea is
 /// PostgreSQL's `commit_delay`).
-const GATHER: Duration = Duration::from_millis(1);
+const MAX_DELAY: Duration = Duration::from_millis(1);
 
-/// Between two looks for it.
-const GLANCE: Duration = Duration::from_micros(50);
+/// Between two polls of the queue while a group waits.
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
 /// When a reader kept the log from being emptied, the next attempt comes with a commit after this.
 const EMPTY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -42,14 +42,14 @@ pub(super) struct Writer {
 
 enum Message {
     Write(Box<dyn Request>),
-    Checkpoint(oneshot::Sender<Result<(), LedgerError>>),
+    Checkpoint(oneshot::Sender<Result<()>>),
     Close,
 }
 
 /// A request in three steps, so that requests of every kind can share a transaction.
 trait Request: Send {
     /// Runs inside a savepoint, which is undone on an error.
-    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError>;
+    fn run(&mut self, connection: &Connection) -> Result<()>;
     /// Nothing of this request has happened, whatever `run` thought.
     fn fail(&mut self, error: &LedgerError);
     /// Tells the caller. All is durable by now.
@@ -59,16 +59,16 @@ trait Request: Send {
 /// The one kind of [`Request`]: a closure and the channel its result goes to.
 struct Call<T, F> {
     work: Option<F>,
-    result: Result<T, LedgerError>,
-    reply: oneshot::Sender<Result<T, LedgerError>>,
+    result: Result<T>,
+    reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Request for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, LedgerError> + Send,
+    F: FnOnce(&Connection) -> Result<T> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    fn run(&mut self, connection: &Connection) -> Result<()> {
         if let Some(work) = self.work.take() {
             self.result = work(connection);
         }
@@ -80,7 +80,7 @@ where
     }
 
     fn answer(self: Box<Self>) {
-        // A caller that no longer waits has nobody to be told.
+        // The caller may have stopped waiting.
         let _ = self.reply.send(self.result);
     }
 }
@@ -97,10 +97,10 @@ impl Writer {
     }
 
     /// Runs `work` on the write connection; what it did is durable when this returns `Ok`.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(LedgerError::Closed), reply };
@@ -114,7 +114,7 @@ impl Writer {
     }
 
     /// Moves the write-ahead log into the database and empties it.
-    pub(super) async fn checkpoint(&self) -> Result<(), LedgerError> {
+    pub(super) async fn checkpoint(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Checkpoint(reply)).await?;
         answer.await.unwrap_or(Err(LedgerError::Closed))
@@ -133,7 +133,7 @@ impl Writer {
         }
     }
 
-    async fn send(&self, message: Message) -> Result<(), LedgerError> {
+    async fn send(&self, message: Message) -> Result<()> {
         self.queue.send(message).await.map_err(|_| LedgerError::Closed)
     }
 }
@@ -146,10 +146,10 @@ fn serve(
     counters: &Counters,
 ) {
     let mut messages = Vec::with_capacity(GROUP);
-    let (mut usual, mut patience) = (1, Duration::ZERO);
+    let (mut usual, mut delay) = (1, Duration::ZERO);
     let mut empty_at = None;
     while queue.blocking_recv_many(&mut messages, GROUP) > 0 {
-        gather(&mut queue, &mut messages, usual, patience.min(GATHER));
+        gather(&mut queue, &mut messages, usual, delay.min(MAX_DELAY));
         usual = usize::midpoint(usual, messages.len());
         let mut group = Vec::with_capacity(messages.len());
         let mut checkpoints = Vec::new();
@@ -163,8 +163,8 @@ fn serve(
         }
         let start = Instant::now();
         commit(&mut connection, group, counters);
-        patience = start.elapsed();
-        checkpointer.look(&connection);
+        delay = start.elapsed();
+        checkpointer.after_commit(&connection);
         if !checkpoints.is_empty() || empty_at.is_some_and(|at| Instant::now() >= at) {
             let emptied = checkpointer.empty(&connection);
             empty_at = matches!(emptied, Ok(false)).then(|| Instant::now() + EMPTY_AGAIN_AFTER);
@@ -185,16 +185,11 @@ fn serve(
     }
 }
 
-/// Waits until there are as many messages as `usual`, for `patience` at most.
-fn gather(
-    queue: &mut mpsc::Receiver<Message>,
-    messages: &mut Vec<Message>,
-    usual: usize,
-    patience: Duration,
-) {
+/// Waits until there are as many messages as `usual`, for `delay` at most.
+fn gather(queue: &mut mpsc::Receiver<Message>, messages: &mut Vec<Message>, usual: usize, delay: Duration) {
     let start = Instant::now();
-    while messages.len() < usual && start.elapsed() < patience {
-        std::thread::sleep(GLANCE);
+    while messages.len() < usual && start.elapsed() < delay {
+        std::thread::sleep(POLL_INTERVAL);
         while messages.len() < GROUP
             && let Ok(message) = queue.try_recv()
         {
@@ -224,7 +219,7 @@ fn commit(connection: &mut Connection, mut group: Vec<Box<dyn Request>>, counter
     }
 }
 
-fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<(), LedgerError> {
+fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Result<()> {
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     for request in group {
         transaction.prepare_cached("SAVEPOINT request")?.execute([])?;
@@ -242,7 +237,7 @@ fn run_group(connection: &mut Connection, group: &mut [Box<dyn Request>]) -> Res
 
 /// A panic is an error of this request alone: its savepoint is undone as a whole, and nothing
 /// else is shared with the others.
-fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<(), LedgerError> {
+fn run_caught(request: &mut dyn Request, connection: &Connection) -> Result<()> {
     catch_unwind(AssertUnwindSafe(|| request.run(connection))).unwrap_or_else(|_| {
         request.fail(&LedgerError::Panicked);
         Err(LedgerError::Panicked)
@@ -262,7 +257,7 @@ mod tests {
         Writer::start(connection, checkpointer, Arc::default())
     }
 
-    fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64, LedgerError> + Send + 'static {
+    fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64> + Send + 'static {
         move |connection| {
             connection.execute("INSERT INTO t VALUES (?1)", [n])?;
             Ok(n)
@@ -280,7 +275,7 @@ mod tests {
 
     /// Keeps the thread busy until the other end is dropped, so that what is sent meanwhile is
     /// one group.
-    fn hold(writer: &Writer) -> (impl Future<Output = Result<(), LedgerError>>, std::sync::mpsc::Sender<()>) {
+    fn hold(writer: &Writer) -> (impl Future<Output = Result<()>>, std::sync::mpsc::Sender<()>) {
         let (go, wait) = channel();
         let held = writer.run(move |_| {
             let _ = wait.recv();
@@ -301,7 +296,7 @@ mod tests {
         let (_, one, two, three, ()) =
             tokio::join!(held, writer.run(insert(1)), writer.run(fails), writer.run(insert(3)), release);
         assert_eq!((one.unwrap(), three.unwrap()), (1, 3));
-        assert!(matches!(two, Err(LedgerError::Sqlite(_))), "{two:?}");
+        assert!(matches!(two, Err(LedgerError::Backend { .. })), "{two:?}");
         assert_eq!(rows(&writer).await, [1, 3]);
     }
 
@@ -309,7 +304,7 @@ mod tests {
     async fn a_request_that_panics_takes_its_own_changes_back_and_none_of_its_neighbours() {
         let writer = writer();
         let (held, go) = hold(&writer);
-        let panics = |connection: &Connection| -> Result<i64, LedgerError> {
+        let panics = |connection: &Connection| -> Result<i64> {
             insert(2)(connection)?;
             panic!("on purpose")
         };
@@ -334,11 +329,11 @@ mod tests {
         assert_eq!(writer.run(insert(7)).await.unwrap(), 7);
     }
 
-    /// Not a request of the program's: nothing catches its panic.
+    /// Not a request of the ledger: nothing catches its panic.
     struct Fatal;
 
     impl Request for Fatal {
-        fn run(&mut self, _: &Connection) -> Result<(), LedgerError> {
+        fn run(&mut self, _: &Connection) -> Result<()> {
             Ok(())
         }
 
@@ -360,7 +355,7 @@ mod tests {
     fn a_group_waits_for_as_many_as_usual_and_takes_all_that_have_come() {
         for (usual, come, taken) in [(1, 5, 1), (2, 0, 1), (2, 5, 6), (9, 3, 4), (2, 2 * GROUP, GROUP)] {
             let mut messages = vec![Message::Close];
-            gather(&mut queued(come), &mut messages, usual, GATHER);
+            gather(&mut queued(come), &mut messages, usual, MAX_DELAY);
             assert_eq!(messages.len(), taken, "{usual} usual, {come} come");
         }
     }

@@ -1,7 +1,7 @@
-//! Opening a ledger: whose file is it, which schema, and is it sound.
+//! Opening a ledger: recognise the file, migrate its schema, check it.
 //!
 //! A file that is not ours, damaged or of a newer version is left exactly as it was found.
-//! All access goes through SQLite: a second descriptor of our own, once closed, would drop
+//! All access goes through SQLite: a second descriptor of this process, once closed, would drop
 //! SQLite's locks on the file (POSIX; <https://sqlite.org/howtocorrupt.html> §2.2).
 
 use std::fs::{File, OpenOptions};
@@ -10,17 +10,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use r2d2::Pool;
-use r2d2_sqlite::SqliteConnectionManager;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{OpenError, error, files, lock, owner};
+use super::error::explain;
+use super::readers::Readers;
+use super::{files, latest, owner};
+use crate::clock::Timestamp;
+use crate::ledger::OpenError;
 
 mod embedded {
-    refinery::embed_migrations!("migrations");
+    refinery::embed_migrations!("migrations/sqlite");
 }
 
 /// Marks a database as ours (SQLite's `application_id`): "tmpa".
@@ -28,10 +30,6 @@ pub(super) const APPLICATION_ID: i64 = 0x746d_7061;
 
 /// For the rare moment when `tempalias alias` and the server write at once.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Look-ups run to their end without waiting, so more readers than threads would never be used;
-/// tokio starts one thread a core.
-const READERS: u32 = 16;
 
 /// Up to so many octets (some 90,000 aliases) a database is read as a whole at the start, which
 /// takes less than a tenth of a second. With ten million aliases it would take many seconds: in
@@ -42,77 +40,79 @@ const CHECKED_AS_A_WHOLE: i64 = 16 << 20;
 pub(super) struct Opened {
     pub(super) write: Connection,
     /// For the checkpointer.
-    pub(super) mover: Connection,
-    pub(super) readers: Pool<SqliteConnectionManager>,
-    pub(super) bounce_secret: Vec<u8>,
+    pub(super) checkpoint: Connection,
+    pub(super) readers: Readers,
+    /// The ledger's secret, made with it.
+    pub(super) secret: Vec<u8>,
+    /// The latest instant that was noted.
+    pub(super) latest: Option<Timestamp>,
 }
 
 pub(super) fn open(path: &Path, initial_length: usize) -> Result<Opened, OpenError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let _turn = create_if_missing(directory, path).map_err(|cause| lock::explain(directory, cause))?;
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
+    let _openers =
+        create_if_missing(directory, path).map_err(|cause| owner::directory_error(directory, cause))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut write = connect(path, flags)?;
-    write.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
+    write.busy_timeout(BUSY_TIMEOUT).map_err(explain(path))?;
 
-    // Closing would tidy up a file that we are about to refuse.
-    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(explain)?;
+    // Closing would tidy up a file that is about to be refused.
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(explain(path))?;
     inspect(path, &write)?;
-    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(explain)?;
+    write.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(explain(path))?;
 
-    configure(&mut write).map_err(explain)?;
+    configure(&mut write).map_err(explain(path))?;
     migrate(path, &mut write)?;
-    let bounce_secret = state(&write, initial_length).map_err(explain)?;
-    let mover = mover(path, flags)?;
-    let readers = readers(path)
-        .map_err(|cause| OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() })?;
-    Ok(Opened { write, mover, readers, bounce_secret })
+    let secret = state(&write, initial_length).map_err(explain(path))?;
+    let checkpoint = checkpoint_connection(path, flags)?;
+    let readers = Readers::open(path)
+        .map_err(|cause| OpenError::Backend { path: path.to_owned(), cause: cause.to_string() })?;
+    let latest = latest::latest(&write).map_err(explain(path))?;
+    Ok(Opened { write, checkpoint, readers, secret, latest })
 }
 
-/// A connection to the database at `path`, unless somebody else has put something beside it.
+/// A connection to the database at `path`, unless there is a foreign file beside it that SQLite would read.
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    // What keeps us from looking keeps SQLite from opening the file, and it has a word for that.
-    if let Ok(Some(beside)) = files::stranger_beside(path) {
-        return Err(OpenError::Stranger { file: path.to_owned(), beside });
+    // What fails here fails when SQLite opens the file, and it has a sentence for that.
+    if let Ok(Some(beside)) = files::foreign_sidecar(path) {
+        return Err(OpenError::ForeignSidecar { file: path.to_owned(), beside });
     }
-    Connection::open_with_flags(path, flags).map_err(|cause| explain(path, &cause))
+    Connection::open_with_flags(path, flags).map_err(explain(path))
 }
 
-/// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so
-/// nobody else may read it; SQLite gives the same rights to the files beside it.
+/// Makes an empty file, which SQLite takes for an empty database. It will hold real addresses, so only
+/// its owner may read it; SQLite gives the same rights to the files beside it.
 ///
-/// Openers come one after another, as long as they hold what this returns: a lock on the
-/// directory. Two that made a new ledger at once would be in each other's way.
+/// Two processes must not make a new ledger at once: the lock that this returns is held until it is open.
 fn create_if_missing(directory: &Path, path: &Path) -> io::Result<File> {
-    let turn = turn(directory)?;
+    let lock = lock_directory(directory)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(turn),
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(turn),
+        Ok(_) => Ok(lock),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(lock),
         Err(cause) => Err(cause),
     }
 }
 
-/// Waits until nobody else is opening, or replacing, a ledger in `directory`.
-pub(super) fn turn(directory: &Path) -> io::Result<File> {
-    let turn = File::open(directory)?;
-    turn.lock()?;
-    Ok(turn)
+/// Waits until no other process is opening, or replacing, a ledger in `directory`.
+pub(super) fn lock_directory(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    directory.lock()?;
+    Ok(directory)
 }
 
-/// Refuses what we must not touch.
+/// Refuses what must not be touched.
 fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
-    if connection.is_readonly("main").map_err(explain)? {
-        return Err(OpenError::ReadOnly { path: path.to_owned(), us: owner::us() });
+    if connection.is_readonly("main").map_err(explain(path))? {
+        return Err(OpenError::ReadOnly { path: path.to_owned(), us: owner::user() });
     }
-    let size = size(connection).map_err(explain)?;
+    let size = size(connection).map_err(explain(path))?;
     if size == 0 {
         return Ok(());
     }
     recognise(path, connection)?;
     if size <= CHECKED_AS_A_WHOLE {
         let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain(path))?;
         if verdict != "ok" {
             return Err(OpenError::Corrupt { path: path.to_owned(), cause: verdict });
         }
@@ -120,13 +120,12 @@ fn inspect(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whether it is ours, and of a schema that we know.
+/// Whether it is a ledger, and of a schema that this version knows.
 pub(super) fn recognise(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
-    if application_id(connection).map_err(explain)? != APPLICATION_ID {
+    if application_id(connection).map_err(explain(path))? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
-    let (found, known) = (schema(connection).map_err(explain)?, newest_schema());
+    let (found, known) = (schema(connection).map_err(explain(path))?, newest_schema());
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
@@ -146,8 +145,7 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// The number of the last migration made; 0 when the making of the ledger was stopped before
-/// the first.
+/// The number of the last migration made; 0 when the process was stopped before the first.
 fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     if !connection.table_exists(None, "refinery_schema_history")? {
         return Ok(0);
@@ -163,7 +161,7 @@ fn newest_schema() -> i64 {
 }
 
 fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
-    // First of all: what is made from here on is ours, should we be stopped in the middle.
+    // First of all: a ledger whose making is stopped in the middle is recognised.
     if application_id(connection)? != APPLICATION_ID {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
@@ -174,20 +172,19 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     // What a savepoint may have to undo holds addresses, too: not into a file in /tmp.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cell_size_check", "ON")?;
-    // That is the checkpointer's work.
+    // The checkpointer does that.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
 
-/// A connection that does nothing but move the log into the database, as durably as it was written.
-fn mover(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    let explain = |cause: rusqlite::Error| explain(path, &cause);
+/// A connection that only moves the log into the database, as durably as it was written.
+fn checkpoint_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let connection = connect(path, flags)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(explain(path))?;
     // The first statement opens the write-ahead log: now, while there are descriptors.
-    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(())).map_err(explain)?;
+    connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |_| Ok(())).map_err(explain(path))?;
     Ok(connection)
 }
 
@@ -195,11 +192,11 @@ fn mover(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     match embedded::migrations::runner().set_grouped(true).run(connection) {
         Ok(_) => Ok(()),
-        Err(cause) => Err(OpenError::Sqlite { path: path.to_owned(), cause: cause.to_string() }),
+        Err(cause) => Err(OpenError::Backend { path: path.to_owned(), cause: cause.to_string() }),
     }
 }
 
-/// Makes the one row of `state` in a new ledger; the bounce secret.
+/// Makes the one row of `state` in a new ledger; the secret.
 fn state(connection: &Connection, initial_length: usize) -> rusqlite::Result<Vec<u8>> {
     let mut secret = [0u8; 32];
     SysRng
@@ -212,48 +209,12 @@ fn state(connection: &Connection, initial_length: usize) -> rusqlite::Result<Vec
     connection.query_row("SELECT bounce_secret FROM state", [], |row| row.get(0))
 }
 
-/// All of them are opened now and kept, so that no look-up ever has to wait for a descriptor.
-fn readers(path: &Path) -> Result<Pool<SqliteConnectionManager>, r2d2::Error> {
-    let manager = SqliteConnectionManager::file(path)
-        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .with_init(|connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.pragma_update(None, "cell_size_check", "ON")?;
-            // The first read opens the write-ahead log: now, while there are descriptors.
-            connection.query_row("SELECT count(*) FROM state", [], |_| Ok(()))
-        });
-    Pool::builder()
-        .max_size(READERS)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .test_on_check_out(false) // a file does not hang up
-        .connection_timeout(BUSY_TIMEOUT)
-        .build(manager)
-}
-
-pub(super) fn explain(path: &Path, cause: &rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
-    match cause.sqlite_error_code() {
-        _ if error::is_full(cause) => OpenError::Full { path },
-        _ if path.is_dir() => OpenError::Sqlite { path, cause: "a directory, not a file".into() },
-        // The latter: the file may be read and written, but none may be made beside it.
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            OpenError::ReadOnly { path, us: owner::us() }
-        }
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            OpenError::Corrupt { path, cause: cause.to_string() }
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
-        _ => OpenError::Sqlite { path, cause: cause.to_string() },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::ledger::{aliases, bounces, purge, uses};
+    use crate::ledger::sqlite::{aliases, bounces, purge, targets, uses};
 
     fn opened() -> (TempDir, Opened) {
         let dir = TempDir::new().unwrap();
@@ -289,17 +250,6 @@ mod tests {
     }
 
     #[test]
-    fn all_readers_are_there_from_the_start_and_cannot_write() {
-        let (_dir, opened) = opened();
-        let readers: Vec<_> = (0..READERS).map(|_| opened.readers.try_get().unwrap()).collect();
-        for reader in readers {
-            assert_eq!(pragma(&reader, "cell_size_check"), "1");
-            assert_eq!(pragma(&reader, "busy_timeout"), "10000");
-            assert!(reader.execute("DELETE FROM names", []).is_err());
-        }
-    }
-
-    #[test]
     fn a_migration_is_made_as_a_whole_or_not_at_all() {
         let (dir, opened) = opened();
         let path = dir.path().join("again.db");
@@ -324,20 +274,20 @@ mod tests {
         let (_dir, opened) = opened();
         let select = |condition| format!("{} {condition}", aliases::SELECT);
         for statement in [
-            &select(aliases::BY_NAME),
             &select(aliases::AT_OR_AFTER),
             &select(aliases::AT_OR_BEFORE),
             &select(aliases::NEXT_PAGE),
+            &format!("{} {}", aliases::SELECT_RECORD, aliases::BY_NAME),
             uses::SPEND,
             uses::REFUND,
             uses::UNDELIVER,
             bounces::BOUNCE,
-            bounces::COUNT,
+            aliases::UPDATE,
             purge::EXPIRED,
             purge::USED_UP,
             purge::REPEATS,
             purge::DELIVERIES,
-            crate::ledger::targets::FREE,
+            targets::FREE,
         ] {
             let plan = plan(&opened.write, statement);
             assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{statement}: {plan}");

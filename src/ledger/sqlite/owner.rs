@@ -1,7 +1,8 @@
-//! Root in somebody else's directory: with the rights of whom it belongs to.
+//! Root in another user's directory, with the rights of its owner.
 //!
-//! Whoever owns a directory can put a link in the place of any name in it, at any moment. Root would follow
-//! it to wherever the owner wanted; so root gives up, for as long as it works there, what the owner has not.
+//! The owner of a directory can replace any name in it by a link, at any moment. Root would follow it to
+//! wherever the owner wanted; so root gives up, as long as it works there, the rights that the owner has not.
+use crate::ledger::OpenError;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,36 +11,47 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, getegid, geteuid, getgroups, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::{OpenError, lock};
-
 /// Does `work` in `directory`; as its owner, if root does it and the directory is not root's own. This goes for
 /// this thread, and for good for those that it starts meanwhile. Files that are open stay open.
 ///
 /// # Errors
-/// Those of `work`, and when nothing is known of the directory, or root may not act for others.
+/// Those of `work`, and when the directory cannot be read, or root may not act for others.
 pub(super) fn acting_in<T, E: From<OpenError>>(
     directory: &Path,
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    let _way_back = become_owner_of(directory).map_err(|cause| lock::explain(directory, cause))?;
+    let _root = become_owner_of(directory).map_err(|cause| directory_error(directory, cause))?;
     work()
 }
 
-/// Who is refused something now, in words: root is refused next to nothing, and must know that it was not root.
-pub(super) fn us() -> String {
-    match is_acting() {
-        true => format!("user id {}, whom the directory belongs to", geteuid().as_raw()),
-        false => "this user".into(),
+/// The user that is refused something now, in words: root is refused next to nothing, and must know that it
+/// was not root.
+pub(super) fn user() -> String {
+    if is_acting() {
+        format!("user id {}, whom the directory belongs to", geteuid().as_raw())
+    } else {
+        "this user".into()
     }
 }
 
-/// `cause`, with [`us`] if that may be why.
+/// `cause`, with [`user`] if that may be why.
 pub(super) fn explain(cause: io::Error) -> io::Error {
-    match cause.kind() {
-        io::ErrorKind::PermissionDenied if is_acting() => {
-            io::Error::new(cause.kind(), format!("{cause}, as {}", us()))
+    if cause.kind() == io::ErrorKind::PermissionDenied && is_acting() {
+        io::Error::new(cause.kind(), format!("{cause}, as {}", user()))
+    } else {
+        cause
+    }
+}
+
+/// Why nothing can be made in `directory`; names both users when that is why.
+pub(super) fn directory_error(directory: &Path, cause: io::Error) -> OpenError {
+    let path = directory.to_owned();
+    let us = geteuid().as_raw();
+    match directory.metadata() {
+        Ok(found) if cause.kind() == io::ErrorKind::PermissionDenied && found.uid() != us => {
+            OpenError::WrongOwner { path, owner: found.uid(), us }
         }
-        _ => cause,
+        _ => OpenError::Directory { path, cause: explain(cause) },
     }
 }
 
@@ -70,11 +82,11 @@ fn become_owner_of(directory: &Path) -> io::Result<Option<Root>> {
 
 impl Drop for Root {
     /// # Panics
-    /// When the way back is barred; nothing bars it for who has kept root as the saved user id (setresuid(2)).
+    /// When the kernel refuses; it does not while root is the saved user id (setresuid(2)).
     fn drop(&mut self) {
         set_thread_res_uid(None, Uid::ROOT, None)
             .and_then(|()| set_thread_res_gid(None, self.group, None))
-            .expect("who was root a moment ago may be it again");
+            .expect("root is still the saved user id");
         // Without CAP_SETGID they have never changed.
         let _ = set_thread_groups(&self.groups);
     }
