@@ -2,8 +2,7 @@
 
 use tokio::time::{Instant, timeout};
 
-use super::pool::QUIT_TIMEOUT;
-use super::{Connection, RelayError};
+use super::{Connection, QUIT_TIMEOUT, RelayError};
 use crate::crash;
 use crate::metrics::seconds;
 use crate::smtp::dot::Encoder;
@@ -33,11 +32,17 @@ pub enum Outcome {
     NotSent,
 }
 
-impl Body {
-    pub(super) fn new(connection: Connection) -> Self {
-        Body { connection, dots: Encoder::new(), pending: Vec::new() }
+impl Connection {
+    /// DATA; on its 354 the message may follow.
+    ///
+    /// # Errors
+    /// The connection is gone with the error, refused or not.
+    pub async fn data(self) -> Result<Body, RelayError> {
+        Ok(Body { connection: self.start_data().await?, dots: Encoder::new(), pending: Vec::new() })
     }
+}
 
+impl Body {
     /// Streams `piece`, whose line ends are all CRLF. Pieces may be cut anywhere.
     ///
     /// # Errors

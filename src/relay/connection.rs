@@ -8,8 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::auth::authenticate;
 use super::client::Client;
 use super::hello::{Capabilities, hello};
-use super::pool::QUIT_TIMEOUT;
-use super::{Body, Inner, Lease, RelayError};
+use super::{Inner, Lease, QUIT_TIMEOUT, RelayError};
 use crate::address::Mailbox;
 use crate::config::Tls;
 use crate::metrics::seconds;
@@ -138,18 +137,18 @@ impl Connection {
         Ok(())
     }
 
-    /// DATA; on its 354 the message may follow.
+    /// DATA, up to its 354.
     ///
     /// # Errors
     /// The connection is gone with the error, refused or not.
-    pub async fn data(mut self) -> Result<Body, RelayError> {
+    pub(super) async fn start_data(mut self) -> Result<Connection, RelayError> {
         if let Err(cause) = self.try_data().await {
             self = self.replacement(cause).await?;
             self.try_data().await?;
         }
         self.messages += 1;
         self.envelope = None;
-        Ok(Body::new(self))
+        Ok(self)
     }
 
     /// MAIL's part of [`Connection::begin`].

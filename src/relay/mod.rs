@@ -36,6 +36,9 @@ use counters::Counters;
 use pool::Pool;
 use queue::{FairQueue, Limits};
 
+/// For QUIT and its reply.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A client may have one in so many of the connections.
 const SHARES: usize = 4;
 

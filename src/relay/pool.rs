@@ -1,14 +1,14 @@
 //! Idle connections to the smarthost, kept for the next message.
 //!
 //! A connection comes here only after a delivery, when both sides agree that nothing is under
-//! way; it is taken out only when the smarthost has said nothing since.
+//! way; it is taken out only when the smarthost has sent nothing since.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Connection;
+use super::{Connection, QUIT_TIMEOUT};
 
 /// How long a connection may wait for its next message. Longer than the gaps within a burst,
 /// shorter than the patience of any smarthost (Postfix under stress: 10 s).
@@ -19,9 +19,6 @@ const MAX_IDLE: usize = 20;
 
 /// Messages of one connection; smarthosts have limits of this kind, too.
 const MAX_MESSAGES: usize = 100;
-
-/// How long QUIT and its answer may take.
-pub(super) const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Pool {
@@ -35,7 +32,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection that is provably in step, the one used last.
+    /// The connection used last of those on which the smarthost has sent nothing unexpected.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
         while let Some(Idle { mut connection, until }) = idle.pop() {
@@ -59,7 +56,7 @@ impl Pool {
         idle.push(Idle { connection, until: Instant::now() + MAX_IDLE_TIME });
     }
 
-    /// Ends connections whose time is up, as long as there are any.
+    /// Ends connections that were idle for too long, until none is left.
     async fn sweep(self: Arc<Self>) {
         loop {
             let Some(until) = self.lock().first().map(|oldest| oldest.until) else { return };
@@ -82,7 +79,7 @@ impl Pool {
     }
 }
 
-/// Ends `connection` with QUIT.
+/// QUIT, and a moment for the answer.
 async fn quit(connection: Connection) {
     let _ = timeout(QUIT_TIMEOUT, connection.quit()).await; // it ends either way
 }
