@@ -98,9 +98,10 @@ impl HeaderWatch {
             self.received_here += line.split_ascii_whitespace().filter(|word| self.is_ours(word)).count();
         }
         self.delivered_here += usize::from(self.is_delivered_here(&line));
-        match self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
-            true => Err(HeaderFault::Loop),
-            false => Ok(()),
+        if self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
+            Err(HeaderFault::Loop)
+        } else {
+            Ok(())
         }
     }
 
