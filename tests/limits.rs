@@ -380,7 +380,7 @@ fn a_client_that_has_ended_its_side_hears_what_the_smarthost_says_or_that_we_are
     let mut client = envelope_then_end(3);
     client.expect("451 4.3.2");
     client.expect("221");
-    assert_eq!(appliance.logged("client-gone"), 1);
+    wait::until_equal("clients that have gone", 1, || appliance.logged("client-gone"));
 }
 
 /// docs/smtp.md §2: a client that lingers after QUIT lingers without its connection to the smarthost.

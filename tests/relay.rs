@@ -111,12 +111,12 @@ async fn lease(smarthost: &Smarthost) -> Lease {
 
 /// A connection that has taken the envelope.
 async fn with_envelope(smarthost: &Smarthost) -> Connection {
-    smarthost.route().begin(envelope(), lease(smarthost).await).await.unwrap()
+    smarthost.begin(envelope(), lease(smarthost).await).await.unwrap()
 }
 
 /// Why no connection takes the envelope.
 async fn fails_at_envelope(smarthost: &Smarthost) -> RelayError {
-    smarthost.route().begin(envelope(), lease(smarthost).await).await.map(drop).unwrap_err()
+    smarthost.begin(envelope(), lease(smarthost).await).await.map(drop).unwrap_err()
 }
 
 async fn deliver(smarthost: &Smarthost) -> Outcome {

@@ -89,7 +89,8 @@ impl Lists {
         }
         let mut answers = JoinSet::new();
         let lists = self.current.borrow().lists.clone();
-        for list in lists.iter().filter(|list| list.is_in_use(client)).cloned() {
+        for list in lists.iter().filter(|list| list.is_in_use(client)) {
+            let list = Arc::clone(list);
             answers.spawn(async move { list.has(client).await.then(|| list.name().clone()) });
         }
         // Those that are not waited for end with the set.

@@ -71,7 +71,8 @@ impl Lists {
 
 async fn test(lists: &[Arc<List>]) -> bool {
     let mut tests = JoinSet::new();
-    for list in lists.iter().cloned() {
+    for list in lists {
+        let list = Arc::clone(list);
         tests.spawn(async move { list.test().await });
     }
     tests.join_all().await.into_iter().all(|answered| answered)

@@ -146,7 +146,7 @@ mod tests {
     /// What each of `commands` is answered: whether it is in order.
     fn are_in_order<const N: usize>(commands: [&str; N]) -> [bool; N] {
         let (mx, _dir) = lonely_mx();
-        let (config, route) = (mx.settings.load_full(), mx.smarthost.route());
+        let setup = mx.setup();
         let mail = Mail { null_sender: true, size: None, is_8bit: false, utf8: false };
         let mut conversation = Conversation::new(PEER);
         commands.map(|command| match command {
@@ -154,9 +154,9 @@ mod tests {
                 conversation.greet(Hello { name: "x".into(), is_extended: false });
                 true
             }
-            "MAIL" => conversation
-                .mail(Ok(Transaction::begin(&mx, &config, &route, PEER.into(), mail).unwrap()))
-                .is_ok(),
+            "MAIL" => {
+                conversation.mail(Ok(Transaction::begin(&mx, &setup, PEER.into(), mail).unwrap())).is_ok()
+            }
             "bad MAIL" => conversation.mail(Err(reply::TOO_LARGE)) == Err(reply::TOO_LARGE),
             "RCPT" => {
                 let is_in_order = conversation.rcpt().is_ok();

@@ -1,14 +1,14 @@
 //! The text of a message, from the 354 to the end of data: streamed to the smarthost, or read as a bounce.
 
-use super::Mx;
 use super::pace::Pace;
 use super::report::Report;
 use super::settlement::Settlement;
 use super::wire::Wire;
+use super::{Mx, Setup};
 use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
 use crate::bounce::{BounceOf, Failure};
 use crate::clock;
-use crate::config::{Config, Smtp};
+use crate::config::Smtp;
 use crate::events::Outcome;
 use crate::ledger::Bounced;
 use crate::message_id::MessageId;
@@ -22,10 +22,10 @@ use crate::net::transport::Transport;
 pub(super) async fn forward(
     wire: &mut Wire<Transport>,
     mx: &Mx,
-    config: &Config,
+    setup: &Setup,
     settlement: Settlement<'_>,
 ) -> Result<Outcome, Outcome> {
-    let mut data = wire.data(|| pace(mx, &config.smtp), most_octets(&config.smtp));
+    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
     let mut so_far = Ok(settlement);
     while let Some(piece) = data.next().await? {
         if let Ok(settlement) = &mut so_far
@@ -53,12 +53,12 @@ pub(super) async fn forward(
 pub(super) async fn take_bounce(
     wire: &mut Wire<Transport>,
     mx: &Mx,
-    config: &Config,
+    setup: &Setup,
     of: BounceOf,
 ) -> Result<Outcome, Outcome> {
-    let max_size = config.smtp.max_size;
+    let max_size = setup.config.smtp.max_size;
     let (mut report, mut size) = (Report::default(), 0);
-    let mut data = wire.data(|| pace(mx, &config.smtp), most_octets(&config.smtp));
+    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
     data.discard();
     while let Some(piece) = data.next().await? {
         size += piece.len() as u64;
@@ -91,8 +91,9 @@ async fn note_failure(mx: &Mx, name: AliasName, message: MessageId, failure: Fai
 }
 
 /// How fast a text must come; faster when sessions or connections to the smarthost are scarce.
-fn pace(mx: &Mx, smtp: &Smtp) -> Pace {
-    if mx.slots.are_scarce() || mx.smarthost.is_scarce() {
+fn pace(mx: &Mx, setup: &Setup) -> Pace {
+    let smtp = &setup.config.smtp;
+    if mx.slots.are_scarce() || setup.smarthost.is_scarce() {
         Pace::hurried(smtp.min_data_rate, smtp.stress_timeout)
     } else {
         Pace::new(smtp.min_data_rate)

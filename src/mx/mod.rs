@@ -74,7 +74,6 @@ const DELIVERY_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What all sessions share.
 pub struct Mx {
-    /// A session keeps those that it began with.
     settings: Settings,
     ledger: Ledger,
     smarthost: Smarthost,
@@ -89,6 +88,13 @@ pub struct Mx {
     /// Uses that are still to be given back; the orderly stop waits for them.
     refunds: TaskTracker,
     counters: Counters,
+}
+
+/// What is set when a session begins, and stays so to its end.
+struct Setup {
+    config: Arc<Config>,
+    smarthost: Smarthost,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Mx {
@@ -127,6 +133,14 @@ impl Mx {
         self.guesses.set_limit(limits.unknown_recipients_per_hour);
         self.lists.set(&limits.rbls, &config.dns);
         self.identity.store(identity.map(Arc::new));
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            config: self.settings.load_full(),
+            smarthost: self.smarthost.snapshot(),
+            identity: self.identity.load_full(),
+        }
     }
 
     /// Where accepted mail goes.

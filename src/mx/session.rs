@@ -13,18 +13,16 @@ use super::recipient::Refused;
 use super::reply::{self, Extensions};
 use super::transaction::{Transaction, max_size};
 use super::wire::{LineError, Wire};
-use super::{Mx, message};
+use super::{Mx, Setup, message};
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
-use crate::config::{Config, Smtp};
+use crate::config::Smtp;
 use crate::dnsbl::Listing;
 use crate::events::{Event, Outcome, Refusal, Stage, network};
 use crate::message_id::MessageId;
 use crate::net::limits::is_reached;
-use crate::net::tls::Identity;
 use crate::net::transport::Transport;
-use crate::relay::Route;
 use crate::smtp::command::{Command, Mail, Utf8};
 use crate::smtp::headers::Received;
 use crate::smtp::reply::Reply;
@@ -59,10 +57,7 @@ const WAITS_WITHOUT_MESSAGE: u32 = 6;
 /// One client's session.
 pub(super) struct Session<'a> {
     mx: &'a Mx,
-    /// What was set when it began.
-    config: &'a Config,
-    identity: Option<Arc<Identity>>,
-    route: &'a Route,
+    setup: &'a Setup,
     wire: Wire<Transport>,
     peer: IpAddr,
     /// The client or its network has guessed at aliases too often: it is told nothing of them, but for
@@ -92,13 +87,11 @@ enum Next {
 
 /// Holds the whole conversation over `stream`; ends when the client, we or `shutdown` end it.
 pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
-    let (config, route) = (mx.settings.load_full(), mx.smarthost.route());
+    let setup = mx.setup();
     let mut session = Session {
         mx: &mx,
-        config: &config,
-        identity: mx.identity.load_full(),
-        route: &route,
-        wire: Wire::new(stream, config.smtp.idle_timeout),
+        setup: &setup,
+        wire: Wire::new(stream, setup.config.smtp.idle_timeout),
         peer,
         hides_aliases: mx.guesses.is_exhausted(peer.into()),
         listing: mx.lists.ask(peer),
@@ -116,7 +109,7 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
         session.wire.reply(&reply::EARLY_TALKER);
         return session.wire.close().await;
     }
-    session.wire.reply(&reply::greeting(config.hostname.as_str()));
+    session.wire.reply(&reply::greeting(setup.config.hostname.as_str()));
     while let Next::StartTls = session.converse(&shutdown).await {
         // Boxed: a handshake is large, and most sessions are idle without it.
         session = match Box::pin(session.encrypted()).await {
@@ -132,7 +125,7 @@ pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: 
 impl<'a> Session<'a> {
     /// The session after STARTTLS: all that was said in clear text is forgotten (RFC 3207 §4.2).
     async fn encrypted(mut self) -> io::Result<Self> {
-        let Some(identity) = &self.identity else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Some(identity) = &self.setup.identity else { return Err(io::ErrorKind::Unsupported.into()) };
         self.conversation = Conversation::new(self.peer);
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity).await?;
@@ -188,7 +181,8 @@ impl<'a> Session<'a> {
 
     /// The next line, for as long as the client may take for it.
     async fn next_line(&mut self) -> Result<Vec<u8>, LineError> {
-        let patience = patience(&self.config.smtp, self.mx.slots.are_scarce(), self.last_delivery.elapsed());
+        let patience =
+            patience(&self.setup.config.smtp, self.mx.slots.are_scarce(), self.last_delivery.elapsed());
         if patience.is_zero() {
             return Err(LineError::Idle);
         }
@@ -207,7 +201,7 @@ impl<'a> Session<'a> {
 
     /// Carries out one command and says what became of it.
     async fn answer(&mut self, command: Result<Command, Reply>) -> Next {
-        let limits = &self.config.smtp;
+        let limits = &self.setup.config.smtp;
         if is_reached(limits.max_errors, self.errors) {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
@@ -246,7 +240,7 @@ impl<'a> Session<'a> {
 
     fn utf8(&self) -> Utf8 {
         Utf8 {
-            is_offered: self.route.capabilities().is_some_and(|smarthost| smarthost.utf8),
+            is_offered: self.setup.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
             is_wanted: self.conversation.transaction().is_some_and(Transaction::is_utf8),
         }
     }
@@ -273,26 +267,26 @@ impl<'a> Session<'a> {
     }
 
     fn hello(&mut self, hello: Hello) -> Reply {
-        let (is_extended, hostname) = (hello.is_extended, self.config.hostname.as_str());
+        let (is_extended, hostname) = (hello.is_extended, self.setup.config.hostname.as_str());
         self.conversation.greet(hello);
         if !is_extended {
             return reply::helo(hostname);
         }
         // What the smarthost cannot do we could only refuse later; nothing is known of it before the first
         // connection.
-        let smarthost = self.route.capabilities();
+        let smarthost = self.setup.smarthost.capabilities();
         let extensions = Extensions {
-            max_size: max_size(self.route, self.config),
+            max_size: max_size(self.setup),
             is_8bit: smarthost.is_none_or(|smarthost| smarthost.is_8bit),
             utf8: smarthost.is_some_and(|smarthost| smarthost.utf8),
-            starttls: self.identity.is_some() && !self.is_encrypted,
+            starttls: self.setup.identity.is_some() && !self.is_encrypted,
         };
         reply::ehlo(hostname, &extensions)
     }
 
     /// STARTTLS, also in the middle of a transaction, which it ends (RFC 3207 §4.2).
     fn start_tls(&mut self) -> Next {
-        if self.identity.is_none() {
+        if self.setup.identity.is_none() {
             return self.say(&reply::NOT_IMPLEMENTED);
         }
         if self.is_encrypted || !self.conversation.hello().is_some_and(|hello| hello.is_extended) {
@@ -303,10 +297,10 @@ impl<'a> Session<'a> {
     }
 
     fn mail(&mut self, mail: Mail) -> Result<Reply, Reply> {
-        let begun = if is_reached(self.config.smtp.max_messages, self.transactions) {
+        let begun = if is_reached(self.setup.config.smtp.max_messages, self.transactions) {
             Err(reply::TOO_MANY_MESSAGES)
         } else {
-            Transaction::begin(self.mx, self.config, self.route, self.peer.into(), mail)
+            Transaction::begin(self.mx, self.setup, self.peer.into(), mail)
         };
         self.conversation.mail(begun)?;
         self.transactions += 1;
@@ -398,12 +392,12 @@ impl<'a> Session<'a> {
             return Err(Outcome::EarlyData);
         }
         let _ = self.wire.flush().await; // as at RCPT
-        let (mx, config) = (self.mx, self.config);
+        let (mx, setup) = (self.mx, self.setup);
         match transaction.bounce().cloned() {
             Some(_) if !transaction.has_null_sender() => Err(Outcome::NotABounce),
             Some(of) => {
                 self.wire.reply(&reply::START_DATA);
-                message::take_bounce(&mut self.wire, mx, config, of).await
+                message::take_bounce(&mut self.wire, mx, setup, of).await
             }
             None => {
                 // Boxed, as at RCPT.
@@ -414,7 +408,7 @@ impl<'a> Session<'a> {
                     return Err(Outcome::EarlyData);
                 }
                 self.wire.reply(&reply::START_DATA);
-                Box::pin(message::forward(&mut self.wire, mx, config, settlement)).await
+                Box::pin(message::forward(&mut self.wire, mx, setup, settlement)).await
             }
         }
     }
@@ -448,7 +442,7 @@ impl<'a> Session<'a> {
         Received {
             helo: hello.map_or("", |hello| &hello.name),
             peer: self.peer,
-            hostname: self.config.hostname.as_str(),
+            hostname: self.setup.config.hostname.as_str(),
             protocol,
             id: &transaction.id().to_string(),
             alias: transaction.alias_address().as_deref(),

@@ -17,18 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::recipient::{Recipient, Refused, resolve};
 use super::reply;
 use super::settlement::Settlement;
-use super::{LOOK_AGAIN, Mx};
+use super::{LOOK_AGAIN, Mx, Setup};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
 use crate::clock;
-use crate::config::Config;
 use crate::crash;
 use crate::dnsbl::Listing;
 use crate::events::{Outcome, Refusal};
 use crate::message_id::MessageId;
 use crate::net::limits::{ClientNet, lesser_limit};
-use crate::relay::{Claim, Connection, Envelope, RelayError, Route};
+use crate::relay::{Claim, Connection, Envelope, RelayError};
 use crate::smtp::command::Mail;
 use crate::smtp::headers::HeaderWatch;
 use crate::smtp::reply::Reply;
@@ -40,8 +39,7 @@ const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
     mx: &'a Mx,
-    config: &'a Config,
-    route: &'a Route,
+    setup: &'a Setup,
     client: ClientNet,
     id: MessageId,
     mail: Mail,
@@ -66,26 +64,20 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the declared size is over the limit, ours or the smarthost's.
-    pub(super) fn begin(
-        mx: &'a Mx,
-        config: &'a Config,
-        route: &'a Route,
-        client: ClientNet,
-        mail: Mail,
-    ) -> Result<Self, Reply> {
-        let limit = max_size(route, config);
+    pub(super) fn begin(mx: &'a Mx, setup: &'a Setup, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
+        let limit = max_size(setup);
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
         let id = MessageId::new(clock::now());
-        Ok(Transaction { mx, config, route, client, id, mail, recipient, upstream, preempted })
+        Ok(Transaction { mx, setup, client, id, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, the ledger's part: what `path` is, and whether the message may go there. `None`: it is the
     /// recipient already.
     pub(super) async fn admit(&self, path: &str) -> Result<Option<Recipient>, Refused> {
-        let recipient = resolve(self.mx, self.config, path, clock::now()).await?;
+        let recipient = resolve(self.mx, &self.setup.config, path, clock::now()).await?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
@@ -126,7 +118,7 @@ impl<'a> Transaction<'a> {
     /// Ends when the smarthost has waited for DATA for as long as it may.
     pub(super) async fn envelope_timeout(&self) {
         match self.upstream {
-            Upstream::Open { since, .. } => envelope_timeout(self.mx, self.config, since).await,
+            Upstream::Open { since, .. } => envelope_timeout(self.setup, since).await,
             _ => std::future::pending().await,
         }
     }
@@ -165,10 +157,10 @@ impl<'a> Transaction<'a> {
     /// DATA: the smarthost is ready for the text, which goes behind our own header `fields`.
     pub(super) async fn data(self, fields: String) -> Result<Settlement<'a>, Outcome> {
         let alias = self.alias().cloned();
-        let watch = HeaderWatch::new(self.config.hostname.as_str(), self.alias_address().as_deref());
+        let watch = HeaderWatch::new(self.setup.config.hostname.as_str(), self.alias_address().as_deref());
         let Upstream::Open { connection, .. } = self.upstream else { return Err(Outcome::SmarthostFailed) };
         let its_limit = connection.capabilities().max_size.unwrap_or(0);
-        let max_size = lesser_limit(self.config.smtp.max_size, its_limit);
+        let max_size = lesser_limit(self.setup.config.smtp.max_size, its_limit);
         let body = connection.data().await.map_err(|cause| Outcome::at_data(&cause))?;
         crash::point("data");
         Ok(Settlement::new(self.mx, self.id, alias, body, fields, watch, max_size))
@@ -190,10 +182,10 @@ impl<'a> Transaction<'a> {
             return Err(refusal.clone());
         }
         let (client, alias, preempted) = (self.client, recipient.alias().cloned(), self.preempted.clone());
-        let lease = self.mx.smarthost.lease(Claim { client, alias, preempted }, gone).await?;
+        let lease = self.setup.smarthost.lease(Claim { client, alias, preempted }, gone).await?;
         let asked = Instant::now();
         // A refusal has given the lease back before it is answered.
-        let begun = self.route.begin(self.envelope(recipient, target), lease).await.map(Box::new);
+        let begun = self.setup.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
         self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
         match begun {
             Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
@@ -211,7 +203,7 @@ impl<'a> Transaction<'a> {
     fn envelope(&self, recipient: &Recipient, target: &Mailbox) -> Envelope {
         let (of, domain) = match recipient {
             Recipient::Alias { name, domain, .. } => (BounceOf::Message(name.clone(), self.id), domain),
-            _ => (BounceOf::Nobody, &self.config.domains[0]),
+            _ => (BounceOf::Nobody, &self.setup.config.domains[0]),
         };
         Envelope {
             sender: self.mx.ledger.bounce_key().address(&of, domain),
@@ -224,18 +216,18 @@ impl<'a> Transaction<'a> {
 }
 
 /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
-pub(super) fn max_size(route: &Route, config: &Config) -> u64 {
-    let its_limit = route.capabilities().and_then(|smarthost| smarthost.max_size);
-    lesser_limit(config.smtp.max_size, its_limit.unwrap_or(0))
+pub(super) fn max_size(setup: &Setup) -> u64 {
+    let its_limit = setup.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
+    lesser_limit(setup.config.smtp.max_size, its_limit.unwrap_or(0))
 }
 
 /// Ends when the smarthost has waited for DATA since `since` for as long as it may. That may become less
 /// meanwhile.
-async fn envelope_timeout(mx: &Mx, config: &Config, since: Instant) {
+async fn envelope_timeout(setup: &Setup, since: Instant) {
     loop {
-        let stress_timeout = config.smtp.stress_timeout;
+        let stress_timeout = setup.config.smtp.stress_timeout;
         let limit =
-            if mx.smarthost.is_scarce() { stress_timeout.min(ENVELOPE_TIMEOUT) } else { ENVELOPE_TIMEOUT };
+            if setup.smarthost.is_scarce() { stress_timeout.min(ENVELOPE_TIMEOUT) } else { ENVELOPE_TIMEOUT };
         let (end, look_again) = (since + limit, Instant::now() + LOOK_AGAIN);
         sleep_until(end.min(look_again)).await;
         if end <= look_again {
@@ -254,7 +246,7 @@ mod tests {
     async fn an_envelope_without_data_is_over_after_five_minutes() {
         let (mx, _dir) = lonely_mx();
         let start = Instant::now();
-        envelope_timeout(&mx, &mx.settings.load(), start).await;
+        envelope_timeout(&mx.setup(), start).await;
         assert_eq!(start.elapsed(), Duration::from_secs(300));
     }
 }

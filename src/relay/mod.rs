@@ -43,20 +43,14 @@ const SHARES: usize = 4;
 /// preempted. Otherwise it would have given up before.
 const GRACES: u32 = 3;
 
-/// The smarthost, from the start of the program to its end. Clones are the same.
+/// Where the smarthost is and how to speak to it. Clones are the same.
 #[derive(Clone)]
 pub struct Smarthost {
     current: Arc<ArcSwap<Inner>>,
 }
 
-/// Another smarthost, or other settings of it, with the files they name loaded: for [`Smarthost::apply`].
+/// A smarthost to be put in the place of another.
 pub struct Prepared(Inner);
-
-/// The smarthost as it is set when a session begins, which keeps that to its end. Idle connections are
-/// reused under the same settings only.
-pub struct Route {
-    inner: Arc<Inner>,
-}
 
 struct Inner {
     config: config::Smarthost,
@@ -118,9 +112,9 @@ impl Smarthost {
         self.current.store(Arc::new(new));
     }
 
-    /// The way to the smarthost as it is set now.
-    pub fn route(&self) -> Route {
-        Route { inner: self.current.load_full() }
+    /// The smarthost as it is set now, whatever is applied later.
+    pub fn snapshot(&self) -> Smarthost {
+        Smarthost { current: Arc::new(ArcSwap::new(self.current.load_full())) }
     }
 
     /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
@@ -144,6 +138,25 @@ impl Smarthost {
         self.current.load().queue.are_scarce()
     }
 
+    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
+    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
+    ///
+    /// # Errors
+    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
+    /// to make a new one. The lease has ended.
+    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
+        let inner = self.current.load_full();
+        if let Some(mut idle) = inner.pool.take() {
+            match idle.begin(envelope.clone()).await {
+                Err(cause) if cause.is_of_connection() => {
+                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
+                }
+                begun => return begun.map(|()| idle.with_lease(lease)),
+            }
+        }
+        Ok(inner.begin_on_new(envelope).await?.with_lease(lease))
+    }
+
     /// What is counted of it.
     pub fn metrics(&self) -> Metrics {
         self.current.load().counters.metrics.clone()
@@ -159,30 +172,10 @@ impl Smarthost {
         connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
-}
-
-impl Route {
-    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
-    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
-    ///
-    /// # Errors
-    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
-    /// to make a new one. The lease has ended.
-    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
-        if let Some(mut idle) = self.inner.pool.take() {
-            match idle.begin(envelope.clone()).await {
-                Err(cause) if cause.is_of_connection() => {
-                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
-                }
-                begun => return begun.map(|()| idle.with_lease(lease)),
-            }
-        }
-        Ok(self.inner.begin_on_new(envelope).await?.with_lease(lease))
-    }
 
     /// What the smarthost can do, as last heard; `None` before the first connection.
     pub fn capabilities(&self) -> Option<Capabilities> {
-        self.inner.learned.load().as_deref().copied()
+        self.current.load().learned.load().as_deref().copied()
     }
 }
 

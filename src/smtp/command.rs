@@ -166,7 +166,8 @@ fn rcpt(argument: &str, utf8: Utf8) -> Result<String, CommandError> {
         return Err(CommandError::NonAsciiAddress);
     }
     let mailbox = without_route(path);
-    if !is_postmaster(path) && !(is_mailbox(mailbox) && is_strict(mailbox)) {
+    let is_address = is_postmaster(path) || is_mailbox(mailbox) && is_strict(mailbox);
+    if !is_address {
         return Err(CommandError::Recipient);
     }
     if !keywords.is_empty() {
