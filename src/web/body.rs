@@ -111,11 +111,9 @@ fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
 }
 
 /// What a form or a query says. A field that was left empty is not there.
-pub fn from_pairs<'a, T, P>(pairs: P) -> Result<T, Problem>
-where
-    T: DeserializeOwned,
-    P: Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
-{
+pub fn from_pairs<'a, T: DeserializeOwned>(
+    pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+) -> Result<T, Problem> {
     let given = pairs.filter(|(_, text)| !text.is_empty());
     from_fields(given.map(|(name, text)| (name.into(), Value::String(text.into()))), Encoding::Form)
 }

@@ -30,8 +30,12 @@ impl Issuer {
     /// Hands out those of `ledger`, within the limits of `config`.
     pub fn new(config: &Config, ledger: Ledger, events: Events) -> Self {
         let http = &config.http;
-        let lists = Lists::new(&http.rbls, &config.dns);
-        Issuer { ledger, rate: Rate::every(http.create_interval, BURST), lists, events }
+        Issuer {
+            ledger,
+            rate: Rate::every(http.create_interval, BURST),
+            lists: Lists::new(&http.rbls, &config.dns),
+            events,
+        }
     }
 
     /// From now on within the limits of `config`. Clients that have had an alias are remembered unless the
@@ -128,7 +132,7 @@ mod tests {
         let issuer = Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap(), Events::default());
         let context = Context { client: Client(None), config };
         let issue = |key: String, max_usage| {
-            let wish = AliasRequest {
+            let request = AliasRequest {
                 target: "hidden.person@mailbox.example".into(),
                 days: None,
                 max_usage: Some(max_usage),
@@ -137,7 +141,7 @@ mod tests {
                 domain: None,
             };
             let (issuer, context) = (&issuer, &context);
-            async move { issuer.issue(wish, context, Some(&key)).await }
+            async move { issuer.issue(request, context, Some(&key)).await }
         };
         for n in 0..10 {
             let key = |of: &str| format!("{of}-{n}");

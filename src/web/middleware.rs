@@ -114,25 +114,17 @@ pub async fn within_limits(
     next.call(request).await
 }
 
-/// Answers with a file or a page, if there is one at the path.
+/// Answers with a file or a page, if there is one at the path. Otherwise adds to the request's data who asks and
+/// the settings that hold for it.
 pub async fn files_first(
     next: Arc<impl Endpoint<Output = Response>>,
-    request: Request,
+    mut request: Request,
     shared: Arc<Shared>,
 ) -> poem::Result<Response> {
     let found = shared.pages.load().find(&request);
     if let Some(response) = found {
         return Ok(response);
     }
-    next.call(request).await
-}
-
-/// Adds to the request's data its client and the settings that hold for it.
-pub async fn with_context(
-    next: Arc<impl Endpoint<Output = Response>>,
-    mut request: Request,
-    shared: Arc<Shared>,
-) -> poem::Result<Response> {
     let config = shared.settings.load_full();
     let client = Forwarding::of(&request, &config.http.trusted_proxies).client();
     request.set_data(Context { client, config });

@@ -90,10 +90,9 @@ impl Web {
 
     /// `table` within the middleware.
     fn answering(table: impl Endpoint<Output = Response> + 'static, shared: Arc<Shared>) -> Self {
-        let [of_request, of_pages, of_answer, of_headers] = std::array::from_fn(|_| shared.clone());
+        let [of_files, of_answer, of_headers] = std::array::from_fn(|_| shared.clone());
         let endpoint = table
-            .around(move |next, request| middleware::with_context(next, request, of_request.clone()))
-            .around(move |next, request| middleware::files_first(next, request, of_pages.clone()))
+            .around(move |next, request| middleware::files_first(next, request, of_files.clone()))
             .around(middleware::within_limits)
             .around(move |next, request| middleware::answer_always(next, request, of_answer.clone()))
             .around(move |next, request| middleware::with_headers(next, request, of_headers.clone()))
@@ -169,21 +168,21 @@ mod tests {
     async fn a_panic_anywhere_is_answered_with_all_headers() {
         let dir = tempfile::tempdir().unwrap();
         let web = broken(&dir);
-        let wish = "target=hidden.person@mailbox.example&days=1";
+        let alias = "target=hidden.person@mailbox.example&days=1";
         let to = |path: &str| Request::builder().uri_str(path).header(header::HOST, "demo.test");
         let form = || {
-            let form = to("/aliases").method(Method::POST).header(header::CONTENT_LENGTH, wish.len());
+            let form = to("/aliases").method(Method::POST).header(header::CONTENT_LENGTH, alias.len());
             form.content_type("application/x-www-form-urlencoded")
         };
         for (request, kind, said) in [
             (to("/healthz").finish(), "application/json", r#""error":"server-error""#),
             (
-                to(&format!("/aliases?callback=f&{wish}")).finish(),
+                to(&format!("/aliases?callback=f&{alias}")).finish(),
                 "application/json",
                 r#""error":"server-error""#,
             ),
-            (form().body(wish), "application/json", r#""error":"server-error""#),
-            (form().header(header::ACCEPT, "text/html").body(wish), "text/html", "<h1"),
+            (form().body(alias), "application/json", r#""error":"server-error""#),
+            (form().header(header::ACCEPT, "text/html").body(alias), "text/html", "<h1"),
         ] {
             let response = web.answer(request).await;
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
