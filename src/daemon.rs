@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, sleep};
+use tokio::time::{MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
@@ -205,7 +205,8 @@ impl Daemon {
     /// When a part ended by itself. Serving with half of the parts would look alive and lose
     /// mail, so the others are stopped as well.
     pub async fn run(mut self, stop: Stop) -> Result<(), Died> {
-        let mut timer = tokio::time::interval(CERTIFICATE_INTERVAL);
+        // `start` has looked at them.
+        let mut timer = interval_at(tokio::time::Instant::now() + CERTIFICATE_INTERVAL, CERTIFICATE_INTERVAL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ledger = self.ledger.clone();
         systemd::ready(&self.to_string());

@@ -59,7 +59,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::net::limits::{Rate, Slots};
 use crate::net::tls::Identity;
-use crate::relay::Smarthost;
+use crate::relay::{Smarthost, Snapshot};
 use counters::Counters;
 use first_contact::FirstContact;
 use guesses::Guesses;
@@ -95,7 +95,7 @@ pub struct Mx {
 /// What is set when a session begins, and stays so to its end.
 struct Setup {
     config: Arc<Config>,
-    smarthost: Smarthost,
+    smarthost: Snapshot,
     identity: Option<Arc<Identity>>,
 }
 

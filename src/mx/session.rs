@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,12 +137,17 @@ impl<'a> Session<'a> {
     /// Carries out commands, up to the last or to STARTTLS.
     async fn converse(&mut self, shutdown: &CancellationToken) -> Next {
         let mut is_first = true;
+        // Once for all commands: all sessions wait for it, in one list under one lock.
+        let mut stopping = pin!(shutdown.cancelled());
         loop {
-            let preempted =
-                self.conversation.transaction().map(|transaction| transaction.preempted().clone());
+            let token = |transaction: &Transaction<'_>| transaction.preempted().clone();
+            // Who has no recipient has no connection to the smarthost.
+            let with_recipient =
+                self.conversation.transaction().filter(|transaction| transaction.has_recipient());
+            let preempted = with_recipient.map(token);
             let line = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return self.close_with(&reply::SHUTTING_DOWN),
+                () = &mut stopping => return self.close_with(&reply::SHUTTING_DOWN),
                 () = cancelled(preempted.as_ref()) => return self.close_preempted(Stage::Idle),
                 line = self.next_line() => line,
             };
@@ -161,6 +167,10 @@ impl<'a> Session<'a> {
                 Ok(Command::Rcpt(_)) => Stage::Recipient,
                 _ => Stage::Idle,
             };
+            let preempted = match stage {
+                Stage::Recipient => self.conversation.transaction().map(token),
+                _ => preempted,
+            };
             // Boxed: the work is large, and most sessions are idle. From the end of a text on it is not
             // preempted, see `Settlement::settle`.
             let answer = Box::pin(self.answer(command));
@@ -168,7 +178,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = cancelled(preempted.as_ref()) => return self.close_preempted(stage),
                 // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.
-                () = shutdown.cancelled(), if stage != Stage::Message => {
+                () = &mut stopping, if stage != Stage::Message => {
                     return self.close_with(&reply::SHUTTING_DOWN);
                 }
                 next = answer => next,

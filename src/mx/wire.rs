@@ -18,7 +18,10 @@ use crate::smtp::wire::{LineStream, Peek};
 /// paths of forwarders.
 pub(super) const MAX_LINE: usize = 2048;
 
-/// Read at a time inside a message: system calls are what large messages cost (docs/performance.md).
+/// Read at first inside a message: most are small, and the memory for more costs more than it saves …
+const FIRST_CHUNK: usize = 8 * 1024;
+
+/// … and then up to so much at a time: system calls are what large messages cost (docs/performance.md).
 const DATA_CHUNK: usize = 64 * 1024;
 
 /// … and inside one that nobody gets. It needs no connection to the smarthost, so there may be as many
@@ -220,7 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
                 if self.is_discarded {
                     self.wire.stream.read_into::<DISCARD_CHUNK>().await
                 } else {
-                    self.wire.stream.read(DATA_CHUNK).await
+                    let as_much_again = usize::try_from(self.received).unwrap_or(DATA_CHUNK);
+                    self.wire.stream.read(as_much_again.clamp(FIRST_CHUNK, DATA_CHUNK)).await
                 }
             };
             match timeout_at(deadline.min(recheck), read).await {

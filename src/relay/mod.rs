@@ -55,6 +55,10 @@ pub struct Smarthost {
 /// A smarthost to be put in the place of another.
 pub struct Prepared(Inner);
 
+/// The smarthost as it was set at one moment, whatever is applied later.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
 struct Inner {
     config: config::Smarthost,
     hostname: String,
@@ -115,49 +119,9 @@ impl Smarthost {
         self.current.store(Arc::new(new));
     }
 
-    /// The smarthost as it is set now, whatever is applied later.
-    pub fn snapshot(&self) -> Smarthost {
-        Smarthost { current: Arc::new(ArcSwap::new(self.current.load_full())) }
-    }
-
-    /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
-    /// by then.
-    ///
-    /// # Errors
-    /// All are in use, and nobody with more than the client gives one up.
-    pub async fn lease(&self, claim: Claim, gone: impl Future<Output = ()>) -> Result<Lease, Busy> {
-        let inner = self.current.load_full();
-        tokio::select! {
-            // What is free at once needs no queue, and a client that has ended its side may still read
-            // (RFC 9293 §3.6): then it hears what becomes of the recipient.
-            biased;
-            lease = inner.queue.wait(claim, inner.config.connect_timeout) => lease,
-            () = gone => Err(Busy::Gone),
-        }
-    }
-
-    /// Whether connections are scarce: time to be short with clients that hold one.
-    pub fn is_scarce(&self) -> bool {
-        self.current.load().queue.are_scarce()
-    }
-
-    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
-    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
-    ///
-    /// # Errors
-    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
-    /// to make a new one. The lease has ended.
-    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
-        let inner = self.current.load_full();
-        if let Some(mut idle) = inner.pool.take() {
-            match idle.begin(envelope.clone()).await {
-                Err(cause) if cause.is_of_connection() => {
-                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
-                }
-                begun => return begun.map(|()| idle.with_lease(lease)),
-            }
-        }
-        Ok(inner.begin_on_new(envelope).await?.with_lease(lease))
+    /// The smarthost as it is set now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.current.load_full())
     }
 
     /// What is counted of it.
@@ -175,10 +139,52 @@ impl Smarthost {
         connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
+}
+
+impl Snapshot {
+    /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
+    /// by then.
+    ///
+    /// # Errors
+    /// All are in use, and nobody with more than the client gives one up.
+    pub async fn lease(&self, claim: Claim, gone: impl Future<Output = ()>) -> Result<Lease, Busy> {
+        let inner = &self.0;
+        tokio::select! {
+            // What is free at once needs no queue, and a client that has ended its side may still read
+            // (RFC 9293 §3.6): then it hears what becomes of the recipient.
+            biased;
+            lease = inner.queue.wait(claim, inner.config.connect_timeout) => lease,
+            () = gone => Err(Busy::Gone),
+        }
+    }
+
+    /// Whether connections are scarce: time to be short with clients that hold one.
+    pub fn is_scarce(&self) -> bool {
+        self.0.queue.are_scarce()
+    }
+
+    /// A connection, idle or new, that has taken `envelope` and holds the `lease` until it is dropped or
+    /// idle. An idle one that fails is replaced by a new one, also by [`Connection::data`].
+    ///
+    /// # Errors
+    /// [`RelayError::Refused`] is about the recipient. Trouble with an idle connection is only a reason
+    /// to make a new one. The lease has ended.
+    pub async fn begin(&self, envelope: Envelope, lease: Lease) -> Result<Connection, RelayError> {
+        let inner = &self.0;
+        if let Some(mut idle) = inner.pool.take() {
+            match idle.begin(envelope.clone()).await {
+                Err(cause) if cause.is_of_connection() => {
+                    tracing::debug!(%cause, "an idle connection failed; trying a new one");
+                }
+                begun => return begun.map(|()| idle.with_lease(lease)),
+            }
+        }
+        Ok(inner.begin_on_new(envelope).await?.with_lease(lease))
+    }
 
     /// What the smarthost can do, as last heard; `None` before the first connection.
     pub fn capabilities(&self) -> Option<Capabilities> {
-        self.current.load().learned.load().as_deref().copied()
+        self.0.learned.load().as_deref().copied()
     }
 }
 

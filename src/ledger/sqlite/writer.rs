@@ -250,11 +250,11 @@ mod tests {
 
     use super::*;
 
-    fn writer() -> Writer {
+    fn writer() -> Arc<Writer> {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
         let checkpointer = Checkpointer::start(Connection::open_in_memory().unwrap());
-        Writer::start(connection, checkpointer, Arc::default())
+        Arc::new(Writer::start(connection, checkpointer, Arc::default()))
     }
 
     fn insert(n: i64) -> impl FnOnce(&Connection) -> Result<i64> + Send + 'static {
@@ -273,21 +273,30 @@ mod tests {
         writer.run(all).await.unwrap()
     }
 
-    /// Keeps the thread busy until the other end is dropped, so that what is sent meanwhile is
-    /// one group.
-    fn hold(writer: &Writer) -> (impl Future<Output = Result<()>>, std::sync::mpsc::Sender<()>) {
+    /// Keeps the thread busy, in a group that has begun, until the other end is dropped: what is sent
+    /// meanwhile is one group.
+    async fn hold(
+        writer: &Arc<Writer>,
+    ) -> (tokio::task::JoinHandle<Result<()>>, std::sync::mpsc::Sender<()>) {
+        let (begins, begun) = oneshot::channel();
         let (go, wait) = channel();
-        let held = writer.run(move |_| {
-            let _ = wait.recv();
-            Ok(())
+        let writer = writer.clone();
+        let held = tokio::spawn(async move {
+            let work = move |_: &Connection| {
+                let _ = begins.send(());
+                let _ = wait.recv();
+                Ok(())
+            };
+            writer.run(work).await
         });
+        begun.await.unwrap();
         (held, go)
     }
 
     #[tokio::test]
     async fn a_request_that_fails_takes_its_own_changes_back_and_none_of_its_neighbours() {
         let writer = writer();
-        let (held, go) = hold(&writer);
+        let (held, go) = hold(&writer).await;
         let fails = |connection: &Connection| {
             insert(2)(connection)?;
             insert(1)(connection)
@@ -303,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_panics_takes_its_own_changes_back_and_none_of_its_neighbours() {
         let writer = writer();
-        let (held, go) = hold(&writer);
+        let (held, go) = hold(&writer).await;
         let panics = |connection: &Connection| -> Result<i64> {
             insert(2)(connection)?;
             panic!("on purpose")
@@ -319,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_group_whose_transaction_is_lost_fails_as_a_whole_and_the_next_one_works() {
         let writer = writer();
-        let (held, go) = hold(&writer);
+        let (held, go) = hold(&writer).await;
         // As SQLite does by itself when the disk is full.
         let loses = |connection: &Connection| Ok(connection.execute_batch("ROLLBACK; ROLLBACK")?);
         let release = async { drop(go) };
@@ -372,7 +381,7 @@ mod tests {
     #[tokio::test]
     async fn after_closing_what_was_queued_is_answered_and_the_rest_refused() {
         let writer = writer();
-        let (held, go) = hold(&writer);
+        let (held, go) = hold(&writer).await;
         let release = async { drop(go) };
         let (_, one, (), ()) = tokio::join!(held, writer.run(insert(1)), writer.close(), release);
         assert_eq!(one.unwrap(), 1);
