@@ -110,6 +110,7 @@ fn a_line_without_an_end_is_cut_off_and_takes_no_memory() {
 #[test]
 fn texts_that_nobody_gets_need_little_memory() {
     const SESSIONS: usize = 200;
+    const THREADS: usize = 8;
     /// In KiB for each session.
     const LITTLE: u64 = 24;
     let smarthost = Smarthost::start();
@@ -124,17 +125,22 @@ fn texts_that_nobody_gets_need_little_memory() {
         ("sender@client.test", alias.email.clone(), "Received: x\r\n".repeat(51), "554 5.4.6"),
     ] {
         let before = appliance.peak_memory();
-        let mut sessions: Vec<_> = (0..SESSIONS)
-            .map(|_| {
-                let mut client = hello(1, &appliance);
-                client.command(&format!("MAIL FROM:<{sender}>"), "250");
-                client.command(&format!("RCPT TO:<{recipient}>"), "250");
-                client.command("DATA", "354");
-                client.send(&header);
-                client.send(line.repeat(2000));
-                client
-            })
-            .collect();
+        let begin = || {
+            let mut client = hello(1, &appliance);
+            client.command(&format!("MAIL FROM:<{sender}>"), "250");
+            client.command(&format!("RCPT TO:<{recipient}>"), "250");
+            client.command("DATA", "354");
+            client.send(&header);
+            client.send(line.repeat(2000));
+            client
+        };
+        // Some at a time, because each of them waits for RCPT; of a client no more than its connections to the
+        // smarthost.
+        let mut sessions: Vec<_> = thread::scope(|scope| {
+            let some = || (0..SESSIONS / THREADS).map(|_| begin()).collect::<Vec<_>>();
+            let threads = [(); THREADS].map(|()| scope.spawn(some));
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
         // All are in the middle of their text before the first comes to its end.
         for client in &mut sessions {
             client.send(".\r\n");
