@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::http::header;
-use poem::{Endpoint, IntoEndpoint, Request, RequestBody, Response};
+use poem::{Endpoint, Request, RequestBody, Response, Route};
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -32,10 +32,9 @@ const NOBODY: &str = "0";
 const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The operations of the API, and its OpenAPI document.
-pub fn endpoint(shared: Arc<Shared>) -> (impl Endpoint<Output = Response>, String) {
+pub fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> {
     let service = OpenApiService::new(Api(shared), "tempalias", VERSION).description(SUMMARY).server("/");
-    let document = service.spec();
-    (service.into_endpoint(), document)
+    Route::new().at("/openapi.json", poem::get(service.spec_endpoint())).nest("/", service)
 }
 
 struct Api(Arc<Shared>);
