@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use poem::http::header;
+use poem::web::Data;
 use poem::{Endpoint, Request, RequestBody, Response, Route};
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::{Json, PlainText};
@@ -50,7 +51,7 @@ impl Api {
     #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
     async fn create(
         &self,
-        context: Context,
+        context: Data<&Context>,
         /// The client's own name for this request; 1 to 255 visible ASCII characters.
         #[oai(name = "Idempotency-Key")]
         once: Header<Option<String>>,
@@ -74,7 +75,7 @@ impl Api {
     ) -> Result<Json<AliasView>, Refused<Looking>> {
         let now = clock::now();
         let alias = self.held(&aid, &key, now).await?;
-        Ok(Json(AliasView::new(&alias, now)))
+        Ok(Json(AliasView::new(&alias, now, &[])))
     }
 
     /// Change the limits of an alias, or pause it
@@ -85,7 +86,7 @@ impl Api {
     #[oai(path = "/aliases/:aid", method = "patch", operation_id = "changeAlias")]
     async fn change(
         &self,
-        context: Context,
+        context: Data<&Context>,
         /// The alias's name.
         aid: Path<String>,
         key: HolderKey,
@@ -98,7 +99,7 @@ impl Api {
         match self.0.ledger.amend(name, amendment, context.config.aliases.caps(), now).await? {
             AmendOutcome::Amended(alias, clamped) => {
                 self.0.events.tell(Event::Changed(&alias.name));
-                Ok(Json(AliasView::new(&alias, now).clamped(&clamped)))
+                Ok(Json(AliasView::new(&alias, now, &clamped)))
             }
             AmendOutcome::Refused(why) => Err(why.into()),
             AmendOutcome::Missing => Err(Problem::NotFound.into()),
@@ -171,14 +172,6 @@ enum Revoked {
 /// wrong one, so extracting it never fails.
 struct HolderKey(Option<ManageKey>);
 
-impl From<&Request> for HolderKey {
-    fn from(request: &Request) -> Self {
-        let credentials = request.header(header::AUTHORIZATION).and_then(|text| text.split_once(' '));
-        let key = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
-        HolderKey(key.and_then(|(_, key)| key.trim().parse().ok()))
-    }
-}
-
 impl<'a> ApiExtractor<'a> for HolderKey {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
@@ -207,7 +200,9 @@ impl<'a> ApiExtractor<'a> for HolderKey {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(request.into())
+        let credentials = request.header(header::AUTHORIZATION).and_then(|text| text.split_once(' '));
+        let key = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        Ok(HolderKey(key.and_then(|(_, key)| key.trim().parse().ok())))
     }
 }
 

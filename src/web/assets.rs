@@ -21,22 +21,20 @@ const BROTLI_QUALITY: u32 = 11;
 /// Brotli's window, 2^22 octets: the largest that every decoder takes (RFC 7932 §9.1).
 const BROTLI_WINDOW: u32 = 22;
 
-/// How long a browser may use a file without asking again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Its name changes with its content.
-    ForEver,
-    /// It is asked about each time: an upgrade shows at once.
-    AskAgain,
-}
+/// `Cache-Control` of a file whose name changes with its content.
+pub const KEEP_FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// That of others, which are asked about each time: an upgrade shows at once.
+pub const ASK_AGAIN: &str = "no-cache";
 
 /// A file, ready to be sent.
 pub struct Asset {
     content_type: &'static str,
-    keep: Keep,
+    cache_control: &'static str,
     /// What the answer depends on beside its path.
-    vary: &'static str,
-    talks_to_opener: bool,
+    pub vary: &'static str,
+    /// Its window may talk to the page that opened it, of another site.
+    pub talks_to_opener: bool,
     hash: String,
     plain: Vec<u8>,
     brotli: OnceLock<Vec<u8>>,
@@ -53,13 +51,13 @@ enum Coding {
 
 impl Asset {
     /// A file called `name` with `content`.
-    pub fn new(name: &str, content: Vec<u8>, keep: Keep) -> Self {
+    pub fn new(name: &str, content: Vec<u8>, cache_control: &'static str) -> Self {
         let hash = HEXLOWER.encode(&sha256(&content)[..TAG_LEN]);
         let content_type = content_type(name);
         let vary = if is_text(content_type) { "Accept-Encoding" } else { "" };
         Asset {
             content_type,
-            keep,
+            cache_control,
             vary,
             talks_to_opener: false,
             hash,
@@ -67,21 +65,6 @@ impl Asset {
             brotli: OnceLock::new(),
             gzip: OnceLock::new(),
         }
-    }
-
-    /// One of several at the same path, chosen by the client's language.
-    pub fn by_language(self) -> Self {
-        Asset { vary: "Accept-Encoding, Accept-Language", ..self }
-    }
-
-    /// One for browsers only: programs get something else at the same path.
-    pub fn by_kind(self) -> Self {
-        Asset { vary: "Accept, Accept-Encoding, Accept-Language", ..self }
-    }
-
-    /// One whose window may talk to the page that opened it, of another site.
-    pub fn talking_to_opener(self) -> Self {
-        Asset { talks_to_opener: true, ..self }
     }
 
     /// The answer to `request` for this file.
@@ -97,7 +80,7 @@ impl Asset {
         };
         let headers = response.headers_mut();
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.keep.directive()));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
         if self.talks_to_opener {
             let policy = HeaderName::from_static("cross-origin-opener-policy");
             headers.insert(policy, HeaderValue::from_static("unsafe-none"));
@@ -159,15 +142,6 @@ impl Asset {
         match coding.name() {
             None => format!("\"{}\"", self.hash),
             Some(name) => format!("\"{}-{name}\"", self.hash),
-        }
-    }
-}
-
-impl Keep {
-    fn directive(self) -> &'static str {
-        match self {
-            Keep::ForEver => "public, max-age=31536000, immutable",
-            Keep::AskAgain => "no-cache",
         }
     }
 }

@@ -85,7 +85,7 @@ async fn submit(request: &Request, body: &mut RequestBody, issuer: &Issuer) -> R
     if octets.starts_with(b"{") {
         return Err(Problem::NotJsonType); // JSON, from a client that forgot to say so
     }
-    issuer.issue(body::from_pairs(form_urlencoded::parse(&octets))?, &context, None).await
+    issuer.issue(body::from_pairs(form_urlencoded::parse(&octets))?, context, None).await
 }
 
 /// Whether something says that another site's page has sent the form. Browsers say so in
@@ -101,7 +101,9 @@ fn is_foreign(request: &Request, ours: Option<&Origin>) -> bool {
     let Some(page) = origin.or_else(|| request.header(header::REFERER)) else { return false };
     let Some(page) = HostPort::of_url(page) else { return true };
     let public = ours.and_then(|ours| HostPort::of_url(ours.as_str()));
-    let asked = request.header(header::HOST).and_then(HostPort::of_host);
+    // Without a port it may be any: proxies leave it out (nginx's `$host`).
+    let asked =
+        request.header(header::HOST).and_then(|host| host.parse().ok()).as_ref().map(HostPort::of_authority);
     ![public, asked].into_iter().flatten().any(|own| own.is_that_of(&page))
 }
 
@@ -122,11 +124,6 @@ impl HostPort {
         };
         let authority = uri.authority()?;
         Some(HostPort { port: authority.port_u16().or(Some(usual)), ..HostPort::of_authority(authority) })
-    }
-
-    /// Of a `Host` field. Without a port it may be any: proxies leave it out (nginx's `$host`).
-    fn of_host(host: &str) -> Option<Self> {
-        Some(HostPort::of_authority(&host.parse().ok()?))
     }
 
     /// The dot at the end of a complete name is no part of it (RFC 3986 §3.2.2).

@@ -30,7 +30,7 @@ pub async fn answer(request: Request, shared: &Shared) -> Response {
         (_, Some(_)) => return Problem::GivenTwice { field: "callback".into() }.into_response(),
         _ => return Problem::BadCallback.into_response(),
     };
-    let (answer, problem) = match create(query, &Context::of(&request), &shared.issuer).await {
+    let (answer, problem) = match create(query, Context::of(&request), &shared.issuer).await {
         Ok(alias) => (alias, None),
         Err(problem) => (problem.to_json(), Some(problem)),
     };

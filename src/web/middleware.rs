@@ -10,7 +10,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::Shared;
 use super::client::{Context, Forwarding};
-use super::connections::Purpose;
+use super::connections::OnlyHealthCheck;
 use super::form::ErrorStyle;
 use super::problem::Problem;
 use super::routes::{self, CORS_HEADERS};
@@ -103,8 +103,7 @@ async fn answer_within_limits(
     if is_long(&request) {
         return Err(Problem::HeadTooLarge { fields: MAX_FIELDS, most: MAX_HEAD });
     }
-    let is_reserved = request.data::<Purpose>() == Some(&Purpose::HealthCheck);
-    if is_reserved && !routes::is_health_check(request.uri().path()) {
+    if request.data::<OnlyHealthCheck>().is_some() && !routes::is_health_check(request.uri().path()) {
         return Err(Problem::Unavailable);
     }
     let found = shared.pages.load().find(&request);

@@ -99,12 +99,12 @@ impl Web {
 
     /// The lists of abused addresses, to be watched.
     pub fn lists(&self) -> &Lists {
-        self.shared.issuer.lists()
+        &self.shared.issuer.lists
     }
 
     /// Forgets the clients that may have an alias at once.
     pub fn forget_clients(&self) {
-        self.shared.issuer.forget_clients();
+        self.shared.issuer.rate.forget();
     }
 
     /// What is counted here.
