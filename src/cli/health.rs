@@ -46,7 +46,9 @@ impl Health {
             let (http, smtp) = tokio::join!(ask_http(&config.http), ask_smtp(&config));
             Ok([http, smtp])
         })?;
-        let why: Vec<String> = answers.iter().filter_map(Answer::complaint).collect();
+        let complaint =
+            |Answer { listener, verdict }: &Answer| Some(format!("{listener}: {}", verdict.as_ref().err()?));
+        let why: Vec<String> = answers.iter().filter_map(complaint).collect();
         if self.json {
             let [http, smtp] = &answers;
             let object = json!({ "healthy": why.is_empty(), "http": http.to_json(), "smtp": smtp.to_json() });
@@ -67,10 +69,6 @@ impl Answer {
     async fn to(listener: String, question: impl Future<Output = Result<(), Box<dyn Error>>>) -> Self {
         let verdict = timeout(PATIENCE, question).await.unwrap_or_else(|_| Err("no answer in 5 s".into()));
         Answer { listener, verdict: verdict.map_err(|why| why.to_string()) }
-    }
-
-    fn complaint(&self) -> Option<String> {
-        self.verdict.as_ref().err().map(|why| format!("{}: {why}", self.listener))
     }
 
     fn to_json(&self) -> serde_json::Value {
