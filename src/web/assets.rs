@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -52,7 +53,6 @@ enum Coding {
 impl Asset {
     /// A file called `name` with `content`.
     pub fn new(name: &str, content: Vec<u8>, cache_control: &'static str) -> Self {
-        let hash = HEXLOWER.encode(&sha256(&content)[..TAG_LEN]);
         let content_type = content_type(name);
         let vary = if is_text(content_type) { "Accept-Encoding" } else { "" };
         Asset {
@@ -60,7 +60,7 @@ impl Asset {
             cache_control,
             vary,
             talks_to_opener: false,
-            hash,
+            hash: hash(&content, TAG_LEN),
             plain: content,
             brotli: OnceLock::new(),
             gzip: OnceLock::new(),
@@ -73,7 +73,11 @@ impl Asset {
             return Problem::MethodNotAllowed { methods: "GET, HEAD" }.into_response();
         }
         let coding = self.coding(request.header(header::ACCEPT_ENCODING));
-        let tag = self.tag(coding);
+        // Strong (RFC 9110 §8.8.3): another one for each form.
+        let tag = match coding.name() {
+            None => format!("\"{}\"", self.hash),
+            Some(name) => format!("\"{}-{name}\"", self.hash),
+        };
         let mut response = match request.header(header::IF_NONE_MATCH) {
             Some(known) if is_among(&tag, known) => StatusCode::NOT_MODIFIED.into_response(),
             _ => self.whole(coding),
@@ -136,14 +140,6 @@ impl Asset {
             Coding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)),
         }
     }
-
-    /// A strong entity tag (RFC 9110 §8.8.3): another one for each form.
-    fn tag(&self, coding: Coding) -> String {
-        match coding.name() {
-            None => format!("\"{}\"", self.hash),
-            Some(name) => format!("\"{}-{name}\"", self.hash),
-        }
-    }
 }
 
 impl Coding {
@@ -157,11 +153,9 @@ impl Coding {
     }
 }
 
-/// SHA-256.
-pub fn sha256(content: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
-    hash
+/// The first `octets` of the content's SHA-256.
+pub fn hash(content: &[u8], octets: usize) -> String {
+    HEXLOWER.encode(&digest(&SHA256, content).as_ref()[..octets])
 }
 
 fn brotli(plain: &[u8]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use poem::http::uri::Authority;
 use poem::http::{Method, StatusCode, Uri, header};
+use poem::web::Html;
 use poem::{IntoResponse, Request, RequestBody, Response};
 
 use super::client::Context;
@@ -21,33 +22,18 @@ const HIDDEN: &str = "null";
 /// Where a limit has no value.
 const NONE: &str = "–";
 
-/// How a problem is told.
-#[derive(Clone, Copy)]
-pub enum ErrorStyle {
-    /// To programs.
-    Json,
-    /// To browsers that have sent the form.
-    Page(Language),
+/// The language of the page that says what is wrong with `request`; none: JSON says it, to programs.
+pub fn error_language(request: &Request) -> Option<Language> {
+    (is_form(request) && prefers_html(request)).then(|| Language::of(request))
 }
 
-impl ErrorStyle {
-    /// That of the answer to `request`.
-    pub fn of(request: &Request) -> Self {
-        if is_form(request) && prefers_html(request) {
-            ErrorStyle::Page(Language::of(request))
-        } else {
-            ErrorStyle::Json
-        }
-    }
-
-    /// The answer that tells `problem`.
-    pub fn response(self, problem: Problem, pages: &Pages) -> Response {
-        let ErrorStyle::Page(language) = self else { return problem.into_response() };
-        let why = pages.catalogue(language).sentence(&problem);
-        let mut response = page(pages.answer("refused", language, &[("why", &why)]));
-        problem.describe(&mut response);
-        response
-    }
+/// The answer that tells `problem`, on a page in `language` or else in JSON.
+pub fn error(problem: Problem, language: Option<Language>, pages: &Pages) -> Response {
+    let Some(language) = language else { return problem.into_response() };
+    let why = pages.catalogue(language).sentence(&problem);
+    let mut response = Html(pages.answer("refused", language, &[("why", &why)])).into_response();
+    problem.describe(&mut response);
+    response
 }
 
 /// Whether `request` comes from our form, rather than from a client of the API.
@@ -64,15 +50,14 @@ pub fn prefers_html(request: &Request) -> bool {
 /// The answer to `request`: a page with the alias, or what is wrong. The path says which language the visitor
 /// has chosen, as for pages.
 pub async fn answer(request: Request, shared: &Shared) -> Response {
-    let (language, style) = (Language::of(&request), ErrorStyle::of(&request));
+    let (language, of_error) = (Language::of(&request), error_language(&request));
     let (request, mut body) = request.split();
     match submit(&request, &mut body, &shared.issuer).await {
         Ok(alias) => {
-            let mut response = page(created(&alias, language, &shared.pages.load()));
-            response.set_status(StatusCode::CREATED);
-            response
+            let html = created(&alias, language, &shared.pages.load());
+            Html(html).with_status(StatusCode::CREATED).into_response()
         }
-        Err(problem) => style.response(problem, &shared.pages.load()),
+        Err(problem) => error(problem, of_error, &shared.pages.load()),
     }
 }
 
@@ -149,8 +134,4 @@ fn created(alias: &AliasView, language: Language, pages: &Pages) -> String {
         ("messages", messages.as_deref().unwrap_or(NONE)),
     ];
     pages.answer("created", language, &values)
-}
-
-fn page(html: String) -> Response {
-    Response::builder().content_type("text/html; charset=utf-8").body(html)
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderName, HeaderValue, Version, header};
-use poem::{Endpoint, IntoResponse, Request, Response};
+use poem::{IntoResponse, Request, Response};
 
-use super::Shared;
+use super::Web;
 use super::client::{Context, Forwarding};
 use super::connections::OnlyHealthCheck;
-use super::form::ErrorStyle;
+use super::form;
 use super::problem::Problem;
 use super::routes::{self, CORS_HEADERS};
 
@@ -50,11 +50,11 @@ const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 /// The answer to `request`, with the security headers, and those for other sites.
-pub async fn answer(request: Request, api: &impl Endpoint<Output = Response>, shared: &Shared) -> Response {
+pub async fn answer(request: Request, web: &Web) -> Response {
     let is_secure = *request.scheme() == Scheme::HTTPS
-        || Forwarding::of(&request, &shared.settings.load().http.trusted_proxies).is_secure();
+        || Forwarding::of(&request, &web.shared.settings.load().http.trusted_proxies).is_secure();
     let is_for_other_sites = routes::is_for_other_sites(&request);
-    let mut response = answer_always(request, api, shared).await;
+    let mut response = answer_always(request, web).await;
     let headers = response.headers_mut();
     if is_for_other_sites {
         headers.extend(CORS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
@@ -70,14 +70,10 @@ pub async fn answer(request: Request, api: &impl Endpoint<Output = Response>, sh
 }
 
 /// Answers also when the code for it panics or takes too long.
-async fn answer_always(
-    request: Request,
-    api: &impl Endpoint<Output = Response>,
-    shared: &Shared,
-) -> Response {
-    let style = ErrorStyle::of(&request);
+async fn answer_always(request: Request, web: &Web) -> Response {
+    let language = form::error_language(&request);
     // Boxed, since it is handed on from one future to the next.
-    let work = Box::pin(AssertUnwindSafe(answer_within_limits(request, api, shared)).catch_unwind());
+    let work = Box::pin(AssertUnwindSafe(answer_within_limits(request, web)).catch_unwind());
     let problem = match tokio::time::timeout(ANSWER_WITHIN, work).await {
         Ok(Ok(result)) => return result.unwrap_or_else(Problem::into_response),
         Ok(Err(_)) => Problem::ServerError, // the panic itself has been logged
@@ -86,17 +82,13 @@ async fn answer_always(
             Problem::Unavailable
         }
     };
-    style.response(problem, &shared.pages.load())
+    form::error(problem, language, &web.shared.pages.load())
 }
 
 /// Refuses a request whose head is too large or names no host, and on a reserved connection all but health
 /// checks. Answers any other with the file or page at its path, or else by `routes`, which finds in the request's
 /// data who asks and the settings that hold for it.
-async fn answer_within_limits(
-    mut request: Request,
-    api: &impl Endpoint<Output = Response>,
-    shared: &Shared,
-) -> Result<Response, Problem> {
+async fn answer_within_limits(mut request: Request, web: &Web) -> Result<Response, Problem> {
     if !names_its_host(&request) {
         return Err(Problem::BadHost);
     }
@@ -106,14 +98,14 @@ async fn answer_within_limits(
     if request.data::<OnlyHealthCheck>().is_some() && !routes::is_health_check(request.uri().path()) {
         return Err(Problem::Unavailable);
     }
-    let found = shared.pages.load().find(&request);
+    let found = web.shared.pages.load().find(&request);
     if let Some(response) = found {
         return Ok(response);
     }
-    let config = shared.settings.load_full();
+    let config = web.shared.settings.load_full();
     let client = Forwarding::of(&request, &config.http.trusted_proxies).client();
     request.set_data(Context { client, config });
-    routes::answer(request, api, shared).await
+    routes::answer(request, web).await
 }
 
 /// RFC 9112 §3.2: HTTP/1.1 knows no request without its `Host`, and none with two.

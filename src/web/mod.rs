@@ -60,6 +60,7 @@ pub use server::{Listeners, Site, serve};
 /// Page and API. Made once; [`Web::apply`] brings new settings into force.
 pub struct Web {
     shared: Arc<Shared>,
+    /// Answers for aliases and health checks, and describes itself.
     api: BoxEndpoint<'static, Response>,
     counters: Counters,
 }
@@ -116,7 +117,7 @@ impl Web {
 impl Site for Web {
     async fn answer(&self, request: Request) -> Response {
         let start = Instant::now();
-        let response = middleware::answer(request, &self.api, &self.shared).await;
+        let response = middleware::answer(request, self).await;
         self.counters.count(&response, start.elapsed());
         response
     }

@@ -13,13 +13,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use data_encoding::HEXLOWER;
 use poem::http::StatusCode;
 use poem::web::Redirect;
 use poem::{IntoResponse, Request, Response};
 use rust_embed::Embed;
 
-use super::assets::{ASK_AGAIN, Asset, KEEP_FOR_EVER, sha256};
+use super::assets::{ASK_AGAIN, Asset, KEEP_FOR_EVER, hash};
 use super::branding::Branding;
 use super::html::{escape, fill};
 use super::messages::{Catalogue, LANGUAGES, Language};
@@ -214,7 +213,7 @@ impl Names {
         }
         let (path, cache_control) = match name.rsplit_once('.') {
             Some((stem, kind)) if !WELL_KNOWN.contains(&name) => {
-                let hash = HEXLOWER.encode(&sha256(&content)[..NAME_HASH_LEN]);
+                let hash = hash(&content, NAME_HASH_LEN);
                 (format!("/{stem}.{hash}.{kind}"), KEEP_FOR_EVER)
             }
             _ => (format!("/{name}"), ASK_AGAIN),

@@ -8,7 +8,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::messages::LANGUAGES;
 use super::problem::Problem;
-use super::{Shared, form, jsonp};
+use super::{Web, form, jsonp};
 
 /// Methods, as in `Allow` (RFC 9110 §10.2.1).
 const READ_ONLY: &str = "GET, HEAD";
@@ -24,23 +24,19 @@ pub const CORS_HEADERS: [(HeaderName, &str); 5] = [
     (header::ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
 
-/// The answer to `request`, whatever its path; `api` answers for aliases and health checks, and describes itself.
-pub async fn answer(
-    request: Request,
-    api: &impl Endpoint<Output = Response>,
-    shared: &Shared,
-) -> Result<Response, Problem> {
+/// The answer to `request`, whatever its path.
+pub async fn answer(request: Request, web: &Web) -> Result<Response, Problem> {
     match request.uri().path() {
-        "/aliases" => aliases(request, api, shared).await,
-        "/openapi.json" => call(request, api, READ_ONLY).await,
-        path if is_health_check(path) => call(request, api, READ_ONLY).await,
-        path if is_alias(path) => call(request, api, OF_ALIAS).await,
+        "/aliases" => aliases(request, web).await,
+        "/openapi.json" => call(request, web, READ_ONLY).await,
+        path if is_health_check(path) => call(request, web, READ_ONLY).await,
+        path if is_alias(path) => call(request, web, OF_ALIAS).await,
         // Where the form is sent by those who have chosen a language.
         path if is_localized_form(path) && form::is_form(&request) => {
-            Ok(Box::pin(form::answer(request, shared)).await)
+            Ok(Box::pin(form::answer(request, &web.shared)).await)
         }
         // A page for browsers, a problem for programs.
-        _ if form::prefers_html(&request) => Ok(shared.pages.load().not_found(&request)),
+        _ if form::prefers_html(&request) => Ok(web.shared.pages.load().not_found(&request)),
         _ => Err(Problem::NotFound),
     }
 }
@@ -66,30 +62,22 @@ fn is_localized_form(path: &str) -> bool {
     LANGUAGES.iter().any(|language| path == format!("/{language}/aliases"))
 }
 
-/// What `api` answers; the resource has `methods`. The server leaves out the body of an answer to HEAD.
-async fn call(
-    mut request: Request,
-    api: &impl Endpoint<Output = Response>,
-    methods: &'static str,
-) -> Result<Response, Problem> {
+/// What the API answers; the resource has `methods`. The server leaves out the body of an answer to HEAD.
+async fn call(mut request: Request, web: &Web, methods: &'static str) -> Result<Response, Problem> {
     if request.method() == Method::HEAD {
         request.set_method(Method::GET);
     }
-    api.call(request).await.map_err(|error| Problem::from_poem(error, methods))
+    web.api.call(request).await.map_err(|error| Problem::from_poem(error, methods))
 }
 
 /// `/aliases`: an alias for the API, a form or JSONP.
-async fn aliases(
-    request: Request,
-    api: &impl Endpoint<Output = Response>,
-    shared: &Shared,
-) -> Result<Response, Problem> {
+async fn aliases(request: Request, web: &Web) -> Result<Response, Problem> {
     match *request.method() {
         Method::OPTIONS => Ok(StatusCode::NO_CONTENT.into_response()),
         // Boxed where it is large: most requests need neither.
-        Method::POST if form::is_form(&request) => Ok(Box::pin(form::answer(request, shared)).await),
-        Method::POST => call(request, api, OF_ALIASES).await,
-        Method::GET if jsonp::is_jsonp(&request) => Ok(Box::pin(jsonp::answer(request, shared)).await),
+        Method::POST if form::is_form(&request) => Ok(Box::pin(form::answer(request, &web.shared)).await),
+        Method::POST => call(request, web, OF_ALIASES).await,
+        Method::GET if jsonp::is_jsonp(&request) => Ok(Box::pin(jsonp::answer(request, &web.shared)).await),
         _ => Err(Problem::MethodNotAllowed { methods: OF_ALIASES }),
     }
 }

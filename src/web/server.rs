@@ -120,7 +120,8 @@ async fn accept_tcp<S: Site>(listener: TcpListener, identity: Option<Identity>, 
     let mut full = LogThrottle::default();
     while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
         let Ok(local) = stream.local_addr() else { continue }; // gone already
-        let is_local = is_this_host(peer.ip(), local.ip());
+        // Nobody else can have a connection from an address of this host.
+        let is_local = peer.ip() == local.ip() || peer.ip().to_canonical().is_loopback();
         let Some(permit) = server.permit(Some(peer.ip()), is_local, &mut full) else { continue };
         let scheme = if identity.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let is_reserved = permit.is_reserved();
@@ -250,12 +251,6 @@ impl<S: Site> Server<S> {
             let _ = timeout(LINGER, copy(&mut stream, &mut sink())).await;
         }
     }
-}
-
-/// Whether `peer` is the host itself, to whose address `ours` it has connected. Nobody else can have a
-/// connection from there.
-fn is_this_host(peer: IpAddr, ours: IpAddr) -> bool {
-    peer == ours || peer.to_canonical().is_loopback()
 }
 
 #[cfg(test)]
