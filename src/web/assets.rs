@@ -121,9 +121,8 @@ impl Asset {
             return Coding::Identity;
         };
         let weight = |coding: Coding| {
-            negotiation::weight(accepted, coding.name().unwrap_or("identity"))
-                .filter(|&weight| weight > 0.0)
-                .filter(|_| coding == Coding::Identity || self.coded(coding).len() < self.plain.len())
+            let weight = negotiation::weight(accepted, coding.name()?)?;
+            (weight > 0.0 && self.coded(coding).len() < self.plain.len()).then_some(weight)
         };
         let (brotli, gzip) = (weight(Coding::Brotli), weight(Coding::Gzip));
         match (brotli, gzip) {

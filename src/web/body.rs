@@ -201,7 +201,8 @@ impl de::Error for Problem {
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         let known = known.join(", ");
-        if looks_like_a_name(field) {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=MAX_FIELD_NAME).contains(&field.len()) && field.bytes().all(is_plain) {
             Problem::UnknownField { field: field.to_owned(), known }
         } else {
             Problem::UnnamedField { known }
@@ -227,9 +228,4 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         iter::from_fn(|| map.next_entry().transpose()).collect()
     }
-}
-
-fn looks_like_a_name(text: &str) -> bool {
-    (1..=MAX_FIELD_NAME).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
