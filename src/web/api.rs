@@ -35,7 +35,7 @@ const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 /// The operations of the API, and its OpenAPI document.
 pub fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> {
     let service = OpenApiService::new(Api(shared), "tempalias", VERSION).description(SUMMARY).server("/");
-    Route::new().at("/openapi.json", poem::get(service.spec_endpoint())).nest("/", service)
+    Route::new().at("/openapi.json", poem::get(service.spec_endpoint())).at("/*path", service)
 }
 
 struct Api(Arc<Shared>);
