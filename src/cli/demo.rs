@@ -59,13 +59,11 @@ impl Demo {
 
         block_on(async {
             let stop = Stop::on_signals(Hangup::Ends).map_err(refused("signals"))?;
-            let daemon =
-                Daemon::start(&config, ADDRESS_SETTINGS, Sockets::default()).map_err(
-                    |cause| match cause {
-                        StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
-                        other => other.into(),
-                    },
-                )?;
+            let started = Daemon::start(&config, ADDRESS_SETTINGS, Sockets::default());
+            let daemon = started.map_err(|cause| match cause {
+                StartError::Ledger(cause) => elsewhere(&config.data_dir, cause),
+                other => other.into(),
+            })?;
             // From here on there may be messages in it.
             fresh.map(TempDir::keep);
             start_sink(smarthost, mail.clone(), &config, daemon.ledger().clone())?;

@@ -54,19 +54,15 @@ async fn smarthost(config: &Config, files: &Files) -> Finding {
         (_, RelayError::Tls(_)) => "check its certificate, smarthost.tls and smarthost.ca_file".into(),
         _ => "check [smarthost], and that it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
     };
-    let what = describe(step, &cause);
-    // A host that is an address is named twice.
-    let what = what.strip_prefix(&format!("{place}: ")).unwrap_or(&what);
-    Finding::error(about, format!("{place}: {what}"), remedy)
-}
-
-fn describe(step: &str, cause: &RelayError) -> String {
-    match cause {
+    let what = match &cause {
         RelayError::Refused(code) => format!("refuses with {code} ({step})"),
         RelayError::Tls(cause) => format!("TLS failed: {cause}"),
         RelayError::Failed(cause) => cause.clone(),
         RelayError::Unfit(_) => cause.to_string(),
-    }
+    };
+    // A host that is an address is named twice.
+    let what = what.strip_prefix(&format!("{place}: ")).unwrap_or(&what);
+    Finding::error(about, format!("{place}: {what}"), remedy)
 }
 
 /// The addresses of our own name, and their names: many refuse mail from a host without both.
