@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, IntoResponse, Request, Response};
 
 use super::negotiation;
@@ -86,8 +86,7 @@ impl Asset {
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
         if self.talks_to_opener {
-            let policy = HeaderName::from_static("cross-origin-opener-policy");
-            headers.insert(policy, HeaderValue::from_static("unsafe-none"));
+            headers.insert("cross-origin-opener-policy", HeaderValue::from_static("unsafe-none"));
         }
         self.set_vary(headers);
         response

@@ -89,7 +89,9 @@ fn is_foreign(request: &Request, ours: Option<&Origin>) -> bool {
     // Without a port it may be any: proxies leave it out (nginx's `$host`).
     let asked =
         request.header(header::HOST).and_then(|host| host.parse().ok()).as_ref().map(HostPort::of_authority);
-    ![public, asked].into_iter().flatten().any(|own| own.is_that_of(&page))
+    let is_that_of_page =
+        |own: HostPort| own.host == page.host && own.port.is_none_or(|port| page.port == Some(port));
+    ![public, asked].into_iter().flatten().any(is_that_of_page)
 }
 
 /// A host, and its port where that is known.
@@ -116,10 +118,6 @@ impl HostPort {
         let host = authority.host();
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         HostPort { host, port: authority.port_u16() }
-    }
-
-    fn is_that_of(&self, page: &HostPort) -> bool {
-        self.host == page.host && self.port.is_none_or(|port| page.port == Some(port))
     }
 }
 

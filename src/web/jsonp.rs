@@ -2,7 +2,7 @@
 //! switches it on: the real address is in a URL, and any page can create an alias by showing an
 //! image.
 
-use poem::http::{HeaderName, HeaderValue};
+use poem::http::HeaderValue;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
@@ -38,8 +38,8 @@ pub async fn answer(request: Request, shared: &Shared) -> Response {
     // it look like another kind of file.
     let script = format!("/**/{callback}({});\n", harmless(&answer));
     let mut response = Response::builder().content_type("text/javascript; charset=utf-8").body(script);
-    let policy = HeaderName::from_static("cross-origin-resource-policy");
-    response.headers_mut().insert(policy, HeaderValue::from_static("cross-origin"));
+    let policy = HeaderValue::from_static("cross-origin");
+    response.headers_mut().insert("cross-origin-resource-policy", policy);
     if let Some(problem) = problem {
         problem.mark(&mut response);
     }

@@ -63,8 +63,7 @@ pub async fn answer(request: Request, web: &Web) -> Response {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if is_secure {
-        let strict = HeaderValue::from_static(STRICT_TRANSPORT);
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
     }
     response
 }
