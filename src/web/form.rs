@@ -30,7 +30,7 @@ pub fn error_language(request: &Request) -> Option<Language> {
 /// The answer that tells `problem`, on a page in `language` or else in JSON.
 pub fn error(problem: Problem, language: Option<Language>, pages: &Pages) -> Response {
     let Some(language) = language else { return problem.into_response() };
-    let why = pages.catalogue(language).sentence(&problem);
+    let why = pages.catalogues[language.name].sentence(&problem);
     let mut response = Html(pages.answer("refused", language, &[("why", &why)])).into_response();
     problem.describe(&mut response);
     response

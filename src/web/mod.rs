@@ -93,7 +93,7 @@ impl Web {
     pub fn apply(&self, config: &Config) {
         self.shared.issuer.apply(config);
         let branding = Branding(config);
-        if !self.shared.pages.load().show(&branding) {
+        if self.shared.pages.load().branding != branding.document() {
             self.shared.pages.store(Arc::new(Pages::assemble(&branding)));
         }
     }

@@ -52,9 +52,10 @@ pub struct Pages {
     pages: HashMap<String, BTreeMap<&'static str, Asset>>,
     not_found: HashMap<Language, Asset>,
     answers: HashMap<(&'static str, Language), String>,
-    catalogues: BTreeMap<&'static str, Catalogue>,
-    /// What they show of the configuration.
-    branding: String,
+    /// By the name of the language.
+    pub catalogues: BTreeMap<&'static str, Catalogue>,
+    /// What they show of the configuration: the branding's document.
+    pub branding: String,
 }
 
 /// What scripts, styles and pages call a file, and where it is.
@@ -104,11 +105,6 @@ impl Pages {
         pages
     }
 
-    /// Whether they would be the same with `branding`.
-    pub fn show(&self, branding: &Branding) -> bool {
-        self.branding == branding.document()
-    }
-
     /// The answer to `request`, if there is a file or page at its path.
     pub fn find(&self, request: &Request) -> Option<Response> {
         let path = request.uri().path();
@@ -135,11 +131,6 @@ impl Pages {
             let value = values.iter().find(|(name, _)| *name == key);
             value.map_or_else(String::new, |(_, text)| escape(text))
         })
-    }
-
-    /// The texts in `language`.
-    pub fn catalogue(&self, language: Language) -> &Catalogue {
-        &self.catalogues[language.name]
     }
 
     /// Adds `page` in the language `name`.
