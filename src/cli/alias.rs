@@ -244,8 +244,8 @@ fn until(alias: &Entry) -> String {
 
 /// The fields of the API, less those that are about its request, and those that only the operator sees.
 fn to_json(alias: &Entry, key: Option<&ManageKey>, now: Timestamp) -> Value {
-    let view = AliasView::new(alias, now);
-    let view = if let Some(key) = key { view.with_key(key) } else { view };
+    let updatekey = key.map(ManageKey::to_string);
+    let view = AliasView { updatekey, ..AliasView::new(alias, now, &[]) };
     let mut object = view.to_json().expect("an alias is an object");
     let fields = object.as_object_mut().expect("an alias is an object");
     fields.retain(|name, _| !["currentDate", "clamped"].contains(&name.as_str()));

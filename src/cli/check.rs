@@ -21,7 +21,7 @@ use self::finding::{Finding, Severity};
 use super::progress::Progress;
 use super::{ConfigFile, Failure, block_on, counted};
 use crate::config::Config;
-use crate::daemon::{self, Files};
+use crate::daemon;
 
 /// Check the configuration, the files it names, the smarthost and the DNS, and say what to fix
 ///
@@ -56,7 +56,8 @@ impl Check {
             ));
         }
         if !self.offline {
-            findings.extend(ask(&config, &files, unseen.is_none())?);
+            let _progress = Progress::show(|| "asking the smarthost and the DNS".into());
+            findings.extend(block_on(async { Ok(network::check(&config, &files, unseen.is_none()).await) })?);
         }
         self.show(&findings).map_err(Failure::Output)?;
         match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
@@ -77,11 +78,6 @@ impl Check {
         let width = findings.iter().map(|finding| finding.about.chars().count()).max().unwrap_or(0);
         findings.iter().try_for_each(|finding| finding.write(&mut out, width))
     }
-}
-
-fn ask(config: &Config, files: &Files, with_smarthost: bool) -> Result<Vec<Finding>, Failure> {
-    let _progress = Progress::show(|| "asking the smarthost and the DNS".into());
-    block_on(async { Ok(network::check(config, files, with_smarthost).await) })
 }
 
 /// Removes a password file without a directory, which systemd gives to the unit only, and the user name that

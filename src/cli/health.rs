@@ -1,7 +1,7 @@
 //! `tempalias health`: does the server serve? For cron jobs and containers.
 
-use std::io::{self, Write, stdout};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::error::Error;
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::{ConfigFile, Failure, block_on};
+use super::{ConfigFile, Failure, block_on, reachable};
 use crate::config::{Config, Http};
 use crate::net::tls;
 
@@ -46,7 +46,9 @@ impl Health {
             let (http, smtp) = tokio::join!(ask_http(&config.http), ask_smtp(&config));
             Ok([http, smtp])
         })?;
-        let why: Vec<String> = answers.iter().filter_map(Answer::complaint).collect();
+        let complaint =
+            |Answer { listener, verdict }: &Answer| Some(format!("{listener}: {}", verdict.as_ref().err()?));
+        let why: Vec<String> = answers.iter().filter_map(complaint).collect();
         if self.json {
             let [http, smtp] = &answers;
             let object = json!({ "healthy": why.is_empty(), "http": http.to_json(), "smtp": smtp.to_json() });
@@ -64,13 +66,9 @@ impl Health {
 }
 
 impl Answer {
-    async fn to(listener: String, question: impl Future<Output = Result<(), String>>) -> Self {
-        let verdict = timeout(PATIENCE, question).await;
-        Answer { listener, verdict: verdict.unwrap_or_else(|_| Err("no answer in 5 s".into())) }
-    }
-
-    fn complaint(&self) -> Option<String> {
-        self.verdict.as_ref().err().map(|why| format!("{}: {why}", self.listener))
+    async fn to(listener: String, question: impl Future<Output = Result<(), Box<dyn Error>>>) -> Self {
+        let verdict = timeout(PATIENCE, question).await.unwrap_or_else(|_| Err("no answer in 5 s".into()));
+        Answer { listener, verdict: verdict.map_err(|why| why.to_string()) }
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -80,7 +78,7 @@ impl Answer {
 
 async fn ask_http(http: &Http) -> Answer {
     if let Some(socket) = &http.socket {
-        let question = async { ready(UnixStream::connect(socket).await.map_err(said)?).await };
+        let question = async { ready(UnixStream::connect(socket).await?).await };
         return Answer::to(format!("HTTP on {}", socket.display()), question).await;
     }
     let Some(&address) = http.listen.first() else {
@@ -88,27 +86,26 @@ async fn ask_http(http: &Http) -> Answer {
     };
     let address = reachable(address);
     if http.tls_cert.is_some() {
-        let question = async { ready(dial_tls(address).await?).await };
+        // The certificate is not verified: `tempalias check` checks it.
+        let client = tls::Client::opportunistic();
+        let question = async {
+            let tcp = TcpStream::connect(address).await?;
+            ready(client.connect(&address.ip().to_string(), tcp).await?).await
+        };
         return Answer::to(format!("HTTPS on {address}"), question).await;
     }
-    let question = async { ready(TcpStream::connect(address).await.map_err(said)?).await };
+    let question = async { ready(TcpStream::connect(address).await?).await };
     Answer::to(format!("HTTP on {address}"), question).await
 }
 
-/// The certificate is not verified: `tempalias check` checks it.
-async fn dial_tls(address: SocketAddr) -> Result<impl AsyncRead + AsyncWrite + Unpin, String> {
-    let tcp = TcpStream::connect(address).await.map_err(said)?;
-    tls::Client::opportunistic().connect(&address.ip().to_string(), tcp).await.map_err(said)
-}
-
 /// `GET /readyz`: 200 when the ledger can be read and written.
-async fn ready(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), String> {
+async fn ready(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Box<dyn Error>> {
     let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.map_err(said)?;
+    stream.write_all(request.as_bytes()).await?;
     let line = line(&mut stream).await?;
     match line.strip_prefix("HTTP/1.1 ") {
         Some(status) if status.starts_with("200") => Ok(()),
-        Some(status) => Err(format!("not ready: {status}")),
+        Some(status) => Err(format!("not ready: {status}").into()),
         None => Err("does not speak HTTP".into()),
     }
 }
@@ -117,7 +114,7 @@ async fn ready(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), St
 async fn ask_smtp(config: &Config) -> Answer {
     let address = reachable(config.smtp.listen[0]);
     let question = async {
-        let mut tcp = TcpStream::connect(address).await.map_err(said)?;
+        let mut tcp = TcpStream::connect(address).await?;
         let greeting = line(&mut tcp).await?;
         // The answer does not matter.
         let _ = tcp.write_all(b"QUIT\r\n").await;
@@ -129,39 +126,11 @@ async fn ask_smtp(config: &Config) -> Answer {
     Answer::to(format!("SMTP on {address}"), question).await
 }
 
-async fn line(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, String> {
+async fn line(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, Box<dyn Error>> {
     let mut line = Vec::new();
-    BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await.map_err(said)?;
+    BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await?;
     if line.is_empty() {
         return Err("it closed the connection".into());
     }
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
-}
-
-fn said(cause: io::Error) -> String {
-    cause.to_string()
-}
-
-/// Who listens everywhere is asked on the loopback interface.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_listens_everywhere_is_asked_at_home() {
-        for (listener, asked) in
-            [("0.0.0.0:25", "127.0.0.1:25"), ("[::]:25", "[::1]:25"), ("192.0.2.1:25", "192.0.2.1:25")]
-        {
-            assert_eq!(reachable(listener.parse().unwrap()), asked.parse().unwrap());
-        }
-    }
 }

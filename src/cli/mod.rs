@@ -13,6 +13,7 @@ mod serve;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -112,7 +113,10 @@ pub fn main() -> ExitCode {
         Err(Failure::Output(cause)) if cause.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             tell(failure.to_string().replace('\n', " "));
-            failure.exit_code()
+            match failure {
+                Failure::Config(_) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -143,15 +147,6 @@ impl ConfigFile {
     }
 }
 
-impl Failure {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Failure::Config(_) | Failure::Log(_) => ExitCode::from(EX_CONFIG),
-            _ => ExitCode::FAILURE,
-        }
-    }
-}
-
 /// Prints a line on standard error; a failure to write it is ignored.
 fn tell(what: impl Display) {
     let _ = writeln!(io::stderr(), "tempalias: {what}");
@@ -170,4 +165,27 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     // Tasks that did not end in time are not waited for again.
     runtime.shutdown_background();
     result
+}
+
+/// An address one can connect to: who listens everywhere listens on the loopback interface, too.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listener.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    listener
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_the_loopback_interface() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:25"), "127.0.0.1:25");
+        assert_eq!(reached("[::]:25"), "[::1]:25");
+        assert_eq!(reached("192.0.2.1:25"), "192.0.2.1:25");
+    }
 }

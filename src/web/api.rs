@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use poem::http::header;
-use poem::{Endpoint, IntoEndpoint, Request, RequestBody, Response};
+use poem::web::Data;
+use poem::{Endpoint, Request, RequestBody, Response, Route};
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -32,10 +33,9 @@ const NOBODY: &str = "0";
 const NO_KEY: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The operations of the API, and its OpenAPI document.
-pub fn endpoint(shared: Arc<Shared>) -> (impl Endpoint<Output = Response>, String) {
+pub fn endpoint(shared: Arc<Shared>) -> impl Endpoint<Output = Response> {
     let service = OpenApiService::new(Api(shared), "tempalias", VERSION).description(SUMMARY).server("/");
-    let document = service.spec();
-    (service.into_endpoint(), document)
+    Route::new().at("/openapi.json", poem::get(service.spec_endpoint())).at("/*path", service)
 }
 
 struct Api(Arc<Shared>);
@@ -51,7 +51,7 @@ impl Api {
     #[oai(path = "/aliases", method = "post", operation_id = "createAlias")]
     async fn create(
         &self,
-        context: Context,
+        context: Data<&Context>,
         /// The client's own name for this request; 1 to 255 visible ASCII characters.
         #[oai(name = "Idempotency-Key")]
         once: Header<Option<String>>,
@@ -75,7 +75,7 @@ impl Api {
     ) -> Result<Json<AliasView>, Refused<Looking>> {
         let now = clock::now();
         let alias = self.held(&aid, &key, now).await?;
-        Ok(Json(AliasView::new(&alias, now)))
+        Ok(Json(AliasView::new(&alias, now, &[])))
     }
 
     /// Change the limits of an alias, or pause it
@@ -86,7 +86,7 @@ impl Api {
     #[oai(path = "/aliases/:aid", method = "patch", operation_id = "changeAlias")]
     async fn change(
         &self,
-        context: Context,
+        context: Data<&Context>,
         /// The alias's name.
         aid: Path<String>,
         key: HolderKey,
@@ -99,7 +99,7 @@ impl Api {
         match self.0.ledger.amend(name, amendment, context.config.aliases.caps(), now).await? {
             AmendOutcome::Amended(alias, clamped) => {
                 self.0.events.tell(Event::Changed(&alias.name));
-                Ok(Json(AliasView::new(&alias, now).clamped(&clamped)))
+                Ok(Json(AliasView::new(&alias, now, &clamped)))
             }
             AmendOutcome::Refused(why) => Err(why.into()),
             AmendOutcome::Missing => Err(Problem::NotFound.into()),
@@ -172,14 +172,6 @@ enum Revoked {
 /// wrong one, so extracting it never fails.
 struct HolderKey(Option<ManageKey>);
 
-impl From<&Request> for HolderKey {
-    fn from(request: &Request) -> Self {
-        let credentials = request.header(header::AUTHORIZATION).and_then(|text| text.split_once(' '));
-        let key = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
-        HolderKey(key.and_then(|(_, key)| key.trim().parse().ok()))
-    }
-}
-
 impl<'a> ApiExtractor<'a> for HolderKey {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
@@ -208,7 +200,9 @@ impl<'a> ApiExtractor<'a> for HolderKey {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(request.into())
+        let credentials = request.header(header::AUTHORIZATION).and_then(|text| text.split_once(' '));
+        let key = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        Ok(HolderKey(key.and_then(|(_, key)| key.trim().parse().ok())))
     }
 }
 

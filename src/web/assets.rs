@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, IntoResponse, Request, Response};
 
 use super::negotiation;
@@ -21,22 +22,20 @@ const BROTLI_QUALITY: u32 = 11;
 /// Brotli's window, 2^22 octets: the largest that every decoder takes (RFC 7932 §9.1).
 const BROTLI_WINDOW: u32 = 22;
 
-/// How long a browser may use a file without asking again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Its name changes with its content.
-    ForEver,
-    /// It is asked about each time: an upgrade shows at once.
-    AskAgain,
-}
+/// `Cache-Control` of a file whose name changes with its content.
+pub const KEEP_FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// That of others, which are asked about each time: an upgrade shows at once.
+pub const ASK_AGAIN: &str = "no-cache";
 
 /// A file, ready to be sent.
 pub struct Asset {
     content_type: &'static str,
-    keep: Keep,
+    cache_control: &'static str,
     /// What the answer depends on beside its path.
-    vary: &'static str,
-    talks_to_opener: bool,
+    pub vary: &'static str,
+    /// Its window may talk to the page that opened it, of another site.
+    pub talks_to_opener: bool,
     hash: String,
     plain: Vec<u8>,
     brotli: OnceLock<Vec<u8>>,
@@ -53,35 +52,19 @@ enum Coding {
 
 impl Asset {
     /// A file called `name` with `content`.
-    pub fn new(name: &str, content: Vec<u8>, keep: Keep) -> Self {
-        let hash = HEXLOWER.encode(&sha256(&content)[..TAG_LEN]);
+    pub fn new(name: &str, content: Vec<u8>, cache_control: &'static str) -> Self {
         let content_type = content_type(name);
         let vary = if is_text(content_type) { "Accept-Encoding" } else { "" };
         Asset {
             content_type,
-            keep,
+            cache_control,
             vary,
             talks_to_opener: false,
-            hash,
+            hash: hash(&content, TAG_LEN),
             plain: content,
             brotli: OnceLock::new(),
             gzip: OnceLock::new(),
         }
-    }
-
-    /// One of several at the same path, chosen by the client's language.
-    pub fn by_language(self) -> Self {
-        Asset { vary: "Accept-Encoding, Accept-Language", ..self }
-    }
-
-    /// One for browsers only: programs get something else at the same path.
-    pub fn by_kind(self) -> Self {
-        Asset { vary: "Accept, Accept-Encoding, Accept-Language", ..self }
-    }
-
-    /// One whose window may talk to the page that opened it, of another site.
-    pub fn talking_to_opener(self) -> Self {
-        Asset { talks_to_opener: true, ..self }
     }
 
     /// The answer to `request` for this file.
@@ -90,17 +73,20 @@ impl Asset {
             return Problem::MethodNotAllowed { methods: "GET, HEAD" }.into_response();
         }
         let coding = self.coding(request.header(header::ACCEPT_ENCODING));
-        let tag = self.tag(coding);
+        // Strong (RFC 9110 §8.8.3): another one for each form.
+        let tag = match coding.name() {
+            None => format!("\"{}\"", self.hash),
+            Some(name) => format!("\"{}-{name}\"", self.hash),
+        };
         let mut response = match request.header(header::IF_NONE_MATCH) {
             Some(known) if is_among(&tag, known) => StatusCode::NOT_MODIFIED.into_response(),
             _ => self.whole(coding),
         };
         let headers = response.headers_mut();
         headers.insert(header::ETAG, tag.try_into().expect("quotes and letters are a header value"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.keep.directive()));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache_control));
         if self.talks_to_opener {
-            let policy = HeaderName::from_static("cross-origin-opener-policy");
-            headers.insert(policy, HeaderValue::from_static("unsafe-none"));
+            headers.insert("cross-origin-opener-policy", HeaderValue::from_static("unsafe-none"));
         }
         self.set_vary(headers);
         response
@@ -134,9 +120,8 @@ impl Asset {
             return Coding::Identity;
         };
         let weight = |coding: Coding| {
-            negotiation::weight(accepted, coding.name().unwrap_or("identity"))
-                .filter(|&weight| weight > 0.0)
-                .filter(|_| coding == Coding::Identity || self.coded(coding).len() < self.plain.len())
+            let weight = negotiation::weight(accepted, coding.name()?)?;
+            (weight > 0.0 && self.coded(coding).len() < self.plain.len()).then_some(weight)
         };
         let (brotli, gzip) = (weight(Coding::Brotli), weight(Coding::Gzip));
         match (brotli, gzip) {
@@ -153,23 +138,6 @@ impl Asset {
             Coding::Gzip => self.gzip.get_or_init(|| gzip(&self.plain)),
         }
     }
-
-    /// A strong entity tag (RFC 9110 §8.8.3): another one for each form.
-    fn tag(&self, coding: Coding) -> String {
-        match coding.name() {
-            None => format!("\"{}\"", self.hash),
-            Some(name) => format!("\"{}-{name}\"", self.hash),
-        }
-    }
-}
-
-impl Keep {
-    fn directive(self) -> &'static str {
-        match self {
-            Keep::ForEver => "public, max-age=31536000, immutable",
-            Keep::AskAgain => "no-cache",
-        }
-    }
 }
 
 impl Coding {
@@ -183,11 +151,9 @@ impl Coding {
     }
 }
 
-/// SHA-256.
-pub fn sha256(content: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content).as_ref());
-    hash
+/// The first `octets` of the content's SHA-256.
+pub fn hash(content: &[u8], octets: usize) -> String {
+    HEXLOWER.encode(&digest(&SHA256, content).as_ref()[..octets])
 }
 
 fn brotli(plain: &[u8]) -> Vec<u8> {

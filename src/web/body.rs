@@ -8,8 +8,8 @@
 //! reads the same types from a form, where a number is text.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use poem::error::ReadBodyError;
 use poem::http::header;
@@ -19,7 +19,7 @@ use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use serde::de::value::MapDeserializer;
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, MapAccess, Visitor};
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::forward_to_deserialize_any;
 use serde_json::Value;
 use serde_json::error::Category;
 
@@ -37,8 +37,8 @@ const MAX_FIELD_NAME: usize = 32;
 /// A JSON body that has been read strictly. The schema for the document comes from [`Type`].
 pub struct Strict<T>(pub T);
 
-/// The members of a JSON object, in their order, whether or not their names are different.
-struct Members(Vec<(String, Value)>);
+/// Reads the members of a JSON object, in their order, whether or not their names are different.
+struct Members;
 
 /// A field's name and value, for serde.
 struct Field {
@@ -103,7 +103,9 @@ pub async fn read(request: &Request, body: &mut RequestBody) -> Result<Vec<u8>, 
 /// What a JSON object says.
 fn from_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
     let text = str::from_utf8(octets).map_err(|_| Problem::NotUtf8)?;
-    let Members(members) = serde_json::from_str(text).map_err(|cause| match cause.classify() {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = json.deserialize_map(Members).and_then(|members| json.end().map(|()| members));
+    let members = members.map_err(|cause| match cause.classify() {
         Category::Data => Problem::NotAnObject,
         _ => Problem::NotJson { line: cause.line(), column: cause.column() },
     })?;
@@ -199,7 +201,8 @@ impl de::Error for Problem {
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         let known = known.join(", ");
-        if looks_like_a_name(field) {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=MAX_FIELD_NAME).contains(&field.len()) && field.bytes().all(is_plain) {
             Problem::UnknownField { field: field.to_owned(), known }
         } else {
             Problem::UnnamedField { known }
@@ -215,31 +218,14 @@ impl de::Error for Problem {
     }
 }
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, Value)>;
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
     }
-}
 
-fn looks_like_a_name(text: &str) -> bool {
-    (1..=MAX_FIELD_NAME).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        iter::from_fn(|| map.next_entry().transpose()).collect()
+    }
 }

@@ -55,7 +55,8 @@ impl Branding<'_> {
 
     /// What stands for `{{key}}` in a page, as HTML; none: the operator has not set it.
     pub fn html(&self, key: &str) -> Option<String> {
-        let http = &self.0.http;
+        let Config { http, domains, .. } = self.0;
+        let option = |domain: &Domain| format!("<option>{}</option>", escape(domain.as_str()));
         match key {
             "site" => Some(escape(self.name())),
             "origin" => Some(escape(http.public_url.as_ref().map_or(SOME_SITE, Origin::as_str))),
@@ -65,7 +66,8 @@ impl Branding<'_> {
             "theme" => Some(if http.accent.is_some() { "dressed" } else { "plain" }.to_owned()),
             "bar.light" => Some(self.bar(PAPER[0])),
             "bar.dark" => Some(self.bar(PAPER[1])),
-            "domains" => self.choice(),
+            // None when there is no choice.
+            "domains" => (domains.len() > 1).then(|| domains.iter().map(option).collect()),
             _ => None,
         }
     }
@@ -73,12 +75,6 @@ impl Branding<'_> {
     /// The colour of a browser's bar: the operator's, or else `paper`.
     fn bar(&self, paper: &str) -> String {
         self.0.http.accent.as_ref().map_or(paper, Colour::as_str).to_owned()
-    }
-
-    /// The domains to choose from; none when there is no choice.
-    fn choice(&self) -> Option<String> {
-        let option = |domain: &Domain| format!("<option>{}</option>", escape(domain.as_str()));
-        (self.0.domains.len() > 1).then(|| self.0.domains.iter().map(option).collect())
     }
 }
 

@@ -1,36 +1,23 @@
 //! Who asks: the peer itself, or the client that a trusted proxy forwards for.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use poem::http::{HeaderMap, HeaderName, header};
 use poem::web::RemoteAddr;
-use poem::{Addr, FromRequest, Request, RequestBody};
+use poem::{Addr, Request};
 
 use crate::config::{Config, Network};
-use crate::net::limits::ClientNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The client of a request; no address when it came through a Unix socket from a proxy that does
-/// not say for whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client(pub Option<IpAddr>);
 
 /// What a request has with it, put there by `middleware`.
 #[derive(Clone)]
 pub struct Context {
-    /// Who asks.
-    pub client: Client,
+    /// Who asks; no address when the request came through a Unix socket from a proxy that does not say for whom.
+    pub client: Option<IpAddr>,
     /// The settings in force when it began; they hold to its end.
     pub config: Arc<Config>,
-}
-
-impl Client {
-    /// The network that its requests are counted for: clients without an address share one.
-    pub fn net(self) -> ClientNet {
-        self.0.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).into()
-    }
 }
 
 impl Context {
@@ -38,8 +25,8 @@ impl Context {
     ///
     /// # Panics
     /// Outside the middleware.
-    pub fn of(request: &Request) -> Self {
-        request.data::<Context>().expect("the middleware has put it there").clone()
+    pub fn of(request: &Request) -> &Self {
+        request.data().expect("the middleware has put it there")
     }
 }
 
@@ -60,20 +47,20 @@ impl<'a> Forwarding<'a> {
     /// written by anybody. The header fields of a client that is no proxy mean nothing.
     ///
     /// Proxies add to `X-Forwarded-For`; `Forwarded` (RFC 7239) counts when there is none.
-    pub fn client(&self) -> Client {
+    pub fn client(&self) -> Option<IpAddr> {
         let mut nearest = self.peer_ip();
         if !self.is_from_proxy() {
-            return Client(nearest);
+            return nearest;
         }
         for hop in self.hops().iter().rev() {
             match address(hop) {
-                Some(ip) if self.is_trusted(ip) => nearest = Some(ip),
-                Some(ip) => return Client(Some(ip)),
+                Some(ip) if is_within(ip, self.trusted) => nearest = Some(ip),
+                Some(ip) => return Some(ip),
                 // Hidden or malformed: the chain is known as far as here.
                 None => break,
             }
         }
-        Client(nearest)
+        nearest
     }
 
     /// Whether the client has used TLS towards one of our proxies.
@@ -84,7 +71,7 @@ impl<'a> Forwarding<'a> {
 
     /// The peer of a Unix socket was let in by the file's permissions.
     fn is_from_proxy(&self) -> bool {
-        self.peer_ip().is_none_or(|ip| self.is_trusted(ip))
+        self.peer_ip().is_none_or(|ip| is_within(ip, self.trusted))
     }
 
     fn peer_ip(&self) -> Option<IpAddr> {
@@ -92,10 +79,6 @@ impl<'a> Forwarding<'a> {
             Addr::SocketAddr(peer) => Some(peer.ip().to_canonical()),
             _ => None,
         }
-    }
-
-    fn is_trusted(&self, ip: IpAddr) -> bool {
-        is_within(ip, self.trusted)
     }
 
     /// From the left to the right. Elements that are empty are ignored (RFC 9110 §5.6.1.2).
@@ -115,12 +98,6 @@ impl<'a> Forwarding<'a> {
         let elements =
             lines.flat_map(|line| line.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>());
         elements.filter(|element| !element.is_empty())
-    }
-}
-
-impl<'a> FromRequest<'a> for Context {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Context::of(request))
     }
 }
 
@@ -159,7 +136,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let forwarding = Forwarding { peer: &peer, headers: &map, trusted: &trusted };
-        forwarding.client().0.map(|ip| ip.to_string())
+        forwarding.client().map(|ip| ip.to_string())
     }
 
     const XFF: &str = "x-forwarded-for";

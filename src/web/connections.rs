@@ -31,14 +31,10 @@ pub enum Permit {
     Reserved { displaced: CancellationToken },
 }
 
-/// What a connection may be used for. Among the data of a request when it is not [`Purpose::Any`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Any requests.
-    Any,
-    /// One health check: the connection is beyond all limits, and ends with the answer.
-    HealthCheck,
-}
+/// Among the data of a request on a connection with a reserved permit: only a health check is answered, and the
+/// connection ends with that.
+#[derive(Clone, Copy)]
+pub struct OnlyHealthCheck;
 
 impl ConnectionLimits {
     /// Those of `config`.
@@ -78,12 +74,9 @@ impl ConnectionLimits {
 }
 
 impl Permit {
-    /// What the connection may be used for.
-    pub fn purpose(&self) -> Purpose {
-        match self {
-            Permit::Granted { .. } => Purpose::Any,
-            Permit::Reserved { .. } => Purpose::HealthCheck,
-        }
+    /// Whether the connection is beyond all limits.
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Permit::Reserved { .. })
     }
 
     /// Waits until a later reserved one has displaced it.

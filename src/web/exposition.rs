@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use poem::http::{Method, StatusCode, header};
-use poem::{Request, Response};
+use poem::{IntoResponse, Request, Response};
 
 use super::connections::ConnectionLimits;
 use super::server::Site;
@@ -31,10 +31,7 @@ impl Site for Exposition {
             return StatusCode::NOT_FOUND.into();
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Response::builder()
-                .status(StatusCode::METHOD_NOT_ALLOWED)
-                .header(header::ALLOW, "GET, HEAD")
-                .finish();
+            return StatusCode::METHOD_NOT_ALLOWED.with_header(header::ALLOW, "GET, HEAD").into_response();
         }
         let measure = self.measure.clone();
         // Figures a little old are better than none.

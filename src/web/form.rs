@@ -2,6 +2,7 @@
 
 use poem::http::uri::Authority;
 use poem::http::{Method, StatusCode, Uri, header};
+use poem::web::Html;
 use poem::{IntoResponse, Request, RequestBody, Response};
 
 use super::client::Context;
@@ -21,33 +22,18 @@ const HIDDEN: &str = "null";
 /// Where a limit has no value.
 const NONE: &str = "–";
 
-/// How a problem is told.
-#[derive(Clone, Copy)]
-pub enum ErrorStyle {
-    /// To programs.
-    Json,
-    /// To browsers that have sent the form.
-    Page(Language),
+/// The language of the page that says what is wrong with `request`; none: JSON says it, to programs.
+pub fn error_language(request: &Request) -> Option<Language> {
+    (is_form(request) && prefers_html(request)).then(|| Language::of(request))
 }
 
-impl ErrorStyle {
-    /// That of the answer to `request`.
-    pub fn of(request: &Request) -> Self {
-        if is_form(request) && prefers_html(request) {
-            ErrorStyle::Page(Language::of(request))
-        } else {
-            ErrorStyle::Json
-        }
-    }
-
-    /// The answer that tells `problem`.
-    pub fn response(self, problem: Problem, pages: &Pages) -> Response {
-        let ErrorStyle::Page(language) = self else { return problem.into_response() };
-        let why = pages.catalogue(language).sentence(&problem);
-        let mut response = page(pages.answer("refused", language, &[("why", &why)]));
-        problem.describe(&mut response);
-        response
-    }
+/// The answer that tells `problem`, on a page in `language` or else in JSON.
+pub fn error(problem: Problem, language: Option<Language>, pages: &Pages) -> Response {
+    let Some(language) = language else { return problem.into_response() };
+    let why = pages.catalogues[language.name].sentence(&problem);
+    let mut response = Html(pages.answer("refused", language, &[("why", &why)])).into_response();
+    problem.describe(&mut response);
+    response
 }
 
 /// Whether `request` comes from our form, rather than from a client of the API.
@@ -64,15 +50,14 @@ pub fn prefers_html(request: &Request) -> bool {
 /// The answer to `request`: a page with the alias, or what is wrong. The path says which language the visitor
 /// has chosen, as for pages.
 pub async fn answer(request: Request, shared: &Shared) -> Response {
-    let (language, style) = (Language::of(&request), ErrorStyle::of(&request));
+    let (language, of_error) = (Language::of(&request), error_language(&request));
     let (request, mut body) = request.split();
     match submit(&request, &mut body, &shared.issuer).await {
         Ok(alias) => {
-            let mut response = page(created(&alias, language, &shared.pages.load()));
-            response.set_status(StatusCode::CREATED);
-            response
+            let html = created(&alias, language, &shared.pages.load());
+            Html(html).with_status(StatusCode::CREATED).into_response()
         }
-        Err(problem) => style.response(problem, &shared.pages.load()),
+        Err(problem) => error(problem, of_error, &shared.pages.load()),
     }
 }
 
@@ -85,7 +70,7 @@ async fn submit(request: &Request, body: &mut RequestBody, issuer: &Issuer) -> R
     if octets.starts_with(b"{") {
         return Err(Problem::NotJsonType); // JSON, from a client that forgot to say so
     }
-    issuer.issue(body::from_pairs(form_urlencoded::parse(&octets))?, &context, None).await
+    issuer.issue(body::from_pairs(form_urlencoded::parse(&octets))?, context, None).await
 }
 
 /// Whether something says that another site's page has sent the form. Browsers say so in
@@ -101,8 +86,12 @@ fn is_foreign(request: &Request, ours: Option<&Origin>) -> bool {
     let Some(page) = origin.or_else(|| request.header(header::REFERER)) else { return false };
     let Some(page) = HostPort::of_url(page) else { return true };
     let public = ours.and_then(|ours| HostPort::of_url(ours.as_str()));
-    let asked = request.header(header::HOST).and_then(HostPort::of_host);
-    ![public, asked].into_iter().flatten().any(|own| own.is_that_of(&page))
+    // Without a port it may be any: proxies leave it out (nginx's `$host`).
+    let asked =
+        request.header(header::HOST).and_then(|host| host.parse().ok()).as_ref().map(HostPort::of_authority);
+    let is_that_of_page =
+        |own: HostPort| own.host == page.host && own.port.is_none_or(|port| page.port == Some(port));
+    ![public, asked].into_iter().flatten().any(is_that_of_page)
 }
 
 /// A host, and its port where that is known.
@@ -124,20 +113,11 @@ impl HostPort {
         Some(HostPort { port: authority.port_u16().or(Some(usual)), ..HostPort::of_authority(authority) })
     }
 
-    /// Of a `Host` field. Without a port it may be any: proxies leave it out (nginx's `$host`).
-    fn of_host(host: &str) -> Option<Self> {
-        Some(HostPort::of_authority(&host.parse().ok()?))
-    }
-
     /// The dot at the end of a complete name is no part of it (RFC 3986 §3.2.2).
     fn of_authority(authority: &Authority) -> Self {
         let host = authority.host();
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         HostPort { host, port: authority.port_u16() }
-    }
-
-    fn is_that_of(&self, page: &HostPort) -> bool {
-        self.host == page.host && self.port.is_none_or(|port| page.port == Some(port))
     }
 }
 
@@ -152,8 +132,4 @@ fn created(alias: &AliasView, language: Language, pages: &Pages) -> String {
         ("messages", messages.as_deref().unwrap_or(NONE)),
     ];
     pages.answer("created", language, &values)
-}
-
-fn page(html: String) -> Response {
-    Response::builder().content_type("text/html; charset=utf-8").body(html)
 }

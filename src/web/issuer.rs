@@ -1,6 +1,8 @@
 //! Handing out aliases: what the API, the form without a script and JSONP have in common.
 
-use super::client::{Client, Context};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::client::Context;
 use super::problem::Problem;
 use super::schema::{AliasRequest, AliasView};
 use crate::address::{Mailbox, own_domain};
@@ -21,8 +23,9 @@ const MAX_ONCE: usize = 255;
 /// Hands out aliases.
 pub struct Issuer {
     ledger: Ledger,
-    rate: Rate,
-    lists: Lists,
+    pub rate: Rate,
+    /// Of abused addresses.
+    pub lists: Lists,
     events: Events,
 }
 
@@ -43,16 +46,6 @@ impl Issuer {
     pub fn apply(&self, config: &Config) {
         self.rate.set_interval(config.http.create_interval, BURST);
         self.lists.set(&config.http.rbls, &config.dns);
-    }
-
-    /// The lists of abused addresses, to be watched.
-    pub fn lists(&self) -> &Lists {
-        &self.lists
-    }
-
-    /// Forgets the clients that may have an alias at once.
-    pub fn forget_clients(&self) {
-        self.rate.forget();
     }
 
     /// The alias that the client asks for, with its key. With `once`, its `Idempotency-Key`, the
@@ -92,17 +85,21 @@ impl Issuer {
         let (Issuance::New(issued) | Issuance::Replayed(issued)) = outcome else {
             return Err(Problem::IdempotencyKeyUsed);
         };
-        Ok(AliasView::new(&issued.alias, now).clamped(&clamped).with_key(&issued.key))
+        let view = AliasView::new(&issued.alias, now, &clamped);
+        Ok(AliasView { updatekey: Some(issued.key.to_string()), ..view })
     }
 
     /// Whether `client` may have another alias. Asked last, so that a typing mistake costs nothing.
-    async fn admit(&self, client: Client) -> Result<(), Problem> {
-        self.rate.count(client.net()).map_err(Problem::rate_limited)?;
-        let listed_by = match client.0 {
-            Some(ip) => self.lists.find(ip).await,
-            None => None,
-        };
-        listed_by.map_or(Ok(()), |list| Err(Problem::Listed { list: list.to_string() }))
+    async fn admit(&self, client: Option<IpAddr>) -> Result<(), Problem> {
+        // Clients without an address share one.
+        let counted = client.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        self.rate.count(counted.into()).map_err(Problem::rate_limited)?;
+        if let Some(ip) = client
+            && let Some(list) = self.lists.find(ip).await
+        {
+            return Err(Problem::Listed { list: list.to_string() });
+        }
+        Ok(())
     }
 
     fn idempotency_key(&self, key: &str, request: &AliasRequest) -> Result<IdempotencyKey, Problem> {
@@ -130,7 +127,7 @@ mod tests {
         );
         let config = Arc::new(config.unwrap());
         let issuer = Issuer::new(&config, Ledger::open(dir.path(), 6).unwrap(), Events::default());
-        let context = Context { client: Client(None), config };
+        let context = Context { client: None, config };
         let issue = |key: String, max_usage| {
             let request = AliasRequest {
                 target: "hidden.person@mailbox.example".into(),

@@ -2,7 +2,7 @@
 //! switches it on: the real address is in a URL, and any page can create an alias by showing an
 //! image.
 
-use poem::http::{HeaderName, HeaderValue};
+use poem::http::HeaderValue;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub async fn answer(request: Request, shared: &Shared) -> Response {
         (_, Some(_)) => return Problem::GivenTwice { field: "callback".into() }.into_response(),
         _ => return Problem::BadCallback.into_response(),
     };
-    let (answer, problem) = match create(query, &Context::of(&request), &shared.issuer).await {
+    let (answer, problem) = match create(query, Context::of(&request), &shared.issuer).await {
         Ok(alias) => (alias, None),
         Err(problem) => (problem.to_json(), Some(problem)),
     };
@@ -38,8 +38,8 @@ pub async fn answer(request: Request, shared: &Shared) -> Response {
     // it look like another kind of file.
     let script = format!("/**/{callback}({});\n", harmless(&answer));
     let mut response = Response::builder().content_type("text/javascript; charset=utf-8").body(script);
-    let policy = HeaderName::from_static("cross-origin-resource-policy");
-    response.headers_mut().insert(policy, HeaderValue::from_static("cross-origin"));
+    let policy = HeaderValue::from_static("cross-origin");
+    response.headers_mut().insert("cross-origin-resource-policy", policy);
     if let Some(problem) = problem {
         problem.mark(&mut response);
     }

@@ -1,19 +1,17 @@
-//! What all requests and answers have in common, as poem middleware around the table of `routes`: each
-//! function here gets the `next` endpoint and the request.
+//! What all requests and answers have in common, around `routes`.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderName, HeaderValue, Version, header};
-use poem::{Endpoint, IntoResponse, Request, Response};
+use poem::{IntoResponse, Request, Response};
 
-use super::Shared;
+use super::Web;
 use super::client::{Context, Forwarding};
-use super::connections::Purpose;
-use super::form::ErrorStyle;
+use super::connections::OnlyHealthCheck;
+use super::form;
 use super::problem::Problem;
 use super::routes::{self, CORS_HEADERS};
 
@@ -51,16 +49,12 @@ const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
 /// A year, as browsers want it before they believe it.
 const STRICT_TRANSPORT: &str = "max-age=31536000";
 
-/// Adds the security headers, and those for other sites.
-pub async fn with_headers(
-    next: Arc<impl Endpoint<Output = Response>>,
-    request: Request,
-    shared: Arc<Shared>,
-) -> poem::Result<Response> {
+/// The answer to `request`, with the security headers, and those for other sites.
+pub async fn answer(request: Request, web: &Web) -> Response {
     let is_secure = *request.scheme() == Scheme::HTTPS
-        || Forwarding::of(&request, &shared.settings.load().http.trusted_proxies).is_secure();
+        || Forwarding::of(&request, &web.shared.settings.load().http.trusted_proxies).is_secure();
     let is_for_other_sites = routes::is_for_other_sites(&request);
-    let mut response = answered(next.call(request).await);
+    let mut response = answer_always(request, web).await;
     let headers = response.headers_mut();
     if is_for_other_sites {
         headers.extend(CORS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
@@ -69,71 +63,48 @@ pub async fn with_headers(
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if is_secure {
-        let strict = HeaderValue::from_static(STRICT_TRANSPORT);
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT_TRANSPORT));
     }
-    Ok(response)
+    response
 }
 
-/// Answers also when `next` panics or takes too long.
-pub async fn answer_always(
-    next: Arc<impl Endpoint<Output = Response>>,
-    request: Request,
-    shared: Arc<Shared>,
-) -> poem::Result<Response> {
-    let style = ErrorStyle::of(&request);
+/// Answers also when the code for it panics or takes too long.
+async fn answer_always(request: Request, web: &Web) -> Response {
+    let language = form::error_language(&request);
     // Boxed, since it is handed on from one future to the next.
-    let work = Box::pin(AssertUnwindSafe(next.call(request)).catch_unwind());
+    let work = Box::pin(AssertUnwindSafe(answer_within_limits(request, web)).catch_unwind());
     let problem = match tokio::time::timeout(ANSWER_WITHIN, work).await {
-        Ok(Ok(result)) => return result,
+        Ok(Ok(result)) => return result.unwrap_or_else(Problem::into_response),
         Ok(Err(_)) => Problem::ServerError, // the panic itself has been logged
         Err(_) => {
             tracing::warn!("a web request took too long and was given up");
             Problem::Unavailable
         }
     };
-    Ok(style.response(problem, &shared.pages.load()))
+    form::error(problem, language, &web.shared.pages.load())
 }
 
 /// Refuses a request whose head is too large or names no host, and on a reserved connection all but health
-/// checks.
-pub async fn within_limits(
-    next: Arc<impl Endpoint<Output = Response>>,
-    request: Request,
-) -> poem::Result<Response> {
+/// checks. Answers any other with the file or page at its path, or else by `routes`, which finds in the request's
+/// data who asks and the settings that hold for it.
+async fn answer_within_limits(mut request: Request, web: &Web) -> Result<Response, Problem> {
     if !names_its_host(&request) {
-        return Err(Problem::BadHost.into());
+        return Err(Problem::BadHost);
     }
     if is_long(&request) {
-        return Err(Problem::HeadTooLarge { fields: MAX_FIELDS, most: MAX_HEAD }.into());
+        return Err(Problem::HeadTooLarge { fields: MAX_FIELDS, most: MAX_HEAD });
     }
-    let is_reserved = request.data::<Purpose>() == Some(&Purpose::HealthCheck);
-    if is_reserved && !routes::is_health_check(request.uri().path()) {
-        return Err(Problem::Unavailable.into());
+    if request.data::<OnlyHealthCheck>().is_some() && !routes::is_health_check(request.uri().path()) {
+        return Err(Problem::Unavailable);
     }
-    next.call(request).await
-}
-
-/// Answers with a file or a page, if there is one at the path. Otherwise adds to the request's data who asks and
-/// the settings that hold for it.
-pub async fn files_first(
-    next: Arc<impl Endpoint<Output = Response>>,
-    mut request: Request,
-    shared: Arc<Shared>,
-) -> poem::Result<Response> {
-    let found = shared.pages.load().find(&request);
+    let found = web.shared.pages.load().find(&request);
     if let Some(response) = found {
         return Ok(response);
     }
-    let config = shared.settings.load_full();
+    let config = web.shared.settings.load_full();
     let client = Forwarding::of(&request, &config.http.trusted_proxies).client();
     request.set_data(Context { client, config });
-    next.call(request).await
-}
-
-/// The answer to a request; poem's own conversion of an error would lose the code that is counted.
-pub fn answered(result: poem::Result<Response>) -> Response {
-    result.unwrap_or_else(|error| Problem::from_poem(error, routes::READ_ONLY).into_response())
+    routes::answer(request, web).await
 }
 
 /// RFC 9112 §3.2: HTTP/1.1 knows no request without its `Host`, and none with two.
@@ -141,9 +112,9 @@ fn names_its_host(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => request.version() < Version::HTTP_11,
-        (Some(host), None) => host
-            .to_str()
-            .is_ok_and(|host| host.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'))),
+        (Some(host), None) => {
+            Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
+        }
         (Some(_), Some(_)) => false,
     }
 }

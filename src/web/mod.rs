@@ -7,7 +7,7 @@
 //! | `server` | connections: accepting, TLS, deadlines; `connections` limits how many there may be |
 //! | `middleware` | what every answer has: security headers, a limit of time, a limit of the request's head; who the `client` is |
 //! | `pages` | the files and pages of `assets/`: `assets` is one of them, `html` fills in templates, with the `messages` of a language (chosen by `negotiation`) and the operator's `branding` |
-//! | `routes` | the table of all other paths |
+//! | `routes` | all other paths |
 //! | `api`, `form`, `jsonp` | the three ways to ask for an alias; `body` reads what they ask for into the types of `schema` |
 //! | `issuer` | whether the client gets an alias |
 //! | `problem` | every error |
@@ -41,7 +41,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use poem::endpoint::BoxEndpoint;
-use poem::{Endpoint, EndpointExt, Request, Response};
+use poem::{EndpointExt, Request, Response};
 
 use crate::config::{Config, Settings};
 use crate::dnsbl::Lists;
@@ -60,7 +60,8 @@ pub use server::{Listeners, Site, serve};
 /// Page and API. Made once; [`Web::apply`] brings new settings into force.
 pub struct Web {
     shared: Arc<Shared>,
-    endpoint: BoxEndpoint<'static, Response>,
+    /// Answers for aliases and health checks, and describes itself.
+    api: BoxEndpoint<'static, Response>,
     counters: Counters,
 }
 
@@ -84,20 +85,7 @@ impl Web {
             ledger,
             events,
         });
-        let (api, document) = api::endpoint(shared.clone());
-        Web::answering(routes::table(shared.clone(), api, document), shared)
-    }
-
-    /// `table` within the middleware.
-    fn answering(table: impl Endpoint<Output = Response> + 'static, shared: Arc<Shared>) -> Self {
-        let [of_files, of_answer, of_headers] = std::array::from_fn(|_| shared.clone());
-        let endpoint = table
-            .around(move |next, request| middleware::files_first(next, request, of_files.clone()))
-            .around(middleware::within_limits)
-            .around(move |next, request| middleware::answer_always(next, request, of_answer.clone()))
-            .around(move |next, request| middleware::with_headers(next, request, of_headers.clone()))
-            .boxed();
-        Web { shared, endpoint, counters: Counters::default() }
+        Web { api: api::endpoint(shared.clone()).boxed(), shared, counters: Counters::default() }
     }
 
     /// Brings `config` into force for what is kept from request to request. Clients that have had an alias are
@@ -105,19 +93,19 @@ impl Web {
     pub fn apply(&self, config: &Config) {
         self.shared.issuer.apply(config);
         let branding = Branding(config);
-        if !self.shared.pages.load().show(&branding) {
+        if self.shared.pages.load().branding != branding.document() {
             self.shared.pages.store(Arc::new(Pages::assemble(&branding)));
         }
     }
 
     /// The lists of abused addresses, to be watched.
     pub fn lists(&self) -> &Lists {
-        self.shared.issuer.lists()
+        &self.shared.issuer.lists
     }
 
     /// Forgets the clients that may have an alias at once.
     pub fn forget_clients(&self) {
-        self.shared.issuer.forget_clients();
+        self.shared.issuer.rate.forget();
     }
 
     /// What is counted here.
@@ -129,7 +117,7 @@ impl Web {
 impl Site for Web {
     async fn answer(&self, request: Request) -> Response {
         let start = Instant::now();
-        let response = middleware::answered(self.endpoint.call(request).await);
+        let response = middleware::answer(request, self).await;
         self.counters.count(&response, start.elapsed());
         response
     }
@@ -161,7 +149,7 @@ mod tests {
         let settings = Arc::new(ArcSwap::from_pointee(config));
         let web = Web::new(settings, Ledger::open(dir.path(), 6).unwrap(), Events::default());
         let panics = poem::endpoint::make_sync(|_| -> Response { panic!("on purpose") });
-        Web::answering(routes::table(web.shared.clone(), panics, String::new()), web.shared)
+        Web { api: panics.boxed(), ..web }
     }
 
     #[tokio::test]

@@ -10,15 +10,15 @@
 //! visitors who chose so. A path is looked up as it was sent, never decoded and never joined to a
 //! directory, so it cannot reach any other file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use data_encoding::HEXLOWER;
 use poem::http::StatusCode;
 use poem::web::Redirect;
 use poem::{IntoResponse, Request, Response};
 use rust_embed::Embed;
 
-use super::assets::{Asset, Keep, sha256};
+use super::assets::{ASK_AGAIN, Asset, KEEP_FOR_EVER, hash};
 use super::branding::Branding;
 use super::html::{escape, fill};
 use super::messages::{Catalogue, LANGUAGES, Language};
@@ -35,7 +35,8 @@ const SITE: &str = "/site.json";
 const LAYOUT: &str = "layout.html";
 
 /// Answers to forms, and to requests for what is not there: filled in on request, without a path of their own.
-const ANSWERS: [&str; 3] = ["created", "refused", "not-found"];
+const ANSWERS: [&str; 3] = ["created", "refused", NOT_FOUND];
+const NOT_FOUND: &str = "not-found";
 
 /// The window of the bookmarklet. It hands its alias back to the page that opened it, which our policy would
 /// cut off; it shows nothing without a click.
@@ -51,9 +52,10 @@ pub struct Pages {
     pages: HashMap<String, BTreeMap<&'static str, Asset>>,
     not_found: HashMap<Language, Asset>,
     answers: HashMap<(&'static str, Language), String>,
-    catalogues: BTreeMap<&'static str, Catalogue>,
-    /// What they show of the configuration.
-    branding: String,
+    /// By the name of the language.
+    pub catalogues: BTreeMap<&'static str, Catalogue>,
+    /// What they show of the configuration: the branding's document.
+    pub branding: String,
 }
 
 /// What scripts, styles and pages call a file, and where it is.
@@ -75,11 +77,11 @@ impl Pages {
             catalogues: LANGUAGES.map(catalogue).into(),
             branding: branding.document(),
         };
-        let site = Asset::new(SITE, pages.branding.clone().into_bytes(), Keep::AskAgain);
+        let site = Asset::new(SITE, pages.branding.clone().into_bytes(), ASK_AGAIN);
         pages.files.insert(SITE.to_owned(), site);
         let mut names = Names::default();
         let mut sources: BTreeMap<String, Vec<u8>> = Files::iter()
-            .filter(|path| is_served(path))
+            .filter(|path| path != LAYOUT && !path.contains('/'))
             .map(|path| (path.to_string(), read(&path)))
             .collect();
         let mut change = |name: &str, changed: &dyn Fn(&[u8]) -> Vec<u8>| {
@@ -94,17 +96,13 @@ impl Pages {
         for name in sources.keys() {
             names.publish(name, &sources, &mut pages.files);
         }
-        for page in page_names() {
+        let page_name = |path: Cow<str>| Some(path.strip_prefix("pages/")?.split('.').next()?.to_owned());
+        for page in Files::iter().filter_map(page_name).collect::<BTreeSet<_>>() {
             for language in LANGUAGES {
                 pages.add(&page, language, &names, branding);
             }
         }
         pages
-    }
-
-    /// Whether they would be the same with `branding`.
-    pub fn show(&self, branding: &Branding) -> bool {
-        self.branding == branding.document()
     }
 
     /// The answer to `request`, if there is a file or page at its path.
@@ -117,8 +115,7 @@ impl Pages {
             return Some(file.answer(request));
         }
         let page = self.pages.get(path)?;
-        let asset = page.get(Language::of(request).name).or_else(|| page.values().next())?;
-        Some(asset.answer(request))
+        Some(page.get(Language::of(request).name)?.answer(request))
     }
 
     /// What a browser sees where nothing is.
@@ -136,37 +133,26 @@ impl Pages {
         })
     }
 
-    /// The texts in `language`.
-    pub fn catalogue(&self, language: Language) -> &Catalogue {
-        &self.catalogues[language.name]
-    }
-
     /// Adds `page` in the language `name`.
     fn add(&mut self, page: &str, name: &'static str, names: &Names, branding: &Branding) {
-        let catalogue = &self.catalogues[name];
-        let html =
-            |language: Language| assemble_page(page, (name, catalogue), &language.base(), names, branding);
-        let [negotiated, chosen] = [false, true].map(|is_chosen| Language { name, is_chosen });
-        let variants = [negotiated, chosen].map(|language| (language, html(language)));
-        if let Some(answer) = ANSWERS.into_iter().find(|answer| *answer == page) {
-            for (language, html) in variants {
-                if answer == "not-found" {
-                    let asset = Asset::new("not-found.html", html.clone().into_bytes(), Keep::AskAgain);
-                    self.not_found.insert(language, asset.by_kind());
-                }
+        for is_chosen in [false, true] {
+            let language = Language { name, is_chosen };
+            let base = language.base();
+            let html = assemble_page(page, (name, &self.catalogues[name]), &base, names, branding);
+            let mut asset = Asset::new("page.html", html.clone().into_bytes(), ASK_AGAIN);
+            if page == NOT_FOUND {
+                // Programs get something else at the same path.
+                asset.vary = "Accept, Accept-Encoding, Accept-Language";
+                self.not_found.insert(language, asset);
+            } else if let Some(answer) = ANSWERS.into_iter().find(|answer| *answer == page) {
                 self.answers.insert((answer, language), html);
+            } else {
+                if !is_chosen {
+                    asset.vary = "Accept-Encoding, Accept-Language";
+                }
+                asset.talks_to_opener = page == OPENED_BY_OTHERS;
+                self.pages.entry(path_of(page, &base)).or_default().insert(name, asset);
             }
-            return;
-        }
-        for (language, html) in variants {
-            let mut asset = Asset::new("page.html", html.into_bytes(), Keep::AskAgain);
-            if !language.is_chosen {
-                asset = asset.by_language();
-            }
-            if page == OPENED_BY_OTHERS {
-                asset = asset.talking_to_opener();
-            }
-            self.pages.entry(path_of(page, &language.base())).or_default().insert(name, asset);
         }
     }
 }
@@ -216,14 +202,14 @@ impl Names {
             }
             content = self.apply(text).into_bytes();
         }
-        let (path, keep) = match name.rsplit_once('.') {
+        let (path, cache_control) = match name.rsplit_once('.') {
             Some((stem, kind)) if !WELL_KNOWN.contains(&name) => {
-                let hash = HEXLOWER.encode(&sha256(&content)[..NAME_HASH_LEN]);
-                (format!("/{stem}.{hash}.{kind}"), Keep::ForEver)
+                let hash = hash(&content, NAME_HASH_LEN);
+                (format!("/{stem}.{hash}.{kind}"), KEEP_FOR_EVER)
             }
-            _ => (format!("/{name}"), Keep::AskAgain),
+            _ => (format!("/{name}"), ASK_AGAIN),
         };
-        files.insert(path.clone(), Asset::new(name, content, keep));
+        files.insert(path.clone(), Asset::new(name, content, cache_control));
         self.0.insert(name.to_owned(), path);
     }
 
@@ -256,19 +242,6 @@ fn without_what_is_not_set(html: &str, branding: &Branding) -> String {
 /// As scripts, styles and pages name a file.
 fn quoted(name: &str) -> String {
     format!("\"/{name}\"")
-}
-
-fn page_names() -> Vec<String> {
-    let mut names: Vec<_> = Files::iter()
-        .filter_map(|path| path.strip_prefix("pages/")?.split('.').next().map(str::to_owned))
-        .collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn is_served(path: &str) -> bool {
-    path != LAYOUT && !path.contains('/')
 }
 
 fn read(path: &str) -> Vec<u8> {

@@ -259,16 +259,12 @@ impl Problem {
         let headers = response.headers_mut();
         match self {
             Problem::MethodNotAllowed { methods } => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+                headers.insert(header::ALLOW, HeaderValue::from_static(methods))
             }
-            Problem::RateLimited { seconds } => {
-                headers.insert(header::RETRY_AFTER, (*seconds).into());
-            }
-            Problem::Unavailable => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
-            }
-            _ => {}
-        }
+            Problem::RateLimited { seconds } => headers.insert(header::RETRY_AFTER, (*seconds).into()),
+            Problem::Unavailable => headers.insert(header::RETRY_AFTER, RETRY_AFTER.into()),
+            _ => None,
+        };
     }
 }
 

@@ -1,24 +1,19 @@
-//! The table of all paths but those of pages and files, and what becomes of a request to `/aliases`.
+//! All paths but those of pages and files, and what becomes of a request to `/aliases`.
 //!
 //! Every body is limited to 1 KiB, by `body`. Errors are told as JSON; to a browser that has sent a form, or
 //! that has gone to a path that does not exist, as a page; to JSONP as a script.
 
-use std::sync::Arc;
-
 use poem::http::{HeaderName, Method, StatusCode, header};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
+use poem::{Endpoint, IntoResponse, Request, Response};
 
 use super::messages::LANGUAGES;
 use super::problem::Problem;
-use super::{Shared, form, jsonp};
+use super::{Web, form, jsonp};
 
 /// Methods, as in `Allow` (RFC 9110 §10.2.1).
-pub const READ_ONLY: &str = "GET, HEAD";
+const READ_ONLY: &str = "GET, HEAD";
 const OF_ALIASES: &str = "OPTIONS, POST";
 const OF_ALIAS: &str = "DELETE, GET, HEAD, PATCH";
-
-/// What is answered also on a reserved connection.
-const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), without credentials: there are none.
 pub const CORS_HEADERS: [(HeaderName, &str); 5] = [
@@ -29,38 +24,26 @@ pub const CORS_HEADERS: [(HeaderName, &str); 5] = [
     (header::ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
 
-/// Every path; `api` answers for the aliases and health checks, and `document` describes it.
-pub fn table(
-    shared: Arc<Shared>,
-    api: impl Endpoint<Output = Response> + 'static,
-    document: String,
-) -> impl Endpoint<Output = Response> {
-    let api = Arc::new(api);
-    let of_api = |methods| api.clone().around(move |api, request| call(api, request, methods));
-    let of_aliases = shared.clone();
-    let document = poem::endpoint::make_sync(move |_| {
-        Response::builder().content_type("application/json").body(document.clone())
-    });
-    let mut table = Route::new()
-        .at("/aliases", api.clone().around(move |api, request| aliases(api, request, of_aliases.clone())))
-        .at("/aliases/:aid", of_api(OF_ALIAS))
-        .at(HEALTH_CHECKS[0], of_api(READ_ONLY))
-        .at(HEALTH_CHECKS[1], of_api(READ_ONLY))
-        .at("/openapi.json", poem::get(document).around(|next, request| call(next, request, READ_ONLY)));
-    for language in LANGUAGES {
-        let shared = shared.clone();
-        table = table.at(
-            format!("/{language}/aliases"),
-            poem::endpoint::make(move |request| localized_form(request, shared.clone())),
-        );
+/// The answer to `request`, whatever its path.
+pub async fn answer(request: Request, web: &Web) -> Result<Response, Problem> {
+    match request.uri().path() {
+        "/aliases" => aliases(request, web).await,
+        "/openapi.json" => call(request, web, READ_ONLY).await,
+        path if is_health_check(path) => call(request, web, READ_ONLY).await,
+        path if is_alias(path) => call(request, web, OF_ALIAS).await,
+        // Where the form is sent by those who have chosen a language.
+        path if is_localized_form(path) && form::is_form(&request) => {
+            Ok(Box::pin(form::answer(request, &web.shared)).await)
+        }
+        // A page for browsers, a problem for programs.
+        _ if form::prefers_html(&request) => Ok(web.shared.pages.load().not_found(&request)),
+        _ => Err(Problem::NotFound),
     }
-    let not_found = poem::endpoint::make_sync(move |request| not_found(&request, &shared));
-    table.at("/*path", not_found)
 }
 
 /// Whether it is answered also on a reserved connection.
 pub fn is_health_check(path: &str) -> bool {
-    HEALTH_CHECKS.contains(&path)
+    matches!(path, "/healthz" | "/readyz")
 }
 
 /// Whether the answer has the [`CORS_HEADERS`]. Any page may ask for an alias: there is no session that it could
@@ -69,44 +52,32 @@ pub fn is_for_other_sites(request: &Request) -> bool {
     request.uri().path() == "/aliases" && matches!(*request.method(), Method::POST | Method::OPTIONS)
 }
 
-/// What `next` answers; it has `methods`. The server leaves out the body of an answer to HEAD.
-async fn call(
-    next: Arc<impl Endpoint<Output = Response>>,
-    mut request: Request,
-    methods: &'static str,
-) -> poem::Result<Response> {
+/// `/aliases/AID`
+fn is_alias(path: &str) -> bool {
+    path.strip_prefix("/aliases/").is_some_and(|aid| !aid.is_empty() && !aid.contains('/'))
+}
+
+/// `/LANGUAGE/aliases`
+fn is_localized_form(path: &str) -> bool {
+    LANGUAGES.iter().any(|language| path == format!("/{language}/aliases"))
+}
+
+/// What the API answers; the resource has `methods`. The server leaves out the body of an answer to HEAD.
+async fn call(mut request: Request, web: &Web, methods: &'static str) -> Result<Response, Problem> {
     if request.method() == Method::HEAD {
         request.set_method(Method::GET);
     }
-    next.call(request).await.map_err(|error| Problem::from_poem(error, methods).into())
+    web.api.call(request).await.map_err(|error| Problem::from_poem(error, methods))
 }
 
 /// `/aliases`: an alias for the API, a form or JSONP.
-async fn aliases(
-    api: Arc<impl Endpoint<Output = Response>>,
-    request: Request,
-    shared: Arc<Shared>,
-) -> poem::Result<Response> {
+async fn aliases(request: Request, web: &Web) -> Result<Response, Problem> {
     match *request.method() {
         Method::OPTIONS => Ok(StatusCode::NO_CONTENT.into_response()),
         // Boxed where it is large: most requests need neither.
-        Method::POST if form::is_form(&request) => Ok(Box::pin(form::answer(request, &shared)).await),
-        Method::POST => call(api, request, OF_ALIASES).await,
-        Method::GET if jsonp::is_jsonp(&request) => Ok(Box::pin(jsonp::answer(request, &shared)).await),
-        _ => Err(Problem::MethodNotAllowed { methods: OF_ALIASES }.into()),
-    }
-}
-
-/// `/LANGUAGE/aliases`: where the form is sent by those who have chosen a language.
-async fn localized_form(request: Request, shared: Arc<Shared>) -> Response {
-    if form::is_form(&request) { form::answer(request, &shared).await } else { not_found(&request, &shared) }
-}
-
-/// A page for browsers, a problem for programs.
-fn not_found(request: &Request, shared: &Shared) -> Response {
-    if form::prefers_html(request) {
-        shared.pages.load().not_found(request)
-    } else {
-        Problem::NotFound.into_response()
+        Method::POST if form::is_form(&request) => Ok(Box::pin(form::answer(request, &web.shared)).await),
+        Method::POST => call(request, web, OF_ALIASES).await,
+        Method::GET if jsonp::is_jsonp(&request) => Ok(Box::pin(jsonp::answer(request, &web.shared)).await),
+        _ => Err(Problem::MethodNotAllowed { methods: OF_ALIASES }),
     }
 }

@@ -10,7 +10,7 @@ use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::alias::{Alias, Clamped, LimitRequest, ManageKey};
+use crate::alias::{Alias, Clamped, LimitRequest};
 use crate::clock::{self, Timestamp};
 
 /// What somebody who wants an alias asks for. At least one of `days`, `valid-until` and `max-usage`
@@ -137,8 +137,8 @@ impl AliasChange {
 }
 
 impl AliasView {
-    /// `alias` at `now`, as its holder may see it.
-    pub fn new(alias: &Alias, now: Timestamp) -> Self {
+    /// `alias` at `now`, as its holder may see it; `clamped` are the fields of the request that were cut.
+    pub fn new(alias: &Alias, now: Timestamp, clamped: &[Clamped]) -> Self {
         AliasView {
             aid: alias.name.to_string(),
             email: alias.address(),
@@ -154,19 +154,9 @@ impl AliasView {
             paused: alias.paused,
             bounces: alias.bounces,
             current_date: Instant(now),
-            clamped: Vec::new(),
+            clamped: clamped.iter().map(|field| field.field().to_owned()).collect(),
             updatekey: None,
         }
-    }
-
-    /// With the names of the fields that were cut.
-    pub fn clamped(self, fields: &[Clamped]) -> Self {
-        AliasView { clamped: fields.iter().map(|field| field.field().to_owned()).collect(), ..self }
-    }
-
-    /// With the key, for the one time it is shown.
-    pub fn with_key(self, key: &ManageKey) -> Self {
-        AliasView { updatekey: Some(key.to_string()), ..self }
     }
 }
 
@@ -200,8 +190,7 @@ impl ToJSON for Instant {
 
 impl ParseFromJSON for Instant {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        let instant = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
-        instant.map(|instant| Instant(clock::floor(instant))).ok_or_else(|| ParseError::custom("no instant"))
+        Instant::deserialize(value.unwrap_or_default()).map_err(ParseError::custom)
     }
 }
 

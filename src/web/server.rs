@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{ConnectionLimits, Permit, Purpose};
+use super::connections::{ConnectionLimits, OnlyHealthCheck, Permit};
 use super::middleware::{MAX_FIELDS, MAX_HEAD};
 use crate::net::accept::{Acceptor, LogThrottle};
 use crate::net::limits::Full;
@@ -84,7 +83,8 @@ struct Peer {
     local: Addr,
     remote: Addr,
     scheme: Scheme,
-    purpose: Purpose,
+    /// Whether its permit is a reserved one.
+    is_reserved: bool,
 }
 
 /// What all connections share.
@@ -120,10 +120,12 @@ async fn accept_tcp<S: Site>(listener: TcpListener, identity: Option<Identity>, 
     let mut full = LogThrottle::default();
     while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
         let Ok(local) = stream.local_addr() else { continue }; // gone already
-        let is_local = is_this_host(peer.ip(), local.ip());
+        // Nobody else can have a connection from an address of this host.
+        let is_local = peer.ip() == local.ip() || peer.ip().to_canonical().is_loopback();
         let Some(permit) = server.permit(Some(peer.ip()), is_local, &mut full) else { continue };
         let scheme = if identity.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let peer = Peer { local: local.into(), remote: peer.into(), scheme, purpose: permit.purpose() };
+        let is_reserved = permit.is_reserved();
+        let peer = Peer { local: local.into(), remote: peer.into(), scheme, is_reserved };
         let (server, identity) = (server.clone(), identity.clone());
         server.clone().spawn(permit, async move {
             match identity {
@@ -140,8 +142,8 @@ async fn accept_unix<S: Site>(listener: UnixListener, server: Arc<Server<S>>) {
     while let Some((stream, _)) = acceptor.next(|| listener.accept()).await {
         let Some(permit) = server.permit(None, true, &mut full) else { continue };
         let unnamed = || Addr::custom("unix", "");
-        let purpose = permit.purpose();
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, purpose };
+        let is_reserved = permit.is_reserved();
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved };
         let server = server.clone();
         server.clone().spawn(permit, async move { server.serve_connection(stream, peer).await });
     }
@@ -169,10 +171,7 @@ impl<S: Site> Server<S> {
 
     /// Runs `connection` while it has its `permit`, for a limited time.
     fn spawn(&self, permit: Permit, connection: impl Future<Output = ()> + Send + 'static) {
-        let longest = match permit.purpose() {
-            Purpose::Any => CUT_AFTER,
-            Purpose::HealthCheck => RESERVED_FOR,
-        };
+        let longest = if permit.is_reserved() { RESERVED_FOR } else { CUT_AFTER };
         self.connections.spawn(async move {
             // A slow client is not logged.
             tokio::select! {
@@ -204,20 +203,20 @@ impl<S: Site> Server<S> {
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (site, begun) = (self.site.clone(), CancellationToken::new());
-        let (begins, purpose) = (begun.clone(), peer.purpose);
+        let (begins, is_reserved) = (begun.clone(), peer.is_reserved);
         let service = service_fn(move |request| {
             begins.cancel();
             let (site, peer) = (site.clone(), peer.clone());
             let mut request: Request =
                 (request, LocalAddr(peer.local), RemoteAddr(peer.remote), peer.scheme).into();
-            if purpose != Purpose::Any {
-                request.set_data(purpose);
+            if is_reserved {
+                request.set_data(OnlyHealthCheck);
             }
             Box::pin(async move { Ok::<_, Infallible>(site.answer(request).await.into()) })
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .keep_alive(purpose == Purpose::Any)
+            .keep_alive(!is_reserved)
             // A client that has sent everything, and closed its half, still waits for the answer
             // (RFC 9112 §9.6). One that is gone costs no more than an answer in any case may take.
             .half_close(true)
@@ -235,13 +234,9 @@ impl<S: Site> Server<S> {
             let _ = timeout(FIRST_REQUEST_WITHIN, begun.cancelled()).await;
         };
         let ended = tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-            () = enough => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                Pin::new(&mut connection).graceful_shutdown();
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+            () = enough => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
         };
@@ -258,12 +253,6 @@ impl<S: Site> Server<S> {
     }
 }
 
-/// Whether `peer` is the host itself, to whose address `ours` it has connected. Nobody else can have a
-/// connection from there.
-fn is_this_host(peer: IpAddr, ours: IpAddr) -> bool {
-    peer == ours || peer.to_canonical().is_loopback()
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, duplex};
@@ -278,7 +267,7 @@ mod tests {
         let (connections, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let server = Server { limits: site.connection_limits(), site, connections, shutdown };
         let unnamed = || Addr::custom("test", "");
-        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, purpose: Purpose::Any };
+        let peer = Peer { local: unnamed(), remote: unnamed(), scheme: Scheme::HTTP, is_reserved: false };
         let (ours, mut theirs) = duplex(1024);
         let start = Instant::now();
         server.shutdown.cancel();

@@ -45,7 +45,7 @@ impl Finding {
     /// With the column of subjects `width` characters wide.
     pub(super) fn write(&self, out: &mut impl Write, width: usize) -> io::Result<()> {
         let Finding { severity, about, what, remedy } = self;
-        let (style, word) = (severity.style(), severity.word());
+        let (word, style) = severity.word();
         writeln!(out, "  {style}{word:<6}{style:#}  {about:<width$}  {what}")?;
         match remedy {
             Some(remedy) => writeln!(out, "  {:<6}  {:<width$}  -> {remedy}", "", ""),
@@ -55,24 +55,17 @@ impl Finding {
 
     pub(super) fn to_json(&self) -> Value {
         let Finding { severity, about, what, remedy } = self;
-        json!({ "severity": severity.word(), "about": about, "finding": what, "remedy": remedy })
+        json!({ "severity": severity.word().0, "about": about, "finding": what, "remedy": remedy })
     }
 }
 
 impl Severity {
-    fn word(self) -> &'static str {
+    /// How it is shown.
+    fn word(self) -> (&'static str, Style) {
         match self {
-            Severity::Ok => "ok",
-            Severity::Advice => "advice",
-            Severity::Error => "error",
-        }
-    }
-
-    fn style(self) -> Style {
-        match self {
-            Severity::Ok => AnsiColor::Green.on_default(),
-            Severity::Advice => AnsiColor::Yellow.on_default(),
-            Severity::Error => AnsiColor::Red.on_default().bold(),
+            Severity::Ok => ("ok", AnsiColor::Green.on_default()),
+            Severity::Advice => ("advice", AnsiColor::Yellow.on_default()),
+            Severity::Error => ("error", AnsiColor::Red.on_default().bold()),
         }
     }
 }

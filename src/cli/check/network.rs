@@ -54,37 +54,32 @@ async fn smarthost(config: &Config, files: &Files) -> Finding {
         (_, RelayError::Tls(_)) => "check its certificate, smarthost.tls and smarthost.ca_file".into(),
         _ => "check [smarthost], and that it runs; TEMPALIAS_LOG=debug shows what it says".to_owned(),
     };
-    let what = describe(step, &cause);
+    let what = match &cause {
+        RelayError::Refused(code) => format!("refuses with {code} ({step})"),
+        RelayError::Tls(cause) => format!("TLS failed: {cause}"),
+        RelayError::Failed(cause) => cause.clone(),
+        RelayError::Unfit(_) => cause.to_string(),
+    };
     // A host that is an address is named twice.
     let what = what.strip_prefix(&format!("{place}: ")).unwrap_or(&what);
     Finding::error(about, format!("{place}: {what}"), remedy)
 }
 
-fn describe(step: &str, cause: &RelayError) -> String {
-    match cause {
-        RelayError::Refused(code) => format!("refuses with {code} ({step})"),
-        RelayError::Tls(cause) => format!("TLS failed: {cause}"),
-        RelayError::Failed(cause) => cause.clone(),
-        RelayError::Unfit(_) => cause.to_string(),
-    }
-}
-
 /// The addresses of our own name, and their names: many refuse mail from a host without both.
 async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
-    let about = hostname.to_string();
-    let addresses = match ask(resolver.dns_addresses(&format!("{hostname}."))).await {
+    let addresses = match ask(hostname, "A", resolver.dns_addresses(&format!("{hostname}."))).await {
         Ok(addresses) => addresses,
-        Err(finding) => return vec![finding(&about, "A")],
+        Err(finding) => return vec![finding],
     };
     if addresses.is_empty() {
         let remedy = format!("add an A (and AAAA) record for {hostname} to its zone");
-        return vec![Finding::error(about, "has no address in the DNS", remedy)];
+        return vec![Finding::error(hostname, "has no address in the DNS", remedy)];
     }
     let shown: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
-    let mut findings = vec![Finding::ok(&about, format!("has the address {}", shown.join(", ")))];
+    let mut findings = vec![Finding::ok(hostname, format!("has the address {}", shown.join(", ")))];
     for address in &addresses {
-        findings.push(match ask(resolver.names(*address)).await {
-            Err(finding) => finding(&address.to_string(), "PTR"),
+        findings.push(match ask(address, "PTR", resolver.names(*address)).await {
+            Err(finding) => finding,
             Ok(names) if names.iter().any(|name| name == hostname.as_str()) => {
                 Finding::ok(address, format!("is called {hostname}"))
             }
@@ -106,8 +101,8 @@ async fn host(resolver: &Resolver, hostname: &Domain) -> Vec<Finding> {
 async fn exchangers(resolver: &Resolver, config: &Config, domain: &Domain) -> Finding {
     let ours = config.hostname.as_str();
     let add = format!("add to its zone: {domain}. MX 10 {ours}.");
-    match ask(resolver.mail_exchangers(&format!("{domain}."))).await {
-        Err(finding) => finding(&domain.to_string(), "MX"),
+    match ask(domain, "MX", resolver.mail_exchangers(&format!("{domain}."))).await {
+        Err(finding) => finding,
         Ok(found) if found.is_empty() => {
             Finding::error(domain, "has no MX record: no mail arrives here", add)
         }
@@ -124,9 +119,9 @@ async fn exchangers(resolver: &Resolver, config: &Config, domain: &Domain) -> Fi
 
 /// Our envelope senders are in `domain`, so its SPF record must allow the smarthost.
 async fn spf(resolver: &Resolver, domain: &Domain) -> Finding {
-    let texts = match ask(resolver.texts(&format!("{domain}."))).await {
+    let texts = match ask(domain, "TXT", resolver.texts(&format!("{domain}."))).await {
         Ok(texts) => texts,
-        Err(finding) => return finding(&domain.to_string(), "TXT"),
+        Err(finding) => return finding,
     };
     let is_spf = |text: &&String| text.split(' ').next().is_some_and(|first| first.eq_ignore_ascii_case(SPF));
     let records: Vec<_> = texts.iter().filter(is_spf).collect();
@@ -148,17 +143,17 @@ async fn spf(resolver: &Resolver, domain: &Domain) -> Finding {
     }
 }
 
-/// The answer; or, without one, what turns the failure into a finding, given its subject and record type.
+/// The answer to the question for the records `kind` of `about`; or, without one, what that means.
 async fn ask<T>(
+    about: impl ToString,
+    kind: &str,
     question: impl Future<Output = Result<T, ResolveError>>,
-) -> Result<T, impl FnOnce(&str, &str) -> Finding> {
+) -> Result<T, Finding> {
     let cause = match timeout(PATIENCE, question).await {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(cause)) => cause.to_string(),
         Err(_) => "no answer".to_owned(),
     };
-    Err(move |about: &str, kind: &str| {
-        let remedy = "try again when the DNS can be reached, or use --offline";
-        Finding::advice(about, format!("its {kind} records could not be looked up: {cause}"), remedy)
-    })
+    let what = format!("its {kind} records could not be looked up: {cause}");
+    Err(Finding::advice(about, what, "try again when the DNS can be reached, or use --offline"))
 }

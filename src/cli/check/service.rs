@@ -42,24 +42,15 @@ impl Service {
     /// What keeps it from reading `path`, if anything does. (Access control lists are ignored.)
     pub(super) fn complaint(&self, about: &str, path: &Path) -> Option<Finding> {
         let path = std::path::absolute(path).ok()?;
-        let closed = path.ancestors().skip(1).find(|directory| !self.may(directory, 0o1));
-        let name = &self.name;
-        if let Some(directory) = closed {
-            let (what, directory) = (path.display(), directory.display());
-            return Some(Finding::error(
-                about,
-                format!("{what}: the service (user {name}) cannot read it: {directory} is closed to it"),
-                format!("chgrp {name} {directory} && chmod g+x {directory}"),
-            ));
+        let (shown, name) = (path.display(), &self.name);
+        let what = format!("{shown}: the service (user {name}) cannot read it");
+        if let Some(directory) = path.ancestors().skip(1).find(|directory| !self.may(directory, 0o1)) {
+            let directory = directory.display();
+            let remedy = format!("chgrp {name} {directory} && chmod g+x {directory}");
+            return Some(Finding::error(about, format!("{what}: {directory} is closed to it"), remedy));
         }
-        let shown = path.display();
-        (!self.may(&path, 0o4)).then(|| {
-            Finding::error(
-                about,
-                format!("{shown}: the service (user {name}) cannot read it"),
-                format!("chgrp {name} {shown} && chmod 640 {shown}"),
-            )
-        })
+        let remedy = format!("chgrp {name} {shown} && chmod 640 {shown}");
+        (!self.may(&path, 0o4)).then(|| Finding::error(about, what, remedy))
     }
 
     /// Whether the permissions that apply to it (owner's, group's, others') include `right`. Files that cannot be
