@@ -87,7 +87,10 @@ impl BounceKey {
     /// The envelope sender, at `domain`, of what `of` names. With the longest name its local part has
     /// 62 octets; RFC 5321 §4.5.3.1.1 allows 64.
     pub fn address(&self, of: &BounceOf, domain: &Domain) -> String {
-        let subject = of.subject();
+        let subject = match of {
+            BounceOf::Message(name, id) => format!("{name}.{id}"),
+            BounceOf::Nobody => NOBODY.to_owned(),
+        };
         let tag = BASE32_NOPAD.encode(&self.tag(&subject, domain)).to_ascii_lowercase();
         format!("b.{subject}.{tag}@{domain}")
     }
@@ -107,18 +110,7 @@ impl BounceKey {
 
     fn tag(&self, subject: &str, domain: &Domain) -> [u8; TAG_LEN] {
         let full = hmac::sign(&self.0, format!("{subject}@{domain}").as_bytes());
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&full.as_ref()[..TAG_LEN]);
-        tag
-    }
-}
-
-impl BounceOf {
-    fn subject(&self) -> String {
-        match self {
-            BounceOf::Message(name, id) => format!("{name}.{id}"),
-            BounceOf::Nobody => NOBODY.to_owned(),
-        }
+        *full.as_ref().first_chunk().expect("SHA-256 has 32 octets")
     }
 }
 
