@@ -5,13 +5,12 @@ use super::report::Report;
 use super::settlement::Settlement;
 use super::wire::Wire;
 use super::{Mx, Setup};
-use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
-use crate::bounce::{BounceOf, Failure};
+use crate::alias::SUSPENDED_AFTER_BOUNCES;
+use crate::bounce::BounceOf;
 use crate::clock;
 use crate::config::Smtp;
 use crate::events::Outcome;
 use crate::ledger::Bounced;
-use crate::message_id::MessageId;
 use crate::net::transport::Transport;
 
 /// Streams the text through, and settles. After the first fault the connection to the smarthost is closed,
@@ -54,7 +53,7 @@ pub(super) async fn take_bounce(
     wire: &mut Wire<Transport>,
     mx: &Mx,
     setup: &Setup,
-    of: BounceOf,
+    of: &BounceOf,
 ) -> Result<Outcome, Outcome> {
     let max_size = setup.config.smtp.max_size;
     let (mut report, mut size) = (Report::default(), 0);
@@ -71,23 +70,21 @@ pub(super) async fn take_bounce(
         return Ok(Outcome::TooLarge);
     }
     Ok(match (of, report.failure()) {
-        (BounceOf::Message(name, id), Some(failure)) => note_failure(mx, name, id, failure).await,
+        (BounceOf::Message(name, id), Some(failure)) => {
+            let bounced = mx.ledger.bounced(name.clone(), *id, failure, clock::now());
+            match bounced.await {
+                Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => Outcome::Suspended,
+                Ok(Bounced { in_a_row: Some(_), .. }) => Outcome::Bounced,
+                Ok(Bounced { is_refunded: true, .. }) => Outcome::BounceRefunded,
+                Ok(_) => Outcome::BounceIgnored,
+                Err(cause) => {
+                    tracing::error!(%cause, "a bounce could not be noted");
+                    Outcome::LedgerFailed
+                }
+            }
+        }
         _ => Outcome::BounceIgnored,
     })
-}
-
-/// Notes that `message` to the target of `name` has failed.
-async fn note_failure(mx: &Mx, name: AliasName, message: MessageId, failure: Failure) -> Outcome {
-    match mx.ledger.bounced(name, message, failure, clock::now()).await {
-        Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => Outcome::Suspended,
-        Ok(Bounced { in_a_row: Some(_), .. }) => Outcome::Bounced,
-        Ok(Bounced { is_refunded: true, .. }) => Outcome::BounceRefunded,
-        Ok(_) => Outcome::BounceIgnored,
-        Err(cause) => {
-            tracing::error!(%cause, "a bounce could not be noted");
-            Outcome::LedgerFailed
-        }
-    }
 }
 
 /// How fast a text must come; faster when sessions or connections to the smarthost are scarce.

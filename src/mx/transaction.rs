@@ -41,11 +41,14 @@ pub(super) struct Transaction<'a> {
     mx: &'a Mx,
     setup: &'a Setup,
     client: ClientNet,
-    id: MessageId,
-    mail: Mail,
-    recipient: Option<Recipient>,
+    /// What the message is called.
+    pub(super) id: MessageId,
+    pub(super) mail: Mail,
+    /// The one that RCPT has accepted.
+    pub(super) recipient: Option<Recipient>,
     upstream: Upstream,
-    preempted: CancellationToken,
+    /// Cancelled when another client needs the connection to the smarthost.
+    pub(super) preempted: CancellationToken,
 }
 
 /// The smarthost's part in it.
@@ -105,43 +108,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What the message is called.
-    pub(super) fn id(&self) -> MessageId {
-        self.id
-    }
-
-    /// Whether RCPT has been carried out.
-    pub(super) fn has_recipient(&self) -> bool {
-        self.recipient.is_some()
-    }
-
-    /// Ends when the smarthost has waited for DATA for as long as it may.
-    pub(super) async fn envelope_timeout(&self) {
+    /// Since when the smarthost has waited for DATA.
+    pub(super) fn open_since(&self) -> Option<Instant> {
         match self.upstream {
-            Upstream::Open { since, .. } => envelope_timeout(self.setup, since).await,
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Cancelled when another client needs the connection to the smarthost.
-    pub(super) fn preempted(&self) -> &CancellationToken {
-        &self.preempted
-    }
-
-    /// Whether MAIL has asked for SMTPUTF8.
-    pub(super) fn is_utf8(&self) -> bool {
-        self.mail.utf8
-    }
-
-    /// Whether MAIL has named no sender, as that of a bounce does.
-    pub(super) fn has_null_sender(&self) -> bool {
-        self.mail.null_sender
-    }
-
-    /// Whether this is a bounce, and of what.
-    pub(super) fn bounce(&self) -> Option<&BounceOf> {
-        match &self.recipient {
-            Some(Recipient::Bounce(of)) => Some(of),
+            Upstream::Open { since, .. } => Some(since),
             _ => None,
         }
     }
@@ -163,7 +133,17 @@ impl<'a> Transaction<'a> {
         let max_size = lesser_limit(self.setup.config.smtp.max_size, its_limit);
         let body = connection.data().await.map_err(|cause| Outcome::at_data(&cause))?;
         crash::point("data");
-        Ok(Settlement::new(self.mx, self.id, alias, body, fields, watch, max_size))
+        Ok(Settlement {
+            mx: self.mx,
+            id: self.id,
+            alias,
+            body,
+            fields: Some(fields),
+            head: Vec::new(),
+            watch,
+            max_size,
+            received: 0,
+        })
     }
 
     /// The alias, when the recipient is one.
@@ -221,9 +201,10 @@ pub(super) fn max_size(setup: &Setup) -> u64 {
     lesser_limit(setup.config.smtp.max_size, its_limit.unwrap_or(0))
 }
 
-/// Ends when the smarthost has waited for DATA since `since` for as long as it may. That may become less
-/// meanwhile.
-async fn envelope_timeout(setup: &Setup, since: Instant) {
+/// Ends when the smarthost has waited for DATA since `since` for as long as it may, if it waits. That may
+/// become less meanwhile.
+pub(super) async fn envelope_timeout(setup: &Setup, since: Option<Instant>) {
+    let Some(since) = since else { return std::future::pending().await };
     loop {
         let stress_timeout = setup.config.smtp.stress_timeout;
         let limit =
@@ -246,7 +227,7 @@ mod tests {
     async fn an_envelope_without_data_is_over_after_five_minutes() {
         let (mx, _dir) = lonely_mx();
         let start = Instant::now();
-        envelope_timeout(&mx.setup(), start).await;
+        envelope_timeout(&mx.setup(), Some(start)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(300));
     }
 }

@@ -1,7 +1,6 @@
 //! What the smarthost's failures come to, and the reply to each refusal and each outcome.
 
 use super::reply;
-use super::wire::DataError;
 use crate::events::{Outcome, Refusal, Rejection};
 use crate::relay::{Busy, RelayError, Unfit};
 use crate::smtp::headers::HeaderFault;
@@ -65,16 +64,6 @@ impl From<HeaderFault> for Outcome {
         match fault {
             HeaderFault::Loop => Outcome::Loop,
             HeaderFault::TooLarge => Outcome::HeaderTooLarge,
-        }
-    }
-}
-
-impl From<DataError> for Outcome {
-    fn from(error: DataError) -> Self {
-        match error {
-            DataError::Slow => Outcome::TooSlow,
-            DataError::Endless => Outcome::Endless,
-            DataError::Gone => Outcome::ClientGone,
         }
     }
 }
