@@ -37,6 +37,8 @@ pub(super) struct Report {
     /// The line that has not come to its end.
     line: Vec<u8>,
     position: Position,
+    /// The line before was of a field that counts, which may go on.
+    is_field_kept: bool,
     /// Of the multiparts around, outermost first.
     boundaries: Vec<String>,
     /// In a header its [`FIELDS`], later the part that decides.
@@ -49,10 +51,11 @@ pub(super) struct Report {
 }
 
 /// Where the next line belongs.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 enum Position {
-    /// In a header; whether it may go on with a field that counts.
-    Header { is_kept: bool },
+    /// In a header.
+    #[default]
+    Header,
     /// In the words of a report for people.
     Words,
     /// In a part that does not decide.
@@ -130,13 +133,14 @@ impl Report {
             self.begin_part(depth, is_last);
         } else {
             match self.position {
-                Position::Header { .. } if line.is_empty() || text.is_empty() && !is_folded(&line) => {
+                Position::Header if line.is_empty() || text.is_empty() && !is_folded(&line) => {
                     self.end_header();
                 }
-                Position::Header { is_kept } => {
-                    let is_kept = if is_folded(&line) { is_kept } else { counts(text) };
-                    self.position = Position::Header { is_kept };
-                    if is_kept {
+                Position::Header => {
+                    if !is_folded(&line) {
+                        self.is_field_kept = counts(text);
+                    }
+                    if self.is_field_kept {
                         self.keep(text);
                     }
                 }
@@ -169,7 +173,8 @@ impl Report {
             (false, true) => Position::Skipped,
             (false, false) => {
                 self.kept.clear();
-                Position::Header { is_kept: false }
+                self.is_field_kept = false;
+                Position::Header
             }
         };
     }
@@ -230,12 +235,6 @@ impl Stage {
         self.is_rcpt |= line.contains("rcpt to") || self.ends_in_rcpt && line.starts_with("to");
         self.is_data |= line.contains("data");
         self.ends_in_rcpt = line.ends_with("rcpt");
-    }
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Position::Header { is_kept: false }
     }
 }
 
