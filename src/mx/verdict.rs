@@ -29,6 +29,34 @@ impl Refusal {
             RelayError::Tls(_) | RelayError::Failed(_) => Refusal::SmarthostFailed,
         }
     }
+
+    /// The answer to RCPT.
+    pub(super) fn reply(&self) -> Reply {
+        match self {
+            Refusal::NoAlias
+            | Refusal::Pending
+            | Refusal::Expired
+            | Refusal::UsedUp
+            | Refusal::Paused
+            | Refusal::Suspended => reply::NO_ALIAS,
+            Refusal::Relaying => reply::RELAYING_DENIED,
+            Refusal::Listed(list) => reply::listed(list),
+            Refusal::Harvesting => reply::TOO_MANY_UNKNOWN,
+            Refusal::TooManyRecipients => reply::TOO_MANY_RECIPIENTS,
+            Refusal::TooLarge => reply::TOO_LARGE,
+            Refusal::NoEightBit => reply::NO_8BIT,
+            Refusal::NoUtf8 => reply::NO_UTF8,
+            Refusal::TooBusy
+            | Refusal::TooBusyWithClient
+            | Refusal::TooBusyWithAlias
+            | Refusal::ClientGone => reply::TOO_BUSY,
+            Refusal::Preempted => reply::PREEMPTED,
+            Refusal::SmarthostRefused(400..500 | 552) => reply::RECIPIENT_LATER,
+            Refusal::SmarthostRefused(_) => reply::RECIPIENT_REFUSED,
+            Refusal::SmarthostFailed => reply::SMARTHOST_UNAVAILABLE,
+            Refusal::LedgerFailed => reply::NO_ROOM,
+        }
+    }
 }
 
 impl Outcome {
@@ -56,6 +84,35 @@ impl Outcome {
     /// The smarthost answered the message with `code` (4xx or 5xx), at its end or in the middle of it.
     pub(super) fn refused(code: u16) -> Self {
         if code < 500 { Outcome::MessageDeferred } else { Outcome::MessageRefused(code) }
+    }
+
+    /// The answer to a message; none for a client that has gone.
+    pub(super) fn reply(&self) -> Option<Reply> {
+        Some(match self {
+            Outcome::Delivered(delivery) => reply::accepted(delivery.id),
+            Outcome::InDoubt => reply::OUTCOME_UNKNOWN,
+            Outcome::UsedUp => reply::NO_ALIAS,
+            Outcome::MessageRefused(552) | Outcome::TooLarge => reply::TOO_LARGE,
+            Outcome::MessageRefused(_) => reply::MESSAGE_REFUSED,
+            Outcome::SmarthostRefused(400..500) | Outcome::MessageDeferred => reply::MESSAGE_LATER,
+            Outcome::SmarthostRefused(_) => reply::MESSAGE_REFUSED,
+            Outcome::SmarthostFailed | Outcome::SmarthostLost => reply::SMARTHOST_UNAVAILABLE,
+            Outcome::LedgerFailed => reply::NO_ROOM,
+            Outcome::HeaderTooLarge => reply::HEADER_TOO_LARGE,
+            Outcome::BadLine => reply::BAD_TEXT,
+            Outcome::EarlyData => reply::EARLY_DATA,
+            Outcome::Loop => reply::LOOP,
+            Outcome::NoEightBit => reply::NO_8BIT,
+            Outcome::NoUtf8 => reply::NO_UTF8,
+            Outcome::Bounced | Outcome::Suspended | Outcome::BounceRefunded | Outcome::BounceIgnored => {
+                reply::BOUNCE_TAKEN
+            }
+            Outcome::NotABounce => reply::BOUNCES_ONLY,
+            Outcome::TooSlow => reply::IDLE,
+            Outcome::Endless => reply::ENDLESS,
+            Outcome::Preempted => reply::PREEMPTED,
+            Outcome::ClientGone => return None,
+        })
     }
 }
 
@@ -87,66 +144,5 @@ impl Rejection {
             Rejection::Full => reply::TOO_MANY_SESSIONS,
             Rejection::FullForClient => reply::TOO_MANY_OF_YOURS,
         }
-    }
-}
-
-impl Refusal {
-    /// The answer to RCPT.
-    pub(super) fn reply(&self) -> Reply {
-        match self {
-            Refusal::NoAlias
-            | Refusal::Pending
-            | Refusal::Expired
-            | Refusal::UsedUp
-            | Refusal::Paused
-            | Refusal::Suspended => reply::NO_ALIAS,
-            Refusal::Relaying => reply::RELAYING_DENIED,
-            Refusal::Listed(list) => reply::listed(list),
-            Refusal::Harvesting => reply::TOO_MANY_UNKNOWN,
-            Refusal::TooManyRecipients => reply::TOO_MANY_RECIPIENTS,
-            Refusal::TooLarge => reply::TOO_LARGE,
-            Refusal::NoEightBit => reply::NO_8BIT,
-            Refusal::NoUtf8 => reply::NO_UTF8,
-            Refusal::TooBusy
-            | Refusal::TooBusyWithClient
-            | Refusal::TooBusyWithAlias
-            | Refusal::ClientGone => reply::TOO_BUSY,
-            Refusal::Preempted => reply::PREEMPTED,
-            Refusal::SmarthostRefused(400..500 | 552) => reply::RECIPIENT_LATER,
-            Refusal::SmarthostRefused(_) => reply::RECIPIENT_REFUSED,
-            Refusal::SmarthostFailed => reply::SMARTHOST_UNAVAILABLE,
-            Refusal::LedgerFailed => reply::NO_ROOM,
-        }
-    }
-}
-
-impl Outcome {
-    /// The answer to a message; none for a client that has gone.
-    pub(super) fn reply(&self) -> Option<Reply> {
-        Some(match self {
-            Outcome::Delivered(delivery) => reply::accepted(delivery.id),
-            Outcome::InDoubt => reply::OUTCOME_UNKNOWN,
-            Outcome::UsedUp => reply::NO_ALIAS,
-            Outcome::MessageRefused(552) | Outcome::TooLarge => reply::TOO_LARGE,
-            Outcome::MessageRefused(_) => reply::MESSAGE_REFUSED,
-            Outcome::SmarthostRefused(400..500) | Outcome::MessageDeferred => reply::MESSAGE_LATER,
-            Outcome::SmarthostRefused(_) => reply::MESSAGE_REFUSED,
-            Outcome::SmarthostFailed | Outcome::SmarthostLost => reply::SMARTHOST_UNAVAILABLE,
-            Outcome::LedgerFailed => reply::NO_ROOM,
-            Outcome::HeaderTooLarge => reply::HEADER_TOO_LARGE,
-            Outcome::BadLine => reply::BAD_TEXT,
-            Outcome::EarlyData => reply::EARLY_DATA,
-            Outcome::Loop => reply::LOOP,
-            Outcome::NoEightBit => reply::NO_8BIT,
-            Outcome::NoUtf8 => reply::NO_UTF8,
-            Outcome::Bounced | Outcome::Suspended | Outcome::BounceRefunded | Outcome::BounceIgnored => {
-                reply::BOUNCE_TAKEN
-            }
-            Outcome::NotABounce => reply::BOUNCES_ONLY,
-            Outcome::TooSlow => reply::IDLE,
-            Outcome::Endless => reply::ENDLESS,
-            Outcome::Preempted => reply::PREEMPTED,
-            Outcome::ClientGone => return None,
-        })
     }
 }
