@@ -121,10 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) async fn close(&mut self) {
         let _ = timeout(CLOSE_TIMEOUT, async {
             self.flush().await?;
-            self.stream.stream_mut().shutdown().await
+            self.stream.inner.shutdown().await
         })
         .await; // the client may have gone before us; there is nobody to tell
-        let mut left = self.stream.stream_mut().take(LINGER_OCTETS);
+        let mut left = (&mut self.stream.inner).take(LINGER_OCTETS);
         let _ = timeout(LINGER, tokio::io::copy(&mut left, &mut tokio::io::sink())).await;
     }
 }
@@ -132,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 impl Wire<Transport> {
     /// Ends when the client has hung up. What it has sent before that stays where it is.
     pub(super) async fn hung_up(&self) {
-        self.stream.stream().hung_up(RECHECK).await;
+        self.stream.inner.hung_up(RECHECK).await;
     }
 
     /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
@@ -142,7 +142,7 @@ impl Wire<Transport> {
     /// When the handshake fails, takes too long, or there is TLS already. The connection is of no
     /// more use.
     pub(super) async fn start_tls(self, identity: &Identity) -> io::Result<Self> {
-        let Transport::Plain(tcp) = self.stream.into_stream() else {
+        let Transport::Plain(tcp) = self.stream.inner else {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let tls = identity.accept(tcp).await?;
