@@ -1,10 +1,10 @@
 //! The text of a message, from the 354 to the end of data: streamed to the smarthost, or read as a bounce.
 
+use super::Setup;
 use super::pace::Pace;
 use super::report::Report;
 use super::settlement::Settlement;
 use super::wire::Wire;
-use super::{Mx, Setup};
 use crate::alias::SUSPENDED_AFTER_BOUNCES;
 use crate::bounce::BounceOf;
 use crate::clock;
@@ -20,11 +20,10 @@ use crate::net::transport::Transport;
 /// The text did not come to its end, and so the session is over.
 pub(super) async fn forward(
     wire: &mut Wire<Transport>,
-    mx: &Mx,
-    setup: &Setup,
+    setup: &Setup<'_>,
     settlement: Settlement<'_>,
 ) -> Result<Outcome, Outcome> {
-    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
+    let mut data = wire.data(|| pace(setup), most_octets(&setup.config.smtp));
     let mut so_far = Ok(settlement);
     while let Some(piece) = data.next().await? {
         if let Ok(settlement) = &mut so_far
@@ -51,13 +50,12 @@ pub(super) async fn forward(
 /// As [`forward`].
 pub(super) async fn take_bounce(
     wire: &mut Wire<Transport>,
-    mx: &Mx,
-    setup: &Setup,
+    setup: &Setup<'_>,
     of: &BounceOf,
 ) -> Result<Outcome, Outcome> {
     let max_size = setup.config.smtp.max_size;
     let (mut report, mut size) = (Report::default(), 0);
-    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
+    let mut data = wire.data(|| pace(setup), most_octets(&setup.config.smtp));
     data.discard();
     while let Some(piece) = data.next().await? {
         size += piece.len() as u64;
@@ -71,7 +69,7 @@ pub(super) async fn take_bounce(
     }
     Ok(match (of, report.failure()) {
         (BounceOf::Message(name, id), Some(failure)) => {
-            let bounced = mx.ledger.bounced(name.clone(), *id, failure, clock::now());
+            let bounced = setup.mx.ledger.bounced(name.clone(), *id, failure, clock::now());
             match bounced.await {
                 Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => Outcome::Suspended,
                 Ok(Bounced { in_a_row: Some(_), .. }) => Outcome::Bounced,
@@ -88,9 +86,9 @@ pub(super) async fn take_bounce(
 }
 
 /// How fast a text must come; faster when sessions or connections to the smarthost are scarce.
-fn pace(mx: &Mx, setup: &Setup) -> Pace {
+fn pace(setup: &Setup<'_>) -> Pace {
     let smtp = &setup.config.smtp;
-    if mx.slots.are_scarce() || setup.smarthost.is_scarce() {
+    if setup.mx.slots.are_scarce() || setup.smarthost.is_scarce() {
         Pace::hurried(smtp.min_data_rate, smtp.stress_timeout)
     } else {
         Pace::new(smtp.min_data_rate)

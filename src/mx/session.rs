@@ -45,8 +45,7 @@ const WAITS_WITHOUT_MESSAGE: u32 = 6;
 
 /// One client's session.
 pub(super) struct Session<'a> {
-    mx: &'a Mx,
-    setup: &'a Setup,
+    setup: &'a Setup<'a>,
     wire: Wire<Transport>,
     peer: IpAddr,
     /// The client or its network has guessed at aliases too often: it is told nothing of them, but for
@@ -78,7 +77,6 @@ enum Next {
 pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
     let setup = mx.setup();
     let mut session = Session {
-        mx: &mx,
         setup: &setup,
         wire: Wire::new(stream, setup.config.smtp.idle_timeout),
         peer,
@@ -118,7 +116,7 @@ impl<'a> Session<'a> {
         self.conversation = Conversation::new(self.peer);
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity).await?;
-        self.mx.counters.encrypted.inc();
+        self.setup.mx.counters.encrypted.inc();
         Ok(Session { wire, is_encrypted: true, ..self })
     }
 
@@ -177,7 +175,7 @@ impl<'a> Session<'a> {
     /// The next line, for as long as the client may take for it.
     async fn next_line(&mut self) -> Result<Vec<u8>, Option<Reply>> {
         let patience =
-            patience(&self.setup.config.smtp, self.mx.slots.are_scarce(), self.last_delivery.elapsed());
+            patience(&self.setup.config.smtp, self.setup.mx.slots.are_scarce(), self.last_delivery.elapsed());
         if patience.is_zero() {
             return Err(Some(reply::IDLE));
         }
@@ -240,7 +238,7 @@ impl<'a> Session<'a> {
 
     /// Another client has been given the connection to the smarthost.
     fn close_preempted(&mut self, during: Stage) -> Next {
-        self.mx.events.tell(Event::Preempted { client: self.peer, during });
+        self.setup.mx.events.tell(Event::Preempted { client: self.peer, during });
         self.say(&reply::PREEMPTED)
     }
 
@@ -278,7 +276,7 @@ impl<'a> Session<'a> {
         let begun = if is_reached(self.setup.config.smtp.max_messages, self.transactions) {
             Err(reply::TOO_MANY_MESSAGES)
         } else {
-            Transaction::begin(self.mx, self.setup, self.peer.into(), mail)
+            Transaction::begin(self.setup, self.peer.into(), mail)
         };
         self.conversation.mail(begun)?;
         self.transactions += 1;
@@ -286,7 +284,7 @@ impl<'a> Session<'a> {
     }
 
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
-        let (mx, client) = (self.mx, self.peer.into());
+        let (mx, client) = (self.setup.mx, self.peer.into());
         let is_strange = |alias: &AliasName| !mx.first_contact.has_delivered(client, alias);
         let transaction = self.conversation.rcpt()?;
         let result = match transaction.admit(path).await {
@@ -311,7 +309,7 @@ impl<'a> Session<'a> {
         if let Err(refused) = result {
             return Err(self.refuse(refused));
         }
-        self.mx.counters.recipients.inc();
+        self.setup.mx.counters.recipients.inc();
         self.conversation.recipient_accepted();
         Ok(reply::RECIPIENT_OK)
     }
@@ -321,14 +319,14 @@ impl<'a> Session<'a> {
         let Refused { reason, alias } = self.count_unknown(refused);
         let reply = reason.reply();
         let (client, alias) = (self.peer, alias.as_ref());
-        self.mx.events.tell(Event::Refused { client, alias, reason: &reason, code: reply.code });
+        self.setup.mx.events.tell(Event::Refused { client, alias, reason: &reason, code: reply.code });
         reply
     }
 
     /// Nobody guesses by mistake as often as a client may in an hour: then this session ends, and every other
     /// of the client ends at its next guess. An alias that the client has delivered to is no guess.
     fn count_unknown(&mut self, refused: Refused) -> Refused {
-        let Mx { guesses, first_contact, .. } = self.mx;
+        let Mx { guesses, first_contact, .. } = self.setup.mx;
         let client = self.peer.into();
         let is_known = refused.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
         if refused.reason.reply() != reply::NO_ALIAS || is_known {
@@ -359,14 +357,14 @@ impl<'a> Session<'a> {
         let outcome = self.take_message(transaction).await.unwrap_or_else(|outcome| outcome);
         if matches!(outcome, Outcome::Delivered(_)) {
             let client = self.peer.into();
-            self.mx.guesses.note_delivery(client);
-            self.mx.first_contact.note_delivery(client, alias.as_ref());
+            self.setup.mx.guesses.note_delivery(client);
+            self.setup.mx.first_contact.note_delivery(client, alias.as_ref());
         }
         self.conversation.end_of_data();
         // One event, and one answer to the client, for every message.
         let reply = outcome.reply();
         let (client, alias, code) = (self.peer, alias.as_ref(), reply.as_ref().map(|reply| reply.code));
-        self.mx.events.tell(Event::Message { client, id, alias, outcome: &outcome, code });
+        self.setup.mx.events.tell(Event::Message { client, id, alias, outcome: &outcome, code });
         (self.junk_commands, self.recipient_overshoot) = (0, 0);
         if outcome.is_accepted() {
             self.last_delivery = Instant::now();
@@ -380,12 +378,11 @@ impl<'a> Session<'a> {
             return Err(Outcome::EarlyData);
         }
         let _ = self.wire.flush().await; // as at RCPT
-        let (mx, setup) = (self.mx, self.setup);
         match &transaction.recipient {
             Some(Recipient::Bounce(_)) if !transaction.mail.null_sender => Err(Outcome::NotABounce),
             Some(Recipient::Bounce(of)) => {
                 self.wire.reply(&reply::START_DATA);
-                message::take_bounce(&mut self.wire, mx, setup, of).await
+                message::take_bounce(&mut self.wire, self.setup, of).await
             }
             _ => {
                 // Boxed, as at RCPT.
@@ -396,7 +393,7 @@ impl<'a> Session<'a> {
                     return Err(Outcome::EarlyData);
                 }
                 self.wire.reply(&reply::START_DATA);
-                Box::pin(message::forward(&mut self.wire, mx, setup, settlement)).await
+                Box::pin(message::forward(&mut self.wire, self.setup, settlement)).await
             }
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::recipient::{Recipient, Refused, resolve};
 use super::reply;
 use super::settlement::Settlement;
-use super::{Mx, RECHECK, Setup};
+use super::{RECHECK, Setup};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
@@ -38,8 +38,7 @@ const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
-    mx: &'a Mx,
-    setup: &'a Setup,
+    setup: &'a Setup<'a>,
     client: ClientNet,
     /// What the message is called.
     pub(super) id: MessageId,
@@ -67,20 +66,20 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the declared size is over the limit, ours or the smarthost's.
-    pub(super) fn begin(mx: &'a Mx, setup: &'a Setup, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
+    pub(super) fn begin(setup: &'a Setup<'a>, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
         let limit = max_size(setup);
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
         let id = MessageId::new(clock::now());
-        Ok(Transaction { mx, setup, client, id, mail, recipient, upstream, preempted })
+        Ok(Transaction { setup, client, id, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, the ledger's part: what `path` is, and whether the message may go there. `None`: it is the
     /// recipient already.
     pub(super) async fn admit(&self, path: &str) -> Result<Option<Recipient>, Refused> {
-        let recipient = resolve(self.mx, &self.setup.config, path, clock::now()).await?;
+        let recipient = resolve(self.setup, path, clock::now()).await?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
@@ -134,7 +133,7 @@ impl<'a> Transaction<'a> {
         let body = connection.data().await.map_err(|cause| Outcome::at_data(&cause))?;
         crash::point("data");
         Ok(Settlement {
-            mx: self.mx,
+            mx: self.setup.mx,
             id: self.id,
             alias,
             body,
@@ -166,7 +165,7 @@ impl<'a> Transaction<'a> {
         let asked = Instant::now();
         // A refusal has given the lease back before it is answered.
         let begun = self.setup.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
-        self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
+        self.setup.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
         match begun {
             Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
             Err(cause) => {
@@ -186,7 +185,7 @@ impl<'a> Transaction<'a> {
             _ => (BounceOf::Nobody, &self.setup.config.domains[0]),
         };
         Envelope {
-            sender: self.mx.bounce_key.address(&of, domain),
+            sender: self.setup.mx.bounce_key.address(&of, domain),
             recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,
@@ -196,14 +195,14 @@ impl<'a> Transaction<'a> {
 }
 
 /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
-pub(super) fn max_size(setup: &Setup) -> u64 {
+pub(super) fn max_size(setup: &Setup<'_>) -> u64 {
     let its_limit = setup.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
     lesser_limit(setup.config.smtp.max_size, its_limit.unwrap_or(0))
 }
 
 /// Ends when the smarthost has waited for DATA since `since` for as long as it may, if it waits. That may
 /// become less meanwhile.
-pub(super) async fn envelope_timeout(setup: &Setup, since: Option<Instant>) {
+pub(super) async fn envelope_timeout(setup: &Setup<'_>, since: Option<Instant>) {
     let Some(since) = since else { return std::future::pending().await };
     loop {
         let stress_timeout = setup.config.smtp.stress_timeout;
