@@ -186,31 +186,35 @@ impl Report {
         let fields = fields::fields(&String::from_utf8_lossy(&header));
         let value = |name| fields.iter().find(|field| field.name == name).map(|field| field.value.as_str());
         let kind = value("content-type").and_then(content_type);
-        let is =
-            |main, sub| kind.as_ref().is_some_and(|kind| kind.ctype() == main && kind.subtype() == Some(sub));
+        // Where nothing is said it is text (RFC 2045 §5.2).
+        let (main, sub) =
+            kind.as_ref().map_or(("text", Some("plain")), |kind| (kind.ctype(), kind.subtype()));
         let is_inside = !self.boundaries.is_empty();
         self.position = Position::Skipped;
-        let is_multipart = kind.as_ref().is_some_and(|kind| kind.ctype() == "multipart");
-        if is_multipart && !is("multipart", "alternative") {
-            let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
-            if let Some(boundary) = boundary.filter(|boundary| (1..=BOUNDARY).contains(&boundary.len()))
-                && self.boundaries.len() < DEPTH
-            {
-                self.boundaries.push(boundary.to_owned());
+        match (main, sub) {
+            ("multipart", Some("alternative")) => {}
+            ("multipart", _) => {
+                let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
+                if let Some(boundary) = boundary.filter(|boundary| (1..=BOUNDARY).contains(&boundary.len()))
+                    && self.boundaries.len() < DEPTH
+                {
+                    self.boundaries.push(boundary.to_owned());
+                }
             }
-        } else if is_inside && (is("message", "delivery-status") || is("message", "global-delivery-status")) {
-            let encoding = value("content-transfer-encoding").map(fields::plain).unwrap_or_default();
-            self.keep_as(Form::Status(encoding.to_ascii_lowercase()));
-        } else if is_inside && (kind.is_none() || is("text", "plain")) {
-            self.position = Position::Words;
-        } else if !is_inside && (kind.is_none() || is("text", "plain")) {
-            let is_daemon =
-                value("from").is_some_and(|from| from.to_ascii_lowercase().contains("mailer-daemon"));
-            if let Some(recipients) = value("x-failed-recipients") {
-                self.keep_as(Form::Exim(recipients.to_owned()));
-            } else if is_daemon {
-                self.keep_as(Form::Qmail);
+            ("message", Some("delivery-status" | "global-delivery-status")) if is_inside => {
+                let encoding = value("content-transfer-encoding").map(fields::plain).unwrap_or_default();
+                self.keep_as(Form::Status(encoding.to_ascii_lowercase()));
             }
+            ("text", Some("plain")) if is_inside => self.position = Position::Words,
+            ("text", Some("plain")) => {
+                let from = value("from").unwrap_or_default().to_ascii_lowercase();
+                if let Some(recipients) = value("x-failed-recipients") {
+                    self.keep_as(Form::Exim(recipients.to_owned()));
+                } else if from.contains("mailer-daemon") {
+                    self.keep_as(Form::Qmail);
+                }
+            }
+            _ => {}
         }
     }
 
