@@ -36,37 +36,26 @@ where
     let abort = CancellationToken::new();
     let _end_of_all = abort.clone().drop_guard();
     for listener in listeners {
-        let (shutdown, abort) = (shutdown.clone(), abort.clone());
-        sessions.spawn(accept(run, listener, mx.clone(), sessions.clone(), shutdown, abort));
-    }
-    sessions.close();
-    sessions.wait().await;
-    mx.refunds.close();
-    mx.refunds.wait().await;
-}
-
-async fn accept<R, F>(
-    run: R,
-    listener: TcpListener,
-    mx: Arc<Mx>,
-    sessions: TaskTracker,
-    shutdown: CancellationToken,
-    abort: CancellationToken,
-) where
-    R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut acceptor = Acceptor::new("smtp", shutdown.clone());
-    while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
-        let peer = peer.ip();
-        // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
-        let _ = stream.set_nodelay(true);
-        let mx = mx.clone();
-        match admit(&mx, peer) {
-            Ok(slot) => {
+        let (mx, sessions, shutdown, abort) = (mx.clone(), sessions.clone(), shutdown.clone(), abort.clone());
+        sessions.clone().spawn(async move {
+            let mut acceptor = Acceptor::new("smtp", shutdown.clone());
+            while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
+                let peer = peer.ip();
+                // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
+                let _ = stream.set_nodelay(true);
+                let slot = match admit(&mx, peer) {
+                    Ok(slot) => slot,
+                    Err(reason) => {
+                        mx.events.tell(Event::Rejected { client: peer, reason });
+                        // 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty
+                        // buffer of a fresh connection; what does not go at once need not go at all.
+                        let _ = SockRef::from(&stream).send(reason.reply().to_string().as_bytes());
+                        continue;
+                    }
+                };
                 mx.counters.sessions.inc();
                 let presence = Presence::new(&mx.counters.open);
-                let (shutdown, abort) = (shutdown.clone(), abort.clone());
+                let (mx, shutdown, abort) = (mx.clone(), shutdown.clone(), abort.clone());
                 sessions.spawn(async move {
                     // Not `run_until_cancelled`, whose future would be as large as two sessions.
                     tokio::select! {
@@ -76,14 +65,12 @@ async fn accept<R, F>(
                     drop((slot, presence));
                 });
             }
-            Err(reason) => {
-                mx.events.tell(Event::Rejected { client: peer, reason });
-                // 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty buffer of
-                // a fresh connection; what does not go at once need not go at all.
-                let _ = SockRef::from(&stream).send(reason.reply().to_string().as_bytes());
-            }
-        }
+        });
     }
+    sessions.close();
+    sessions.wait().await;
+    mx.refunds.close();
+    mx.refunds.wait().await;
 }
 
 /// A slot for `peer`, or why it has none.

@@ -166,16 +166,14 @@ impl<'a> Transaction<'a> {
         // A refusal has given the lease back before it is answered.
         let begun = self.setup.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
         self.setup.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
-        match begun {
-            Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
-            Err(cause) => {
-                let refusal = Refusal::by_smarthost(&cause);
-                if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                    self.upstream = Upstream::Failed(refusal.clone());
-                }
-                return Err(refusal);
+        let connection = begun.map_err(|cause| {
+            let refusal = Refusal::by_smarthost(&cause);
+            if !matches!(cause, RelayError::Refused(code) if code != 421) {
+                self.upstream = Upstream::Failed(refusal.clone());
             }
-        }
+            refusal
+        })?;
+        self.upstream = Upstream::Open { connection, since: Instant::now() };
         Ok(())
     }
 
