@@ -314,33 +314,26 @@ impl<'a> Session<'a> {
         Ok(reply::RECIPIENT_OK)
     }
 
-    fn refuse(&mut self, refused: Refused) -> Reply {
+    /// Says no to RCPT. Nobody guesses by mistake as often as a client may in an hour: then this session ends,
+    /// and every other of the client ends at its next guess. An alias that the client has delivered to is no
+    /// guess.
+    fn refuse(&mut self, mut refused: Refused) -> Reply {
         self.recipient_overshoot += usize::from(!refused.reason.reply().is_permanent());
-        let Refused { reason, alias } = self.count_unknown(refused);
-        let reply = reason.reply();
-        let (client, alias) = (self.peer, alias.as_ref());
-        self.setup.mx.events.tell(Event::Refused { client, alias, reason: &reason, code: reply.code });
-        reply
-    }
-
-    /// Nobody guesses by mistake as often as a client may in an hour: then this session ends, and every other
-    /// of the client ends at its next guess. An alias that the client has delivered to is no guess.
-    fn count_unknown(&mut self, refused: Refused) -> Refused {
-        let Mx { guesses, first_contact, .. } = self.setup.mx;
+        let Mx { guesses, first_contact, events, .. } = self.setup.mx;
         let client = self.peer.into();
         let is_known = refused.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
-        if refused.reason.reply() != reply::NO_ALIAS || is_known {
-            return refused;
+        if refused.reason.reply() == reply::NO_ALIAS && !is_known {
+            let has_recipient = |transaction: &Transaction| transaction.recipient.is_some();
+            if self.hides_aliases && self.conversation.transaction().is_some_and(has_recipient) {
+                // What a further recipient hears when it exists.
+                refused = Refusal::TooManyRecipients.into();
+            } else if self.hides_aliases || guesses.count_unknown_recipient(client) {
+                refused = Refusal::Harvesting.into();
+            }
         }
-        let has_recipient = |transaction: &Transaction| transaction.recipient.is_some();
-        if self.hides_aliases && self.conversation.transaction().is_some_and(has_recipient) {
-            // What a further recipient hears when it exists.
-            return Refusal::TooManyRecipients.into();
-        }
-        if self.hides_aliases || guesses.count_unknown_recipient(client) {
-            return Refusal::Harvesting.into();
-        }
-        refused
+        let (reply, alias) = (refused.reason.reply(), refused.alias.as_ref());
+        events.tell(Event::Refused { client: self.peer, alias, reason: &refused.reason, code: reply.code });
+        reply
     }
 
     /// DATA: 354, the text, and the answer to it.
@@ -366,7 +359,7 @@ impl<'a> Session<'a> {
         let (client, alias, code) = (self.peer, alias.as_ref(), reply.as_ref().map(|reply| reply.code));
         self.setup.mx.events.tell(Event::Message { client, id, alias, outcome: &outcome, code });
         (self.junk_commands, self.recipient_overshoot) = (0, 0);
-        if outcome.is_accepted() {
+        if reply.as_ref().is_some_and(Reply::is_positive) {
             self.last_delivery = Instant::now();
         }
         let next = reply.map_or(Next::Close, |reply| self.say(&reply));
@@ -402,14 +395,13 @@ impl<'a> Session<'a> {
     fn received(&self, transaction: &Transaction<'a>) -> String {
         let hello = self.conversation.hello();
         // RFC 3848, RFC 6531 §4.3.
-        let protocol = match hello {
-            Some(Hello { is_extended: true, .. }) => match (transaction.mail.utf8, self.is_encrypted) {
-                (true, true) => "UTF8SMTPS",
-                (true, false) => "UTF8SMTP",
-                (false, true) => "ESMTPS",
-                (false, false) => "ESMTP",
-            },
-            _ => "SMTP",
+        let is_extended = hello.is_some_and(|hello| hello.is_extended);
+        let protocol = match (is_extended, transaction.mail.utf8, self.is_encrypted) {
+            (false, ..) => "SMTP",
+            (true, true, true) => "UTF8SMTPS",
+            (true, true, false) => "UTF8SMTP",
+            (true, false, true) => "ESMTPS",
+            (true, false, false) => "ESMTP",
         };
         Received {
             helo: hello.map_or("", |hello| &hello.name),
