@@ -103,8 +103,7 @@ pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
     let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
     let dir = TempDir::new().expect("a temporary directory can be made");
     let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
-    let smarthost = Smarthost::new(&config);
-    let smarthost = smarthost.expect("it names no files");
+    let smarthost = Smarthost::new(&config).expect("it names no files");
     let settings = Arc::new(ArcSwap::from_pointee(config));
     (Arc::new(Mx::new(settings, ledger, smarthost, None, Events::default())), dir)
 }

@@ -105,24 +105,17 @@ impl Report {
     /// What has failed, when it says that something has failed for good.
     pub(super) fn failure(mut self) -> Option<Failure> {
         self.take_line();
-        let (kept, is_whole) = (self.kept, !self.is_cut);
-        match self.form? {
-            Form::Status(encoding) => {
-                let status = match encoding.as_str() {
-                    "base64" => base64_decode(&kept)?,
-                    "quoted-printable" => quoted_printable_decode(&kept)?,
-                    _ => kept,
-                };
-                dsn::failure(
-                    &String::from_utf8_lossy(&status),
-                    is_whole,
-                    self.stage.is_rcpt && !self.stage.is_data,
-                )
-            }
-            Form::Qmail => text_bounce::of_qmail(&String::from_utf8_lossy(&kept), is_whole),
-            Form::Exim(recipients) => {
-                text_bounce::of_exim(&recipients, &String::from_utf8_lossy(&kept), is_whole)
-            }
+        let form = self.form?;
+        let kept = match &form {
+            Form::Status(encoding) if encoding == "base64" => base64_decode(&self.kept)?,
+            Form::Status(encoding) if encoding == "quoted-printable" => quoted_printable_decode(&self.kept)?,
+            _ => self.kept,
+        };
+        let (text, is_whole) = (String::from_utf8_lossy(&kept), !self.is_cut);
+        match form {
+            Form::Status(_) => dsn::failure(&text, is_whole, self.stage.is_rcpt && !self.stage.is_data),
+            Form::Qmail => text_bounce::of_qmail(&text, is_whole),
+            Form::Exim(recipients) => text_bounce::of_exim(&recipients, &text, is_whole),
         }
     }
 
