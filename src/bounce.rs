@@ -5,8 +5,6 @@
 //! instead of showing the hidden mailbox to the sender. The HMAC-SHA-256 over name, id and domain,
 //! cut to 80 bits, proves that this MX made it; whether the message may still bounce, the ledger knows.
 
-use std::fmt;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE};
@@ -87,7 +85,10 @@ impl BounceKey {
     /// The envelope sender, at `domain`, of what `of` names. With the longest name its local part has
     /// 62 octets; RFC 5321 §4.5.3.1.1 allows 64.
     pub fn address(&self, of: &BounceOf, domain: &Domain) -> String {
-        let subject = of.subject();
+        let subject = match of {
+            BounceOf::Message(name, id) => format!("{name}.{id}"),
+            BounceOf::Nobody => NOBODY.to_owned(),
+        };
         let tag = BASE32_NOPAD.encode(&self.tag(&subject, domain)).to_ascii_lowercase();
         format!("b.{subject}.{tag}@{domain}")
     }
@@ -107,24 +108,7 @@ impl BounceKey {
 
     fn tag(&self, subject: &str, domain: &Domain) -> [u8; TAG_LEN] {
         let full = hmac::sign(&self.0, format!("{subject}@{domain}").as_bytes());
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&full.as_ref()[..TAG_LEN]);
-        tag
-    }
-}
-
-impl BounceOf {
-    fn subject(&self) -> String {
-        match self {
-            BounceOf::Message(name, id) => format!("{name}.{id}"),
-            BounceOf::Nobody => NOBODY.to_owned(),
-        }
-    }
-}
-
-impl fmt::Debug for BounceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BounceKey(…)")
+        *full.as_ref().first_chunk().expect("SHA-256 has 32 octets")
     }
 }
 

@@ -207,20 +207,6 @@ labels! {
     }
 }
 
-impl Outcome {
-    /// Whether the client hears yes: a delivery, or a bounce.
-    pub fn is_accepted(&self) -> bool {
-        matches!(
-            self,
-            Outcome::Delivered(_)
-                | Outcome::Bounced
-                | Outcome::Suspended
-                | Outcome::BounceRefunded
-                | Outcome::BounceIgnored
-        )
-    }
-}
-
 /// What was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {

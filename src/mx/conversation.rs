@@ -154,9 +154,7 @@ mod tests {
                 conversation.greet(Hello { name: "x".into(), is_extended: false });
                 true
             }
-            "MAIL" => {
-                conversation.mail(Ok(Transaction::begin(&mx, &setup, PEER.into(), mail).unwrap())).is_ok()
-            }
+            "MAIL" => conversation.mail(Ok(Transaction::begin(&setup, PEER.into(), mail).unwrap())).is_ok(),
             "bad MAIL" => conversation.mail(Err(reply::TOO_LARGE)) == Err(reply::TOO_LARGE),
             "RCPT" => {
                 let is_in_order = conversation.rcpt().is_ok();

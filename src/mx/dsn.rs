@@ -1,18 +1,19 @@
 //! Delivery status notifications (RFC 3464): which recipients have not got the message, and why.
 
+use std::collections::BTreeMap;
+
 use super::fields::{Field, fields, mailbox, plain};
 use super::status::{StatusCode, is_mailbox_fault};
 use crate::address::Mailbox;
 use crate::bounce::{Failed, Failure};
 
-/// What is said of one recipient.
+/// The fields that count. `Original-Recipient` does not: it names the target also when a forwarder behind it
+/// reports of one of several copies.
+const FIELDS: [&str; 4] = ["final-recipient", "action", "status", "diagnostic-code"];
+
+/// What is said of one recipient: its [`FIELDS`].
 #[derive(Default)]
-struct Recipient {
-    address: Option<String>,
-    action: Option<String>,
-    status: Option<String>,
-    diagnostic: Option<String>,
-}
+struct Recipient(BTreeMap<String, String>);
 
 /// What has failed by the text of a delivery status, when something has; `is_whole`: this is all of
 /// it; `is_at_rcpt`: the next host has refused the recipient, before there was a text.
@@ -26,7 +27,8 @@ pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<
             is_mailbox_fault: recipient.is_gone(is_at_rcpt),
         })
         .collect();
-    let is_readable = recipients.iter().all(|one| one.address.is_none() || one.mailbox().is_some());
+    let is_readable =
+        recipients.iter().all(|one| one.plain("final-recipient").is_none() || one.mailbox().is_some());
     let is_all = is_whole && is_readable && failed.len() == recipients.len();
     (!failed.is_empty()).then_some(Failure { failed, is_all })
 }
@@ -35,70 +37,48 @@ pub(super) fn failure(status: &str, is_whole: bool, is_at_rcpt: bool) -> Option<
 /// missing, a field that comes again is the next one's.
 fn recipients(status: &str) -> Vec<Recipient> {
     let mut recipients = Vec::new();
-    for group in groups(status) {
+    for group in status.replace("\r\n", "\n").split("\n\n") {
         let mut recipient = Recipient::default();
-        for Field { name, value } in fields(&group) {
-            let Some(field) = recipient.field_mut(&name) else { continue };
-            if field.is_none() {
-                *field = Some(value);
+        for Field { name, value } in fields(group) {
+            if !FIELDS.contains(&name.as_str()) {
                 continue;
             }
-            recipients.push(std::mem::take(&mut recipient));
-            if let Some(field) = recipient.field_mut(&name) {
-                *field = Some(value);
+            if recipient.0.contains_key(&name) {
+                recipients.push(std::mem::take(&mut recipient));
             }
+            recipient.0.insert(name, value);
         }
         recipients.push(recipient);
     }
-    recipients.retain(|recipient| recipient.action.is_some() || recipient.address.is_some());
+    recipients.retain(|recipient| {
+        recipient.plain("action").is_some() || recipient.plain("final-recipient").is_some()
+    });
     recipients
 }
 
-/// What lies between blank lines.
-fn groups(text: &str) -> Vec<String> {
-    let mut groups = vec![String::new()];
-    for line in text.lines() {
-        match groups.last_mut() {
-            Some(group) if !line.is_empty() => {
-                group.push_str(line);
-                group.push('\n');
-            }
-            _ => groups.push(String::new()),
-        }
-    }
-    groups
-}
-
 impl Recipient {
-    /// Where the field `name` is kept. `Original-Recipient` is not: it names the target also when a
-    /// forwarder behind it reports of one of several copies.
-    fn field_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
-        match name {
-            "final-recipient" => Some(&mut self.address),
-            "action" => Some(&mut self.action),
-            "status" => Some(&mut self.status),
-            "diagnostic-code" => Some(&mut self.diagnostic),
-            _ => None,
-        }
+    /// The field `name`, without comments.
+    fn plain(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| plain(value))
     }
 
     /// RFC 3464 §2.3.3: given up for good. Any other action may be followed by this one.
     fn has_failed(&self) -> bool {
-        self.action.as_deref().is_some_and(|action| plain(action).eq_ignore_ascii_case("failed"))
+        self.plain("action").is_some_and(|action| action.eq_ignore_ascii_case("failed"))
     }
 
     /// Behind the type of the address (RFC 3464 §2.3.2).
     fn mailbox(&self) -> Option<Mailbox> {
-        let value = plain(self.address.as_deref()?);
+        let value = self.plain("final-recipient")?;
         mailbox(value.split_once(';').map_or(value.as_str(), |(_, address)| address))
     }
 
     /// Whether the mailbox is at fault, by the status; where that says no more than its class, as
     /// Exim's `5.0.0` does, by the next host's own words.
     fn is_gone(&self, is_at_rcpt: bool) -> bool {
-        let status = self.status.as_deref().map(plain);
+        let status = self.plain("status");
         let status = status.and_then(|status| status.split_whitespace().next()?.parse().ok());
-        match (status, &self.diagnostic) {
+        match (status, self.0.get("diagnostic-code")) {
             (Some(code @ StatusCode { subject: 1.., .. }), _) => code.is_mailbox_fault(),
             (_, Some(words)) => is_mailbox_fault(words, is_at_rcpt),
             _ => false,

@@ -1,6 +1,6 @@
 //! The MX's part of [`crate::fuzzing`].
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,10 @@ pub fn command(input: &[u8]) {
     let (depth, input) = input.split_first().unwrap_or((&0, &[]));
     WORLD.with(|world| {
         let script = Script::new(&[world.opening(*depth).as_bytes(), input].concat());
-        world.hold(script.clone());
+        let (mx, stream) = (world.mx.clone(), Transport::Script(script.clone()));
+        let session = session::run(mx, stream, Ipv4Addr::LOCALHOST.into(), CancellationToken::new());
+        let ended = world.runtime.block_on(async { timeout(PATIENCE, session).await });
+        assert!(ended.is_ok(), "the session does not end");
         assert_well_formed(&script.heard());
     });
 }
@@ -100,8 +103,7 @@ pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
     let config = config::parse("fuzzing", CONFIG, []).expect("the configuration is good");
     let dir = TempDir::new().expect("a temporary directory can be made");
     let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
-    let smarthost = Smarthost::new(&config);
-    let smarthost = smarthost.expect("it names no files");
+    let smarthost = Smarthost::new(&config).expect("it names no files");
     let settings = Arc::new(ArcSwap::from_pointee(config));
     (Arc::new(Mx::new(settings, ledger, smarthost, None, Events::default())), dir)
 }
@@ -126,13 +128,5 @@ impl World {
             // The only recipient that needs no smarthost.
             _ => format!("EHLO client.test\r\nMAIL FROM:<>\r\nRCPT TO:<{nobody}>\r\n{pause}"),
         }
-    }
-
-    fn hold(&self, script: Script) {
-        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let session =
-            session::run(self.mx.clone(), Transport::Script(script), peer, CancellationToken::new());
-        let ended = self.runtime.block_on(async { timeout(PATIENCE, session).await });
-        assert!(ended.is_ok(), "the session does not end");
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,45 +32,31 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let sessions = TaskTracker::new();
-    // When the caller loses patience and drops this future, the sessions end with it.
+    // No sessions at all: when the caller loses patience and drops this future, they end with it.
     let abort = CancellationToken::new();
     let _end_of_all = abort.clone().drop_guard();
     for listener in listeners {
-        let signals = Signals { shutdown: shutdown.clone(), abort: abort.clone() };
-        sessions.spawn(accept(run, listener, mx.clone(), sessions.clone(), signals));
-    }
-    sessions.close();
-    sessions.wait().await;
-    mx.refunds.close();
-    mx.refunds.wait().await;
-}
-
-#[derive(Clone)]
-struct Signals {
-    /// No new sessions; those in the middle of a message may finish it.
-    shutdown: CancellationToken,
-    /// No sessions at all.
-    abort: CancellationToken,
-}
-
-async fn accept<R, F>(run: R, listener: TcpListener, mx: Arc<Mx>, sessions: TaskTracker, signals: Signals)
-where
-    R: Fn(Arc<Mx>, Transport, IpAddr, CancellationToken) -> F + Copy + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut acceptor = Acceptor::new("smtp", signals.shutdown.clone());
-    while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
-        let peer = peer.ip();
-        // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
-        let _ = stream.set_nodelay(true);
-        let mx = mx.clone();
-        match admit(&mx, peer) {
-            Ok(slot) => {
+        let (mx, sessions, shutdown, abort) = (mx.clone(), sessions.clone(), shutdown.clone(), abort.clone());
+        sessions.clone().spawn(async move {
+            let mut acceptor = Acceptor::new("smtp", shutdown.clone());
+            while let Some((stream, peer)) = acceptor.next(|| listener.accept()).await {
+                let peer = peer.ip();
+                // Answers are small and waited for; a failure here is the connection's, and shows soon enough.
+                let _ = stream.set_nodelay(true);
+                let slot = match admit(&mx, peer) {
+                    Ok(slot) => slot,
+                    Err(reason) => {
+                        mx.events.tell(Event::Rejected { client: peer, reason });
+                        // 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty
+                        // buffer of a fresh connection; what does not go at once need not go at all.
+                        let _ = SockRef::from(&stream).send(reason.reply().to_string().as_bytes());
+                        continue;
+                    }
+                };
                 mx.counters.sessions.inc();
                 let presence = Presence::new(&mx.counters.open);
-                let signals = signals.clone();
+                let (mx, shutdown, abort) = (mx.clone(), shutdown.clone(), abort.clone());
                 sessions.spawn(async move {
-                    let Signals { shutdown, abort } = signals;
                     // Not `run_until_cancelled`, whose future would be as large as two sessions.
                     tokio::select! {
                         () = abort.cancelled() => {}
@@ -79,12 +65,12 @@ where
                     drop((slot, presence));
                 });
             }
-            Err(reason) => {
-                mx.events.tell(Event::Rejected { client: peer, reason });
-                reject(&stream, reason);
-            }
-        }
+        });
     }
+    sessions.close();
+    sessions.wait().await;
+    mx.refunds.close();
+    mx.refunds.wait().await;
 }
 
 /// A slot for `peer`, or why it has none.
@@ -100,18 +86,12 @@ fn admit(mx: &Mx, peer: IpAddr) -> Result<Slot, Rejection> {
     })
 }
 
-/// 421 instead of the greeting, at no cost: no task, no wait. A reply fits the empty buffer of a
-/// fresh connection; what does not go at once need not go at all.
-fn reject(stream: &TcpStream, reason: Rejection) {
-    let _ = SockRef::from(stream).send(reason.reply().to_string().as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-    use tokio::net::TcpSocket;
+    use tokio::net::{TcpSocket, TcpStream};
 
     use super::super::fuzzing::lonely_mx;
     use super::*;

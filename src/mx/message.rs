@@ -1,17 +1,16 @@
 //! The text of a message, from the 354 to the end of data: streamed to the smarthost, or read as a bounce.
 
+use super::Setup;
 use super::pace::Pace;
 use super::report::Report;
 use super::settlement::Settlement;
 use super::wire::Wire;
-use super::{Mx, Setup};
-use crate::alias::{AliasName, SUSPENDED_AFTER_BOUNCES};
-use crate::bounce::{BounceOf, Failure};
+use crate::alias::SUSPENDED_AFTER_BOUNCES;
+use crate::bounce::BounceOf;
 use crate::clock;
 use crate::config::Smtp;
 use crate::events::Outcome;
 use crate::ledger::Bounced;
-use crate::message_id::MessageId;
 use crate::net::transport::Transport;
 
 /// Streams the text through, and settles. After the first fault the connection to the smarthost is closed,
@@ -21,11 +20,10 @@ use crate::net::transport::Transport;
 /// The text did not come to its end, and so the session is over.
 pub(super) async fn forward(
     wire: &mut Wire<Transport>,
-    mx: &Mx,
-    setup: &Setup,
+    setup: &Setup<'_>,
     settlement: Settlement<'_>,
 ) -> Result<Outcome, Outcome> {
-    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
+    let mut data = wire.data(|| pace(setup), most_octets(&setup.config.smtp));
     let mut so_far = Ok(settlement);
     while let Some(piece) = data.next().await? {
         if let Ok(settlement) = &mut so_far
@@ -52,13 +50,12 @@ pub(super) async fn forward(
 /// As [`forward`].
 pub(super) async fn take_bounce(
     wire: &mut Wire<Transport>,
-    mx: &Mx,
-    setup: &Setup,
-    of: BounceOf,
+    setup: &Setup<'_>,
+    of: &BounceOf,
 ) -> Result<Outcome, Outcome> {
     let max_size = setup.config.smtp.max_size;
     let (mut report, mut size) = (Report::default(), 0);
-    let mut data = wire.data(|| pace(mx, setup), most_octets(&setup.config.smtp));
+    let mut data = wire.data(|| pace(setup), most_octets(&setup.config.smtp));
     data.discard();
     while let Some(piece) = data.next().await? {
         size += piece.len() as u64;
@@ -71,29 +68,27 @@ pub(super) async fn take_bounce(
         return Ok(Outcome::TooLarge);
     }
     Ok(match (of, report.failure()) {
-        (BounceOf::Message(name, id), Some(failure)) => note_failure(mx, name, id, failure).await,
+        (BounceOf::Message(name, id), Some(failure)) => {
+            let bounced = setup.mx.ledger.bounced(name.clone(), *id, failure, clock::now());
+            match bounced.await {
+                Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => Outcome::Suspended,
+                Ok(Bounced { in_a_row: Some(_), .. }) => Outcome::Bounced,
+                Ok(Bounced { is_refunded: true, .. }) => Outcome::BounceRefunded,
+                Ok(_) => Outcome::BounceIgnored,
+                Err(cause) => {
+                    tracing::error!(%cause, "a bounce could not be noted");
+                    Outcome::LedgerFailed
+                }
+            }
+        }
         _ => Outcome::BounceIgnored,
     })
 }
 
-/// Notes that `message` to the target of `name` has failed.
-async fn note_failure(mx: &Mx, name: AliasName, message: MessageId, failure: Failure) -> Outcome {
-    match mx.ledger.bounced(name, message, failure, clock::now()).await {
-        Ok(Bounced { in_a_row: Some(SUSPENDED_AFTER_BOUNCES), .. }) => Outcome::Suspended,
-        Ok(Bounced { in_a_row: Some(_), .. }) => Outcome::Bounced,
-        Ok(Bounced { is_refunded: true, .. }) => Outcome::BounceRefunded,
-        Ok(_) => Outcome::BounceIgnored,
-        Err(cause) => {
-            tracing::error!(%cause, "a bounce could not be noted");
-            Outcome::LedgerFailed
-        }
-    }
-}
-
 /// How fast a text must come; faster when sessions or connections to the smarthost are scarce.
-fn pace(mx: &Mx, setup: &Setup) -> Pace {
+fn pace(setup: &Setup<'_>) -> Pace {
     let smtp = &setup.config.smtp;
-    if mx.slots.are_scarce() || setup.smarthost.is_scarce() {
+    if setup.mx.slots.are_scarce() || setup.smarthost.is_scarce() {
         Pace::hurried(smtp.min_data_rate, smtp.stress_timeout)
     } else {
         Pace::new(smtp.min_data_rate)

@@ -93,7 +93,8 @@ pub struct Mx {
 }
 
 /// What is set when a session begins, and stays so to its end.
-struct Setup {
+struct Setup<'a> {
+    mx: &'a Mx,
     config: Arc<Config>,
     smarthost: Snapshot,
     identity: Option<Arc<Identity>>,
@@ -138,8 +139,9 @@ impl Mx {
         self.identity.store(identity.map(Arc::new));
     }
 
-    fn setup(&self) -> Setup {
+    fn setup(&self) -> Setup<'_> {
         Setup {
+            mx: self,
             config: self.settings.load_full(),
             smarthost: self.smarthost.snapshot(),
             identity: self.identity.load_full(),

@@ -61,9 +61,9 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::DataError;
     use super::super::wire::tests::pair;
     use super::*;
+    use crate::events::Outcome;
     use tokio::io::AsyncWriteExt;
     use tokio::time::Instant;
 
@@ -84,7 +84,7 @@ mod tests {
             }
         };
         let seconds = start.elapsed().as_secs();
-        assert!(matches!(error, DataError::Slow), "{error:?} after {seconds} s");
+        assert!(matches!(error, Outcome::TooSlow), "{error:?} after {seconds} s");
         drop(wire);
         drip.await.unwrap();
         seconds
@@ -170,7 +170,7 @@ mod tests {
         };
         let mut data = wire.data(pace, u64::MAX);
         assert!(data.next().await.unwrap().is_some());
-        assert!(matches!(data.next().await, Err(DataError::Slow)));
+        assert!(matches!(data.next().await, Err(Outcome::TooSlow)));
         assert_eq!(start.elapsed().as_secs(), 90);
     }
 
@@ -187,7 +187,7 @@ mod tests {
                 break error;
             }
         };
-        assert!(matches!(error, DataError::Slow));
+        assert!(matches!(error, Outcome::TooSlow));
         drop(sender.await.unwrap());
         start.elapsed().as_secs()
     }

@@ -1,11 +1,10 @@
 //! What the path of RCPT means: an alias, the postmaster, a bounce address, or nothing here.
 
-use super::Mx;
+use super::Setup;
 use crate::address::{Domain, Mailbox};
 use crate::alias::{AliasName, State};
 use crate::bounce::BounceOf;
 use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::events::Refusal;
 
 /// An accepted recipient.
@@ -62,26 +61,21 @@ impl Recipient {
 }
 
 /// Finds out what `path` is; reads the ledger, writes nothing.
-pub(super) async fn resolve(
-    mx: &Mx,
-    config: &Config,
-    path: &str,
-    now: Timestamp,
-) -> Result<Recipient, Refused> {
-    let role = || Recipient::Role { target: config.postmaster.clone() };
+pub(super) async fn resolve(setup: &Setup<'_>, path: &str, now: Timestamp) -> Result<Recipient, Refused> {
+    let role = || Recipient::Role { target: setup.config.postmaster.clone() };
     if path.is_empty() {
         return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
     }
     let (local, domain) = path.rsplit_once('@').ok_or(Refusal::Relaying)?;
-    let domain = own_domain(&config.domains, domain).ok_or(Refusal::Relaying)?;
+    let domain = own_domain(&setup.config.domains, domain).ok_or(Refusal::Relaying)?;
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
-    if let Some(of) = mx.bounce_key.verify(local, domain) {
+    if let Some(of) = setup.mx.bounce_key.verify(local, domain) {
         return Ok(Recipient::Bounce(of));
     }
     let name = local.parse::<AliasName>().map_err(|_| Refusal::NoAlias)?;
-    let alias = mx.ledger.lookup(&name).await.map_err(|cause| {
+    let alias = setup.mx.ledger.lookup(&name).await.map_err(|cause| {
         tracing::error!(%cause, "an alias could not be looked up");
         Refusal::LedgerFailed
     })?;

@@ -37,6 +37,8 @@ pub(super) struct Report {
     /// The line that has not come to its end.
     line: Vec<u8>,
     position: Position,
+    /// The line before was of a field that counts, which may go on.
+    is_field_kept: bool,
     /// Of the multiparts around, outermost first.
     boundaries: Vec<String>,
     /// In a header its [`FIELDS`], later the part that decides.
@@ -49,10 +51,11 @@ pub(super) struct Report {
 }
 
 /// Where the next line belongs.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 enum Position {
-    /// In a header; whether it may go on with a field that counts.
-    Header { is_kept: bool },
+    /// In a header.
+    #[default]
+    Header,
     /// In the words of a report for people.
     Words,
     /// In a part that does not decide.
@@ -102,24 +105,17 @@ impl Report {
     /// What has failed, when it says that something has failed for good.
     pub(super) fn failure(mut self) -> Option<Failure> {
         self.take_line();
-        let (kept, is_whole) = (self.kept, !self.is_cut);
-        match self.form? {
-            Form::Status(encoding) => {
-                let status = match encoding.as_str() {
-                    "base64" => base64_decode(&kept)?,
-                    "quoted-printable" => quoted_printable_decode(&kept)?,
-                    _ => kept,
-                };
-                dsn::failure(
-                    &String::from_utf8_lossy(&status),
-                    is_whole,
-                    self.stage.is_rcpt && !self.stage.is_data,
-                )
-            }
-            Form::Qmail => text_bounce::of_qmail(&String::from_utf8_lossy(&kept), is_whole),
-            Form::Exim(recipients) => {
-                text_bounce::of_exim(&recipients, &String::from_utf8_lossy(&kept), is_whole)
-            }
+        let form = self.form?;
+        let kept = match &form {
+            Form::Status(encoding) if encoding == "base64" => base64_decode(&self.kept)?,
+            Form::Status(encoding) if encoding == "quoted-printable" => quoted_printable_decode(&self.kept)?,
+            _ => self.kept,
+        };
+        let (text, is_whole) = (String::from_utf8_lossy(&kept), !self.is_cut);
+        match form {
+            Form::Status(_) => dsn::failure(&text, is_whole, self.stage.is_rcpt && !self.stage.is_data),
+            Form::Qmail => text_bounce::of_qmail(&text, is_whole),
+            Form::Exim(recipients) => text_bounce::of_exim(&recipients, &text, is_whole),
         }
     }
 
@@ -130,13 +126,14 @@ impl Report {
             self.begin_part(depth, is_last);
         } else {
             match self.position {
-                Position::Header { .. } if line.is_empty() || text.is_empty() && !is_folded(&line) => {
+                Position::Header if line.is_empty() || text.is_empty() && !is_folded(&line) => {
                     self.end_header();
                 }
-                Position::Header { is_kept } => {
-                    let is_kept = if is_folded(&line) { is_kept } else { counts(text) };
-                    self.position = Position::Header { is_kept };
-                    if is_kept {
+                Position::Header => {
+                    if !is_folded(&line) {
+                        self.is_field_kept = counts(text);
+                    }
+                    if self.is_field_kept {
                         self.keep(text);
                     }
                 }
@@ -169,7 +166,8 @@ impl Report {
             (false, true) => Position::Skipped,
             (false, false) => {
                 self.kept.clear();
-                Position::Header { is_kept: false }
+                self.is_field_kept = false;
+                Position::Header
             }
         };
     }
@@ -181,31 +179,35 @@ impl Report {
         let fields = fields::fields(&String::from_utf8_lossy(&header));
         let value = |name| fields.iter().find(|field| field.name == name).map(|field| field.value.as_str());
         let kind = value("content-type").and_then(content_type);
-        let is =
-            |main, sub| kind.as_ref().is_some_and(|kind| kind.ctype() == main && kind.subtype() == Some(sub));
+        // Where nothing is said it is text (RFC 2045 §5.2).
+        let (main, sub) =
+            kind.as_ref().map_or(("text", Some("plain")), |kind| (kind.ctype(), kind.subtype()));
         let is_inside = !self.boundaries.is_empty();
         self.position = Position::Skipped;
-        let is_multipart = kind.as_ref().is_some_and(|kind| kind.ctype() == "multipart");
-        if is_multipart && !is("multipart", "alternative") {
-            let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
-            if let Some(boundary) = boundary.filter(|boundary| (1..=BOUNDARY).contains(&boundary.len()))
-                && self.boundaries.len() < DEPTH
-            {
-                self.boundaries.push(boundary.to_owned());
+        match (main, sub) {
+            ("multipart", Some("alternative")) => {}
+            ("multipart", _) => {
+                let boundary = kind.as_ref().and_then(|kind| kind.attribute("boundary"));
+                if let Some(boundary) = boundary.filter(|boundary| (1..=BOUNDARY).contains(&boundary.len()))
+                    && self.boundaries.len() < DEPTH
+                {
+                    self.boundaries.push(boundary.to_owned());
+                }
             }
-        } else if is_inside && (is("message", "delivery-status") || is("message", "global-delivery-status")) {
-            let encoding = value("content-transfer-encoding").map(fields::plain).unwrap_or_default();
-            self.keep_as(Form::Status(encoding.to_ascii_lowercase()));
-        } else if is_inside && (kind.is_none() || is("text", "plain")) {
-            self.position = Position::Words;
-        } else if !is_inside && (kind.is_none() || is("text", "plain")) {
-            let is_daemon =
-                value("from").is_some_and(|from| from.to_ascii_lowercase().contains("mailer-daemon"));
-            if let Some(recipients) = value("x-failed-recipients") {
-                self.keep_as(Form::Exim(recipients.to_owned()));
-            } else if is_daemon {
-                self.keep_as(Form::Qmail);
+            ("message", Some("delivery-status" | "global-delivery-status")) if is_inside => {
+                let encoding = value("content-transfer-encoding").map(fields::plain).unwrap_or_default();
+                self.keep_as(Form::Status(encoding.to_ascii_lowercase()));
             }
+            ("text", Some("plain")) if is_inside => self.position = Position::Words,
+            ("text", Some("plain")) => {
+                let from = value("from").unwrap_or_default().to_ascii_lowercase();
+                if let Some(recipients) = value("x-failed-recipients") {
+                    self.keep_as(Form::Exim(recipients.to_owned()));
+                } else if from.contains("mailer-daemon") {
+                    self.keep_as(Form::Qmail);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -230,12 +232,6 @@ impl Stage {
         self.is_rcpt |= line.contains("rcpt to") || self.ends_in_rcpt && line.starts_with("to");
         self.is_data |= line.contains("data");
         self.ends_in_rcpt = line.ends_with("rcpt");
-    }
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Position::Header { is_kept: false }
     }
 }
 

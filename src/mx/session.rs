@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Conversation, Hello};
-use super::recipient::Refused;
+use super::recipient::{Recipient, Refused};
 use super::reply::{self, Extensions};
-use super::transaction::{Transaction, max_size};
-use super::wire::{LineError, Wire};
+use super::transaction::{Transaction, envelope_timeout, max_size};
+use super::wire::Wire;
 use super::{Mx, Setup, message};
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
@@ -21,7 +21,6 @@ use crate::clock;
 use crate::config::Smtp;
 use crate::dnsbl::Listing;
 use crate::events::{Event, Outcome, Refusal, Stage, network};
-use crate::message_id::MessageId;
 use crate::net::limits::is_reached;
 use crate::net::transport::Transport;
 use crate::smtp::command::{Command, Mail, Utf8};
@@ -29,18 +28,8 @@ use crate::smtp::headers::Received;
 use crate::smtp::reply::Reply;
 
 /// First words of clients that speak HTTP, not SMTP.
-const HTTP_VERBS: &[&[u8]] = &[
-    b"GET ",
-    b"POST ",
-    b"HEAD ",
-    b"PUT ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"CONNECT ",
-    b"TRACE ",
-    b"PATCH ",
-    b"PRI ",
-];
+const HTTP_VERBS: [&str; 10] =
+    ["GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "TRACE ", "PATCH ", "PRI "];
 
 /// Junk commands (NOOP, RSET, EHLO, …) since the last message: after so many the client only keeps the
 /// connection busy (Postfix's `smtpd_junk_command_limit`).
@@ -57,8 +46,7 @@ const WAITS_WITHOUT_MESSAGE: u32 = 6;
 
 /// One client's session.
 pub(super) struct Session<'a> {
-    mx: &'a Mx,
-    setup: &'a Setup,
+    setup: &'a Setup<'a>,
     wire: Wire<Transport>,
     peer: IpAddr,
     /// The client or its network has guessed at aliases too often: it is told nothing of them, but for
@@ -90,7 +78,6 @@ enum Next {
 pub(super) async fn run(mx: Arc<Mx>, stream: Transport, peer: IpAddr, shutdown: CancellationToken) {
     let setup = mx.setup();
     let mut session = Session {
-        mx: &mx,
         setup: &setup,
         wire: Wire::new(stream, setup.config.smtp.idle_timeout),
         peer,
@@ -130,7 +117,7 @@ impl<'a> Session<'a> {
         self.conversation = Conversation::new(self.peer);
         self.wire.flush().await?;
         let wire = self.wire.start_tls(identity).await?;
-        self.mx.counters.encrypted.inc();
+        self.setup.mx.counters.encrypted.inc();
         Ok(Session { wire, is_encrypted: true, ..self })
     }
 
@@ -140,28 +127,34 @@ impl<'a> Session<'a> {
         // Once for all commands: all sessions wait for it, in one list under one lock.
         let mut stopping = pin!(shutdown.cancelled());
         loop {
-            let token = |transaction: &Transaction<'_>| transaction.preempted().clone();
+            let token = |transaction: &Transaction<'_>| transaction.preempted.clone();
             // Who has no recipient has no connection to the smarthost.
             let with_recipient =
-                self.conversation.transaction().filter(|transaction| transaction.has_recipient());
+                self.conversation.transaction().filter(|transaction| transaction.recipient.is_some());
             let preempted = with_recipient.map(token);
             let line = tokio::select! {
                 biased;
-                () = &mut stopping => return self.close_with(&reply::SHUTTING_DOWN),
+                () = &mut stopping => return self.say(&reply::SHUTTING_DOWN),
                 () = cancelled(preempted.as_ref()) => return self.close_preempted(Stage::Idle),
                 line = self.next_line() => line,
             };
             let line = match line {
                 Ok(line) => line,
-                Err(LineError::Gone) => return Next::Close,
-                Err(LineError::Idle) => return self.close_with(&reply::IDLE),
-                Err(LineError::TooLong) => return self.close_with(&reply::LINE_TOO_LONG),
-                Err(LineError::Malformed) => return self.close_with(&reply::NOT_A_LINE),
+                Err(reply) => {
+                    reply.iter().for_each(|reply| self.wire.reply(reply));
+                    return Next::Close;
+                }
             };
-            if std::mem::take(&mut is_first) && HTTP_VERBS.iter().any(|verb| line.starts_with(verb)) {
+            if std::mem::take(&mut is_first)
+                && HTTP_VERBS.iter().any(|verb| line.starts_with(verb.as_bytes()))
+            {
                 return Next::Close;
             }
-            let command = Command::parse(&line, self.utf8()).map_err(Reply::from);
+            let utf8 = Utf8 {
+                is_offered: self.setup.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
+                is_wanted: self.conversation.transaction().is_some_and(|transaction| transaction.mail.utf8),
+            };
+            let command = Command::parse(&line, utf8).map_err(Reply::from);
             let stage = match command {
                 Ok(Command::Data) => Stage::Message,
                 Ok(Command::Rcpt(_)) => Stage::Recipient,
@@ -179,7 +172,7 @@ impl<'a> Session<'a> {
                 () = cancelled(preempted.as_ref()) => return self.close_preempted(stage),
                 // Waiting for the smarthost at RCPT is no reason to stay: nothing has been sent yet.
                 () = &mut stopping, if stage != Stage::Message => {
-                    return self.close_with(&reply::SHUTTING_DOWN);
+                    return self.say(&reply::SHUTTING_DOWN);
                 }
                 next = answer => next,
             };
@@ -190,36 +183,31 @@ impl<'a> Session<'a> {
     }
 
     /// The next line, for as long as the client may take for it.
-    async fn next_line(&mut self) -> Result<Vec<u8>, LineError> {
+    async fn next_line(&mut self) -> Result<Vec<u8>, Option<Reply>> {
         let patience =
-            patience(&self.setup.config.smtp, self.mx.slots.are_scarce(), self.last_delivery.elapsed());
+            patience(&self.setup.config.smtp, self.setup.mx.slots.are_scarce(), self.last_delivery.elapsed());
         if patience.is_zero() {
-            return Err(LineError::Idle);
+            return Err(Some(reply::IDLE));
         }
-        let envelope_timeout = async {
-            match self.conversation.transaction() {
-                Some(transaction) => transaction.envelope_timeout().await,
-                None => std::future::pending().await,
-            }
-        };
+        let open_since = self.conversation.transaction().and_then(Transaction::open_since);
         tokio::select! {
             biased;
             line = self.wire.line(patience) => line,
-            () = envelope_timeout => Err(LineError::Idle),
+            () = envelope_timeout(self.setup, open_since) => Err(Some(reply::IDLE)),
         }
     }
 
     /// Carries out one command and says what became of it.
     async fn answer(&mut self, command: Result<Command, Reply>) -> Next {
         let limits = &self.setup.config.smtp;
-        if is_reached(limits.max_errors, self.errors) {
+        if is_reached(limits.max_errors, self.errors)
+            || self.junk_commands >= MAX_JUNK_COMMANDS
+            || self.recipient_overshoot >= MAX_RECIPIENT_OVERSHOOT
+        {
             return self.say(&reply::TOO_MANY_ERRORS);
         }
         if is_reached(limits.max_unknown_recipients, self.unknown) {
             return self.say(&reply::TOO_MANY_UNKNOWN);
-        }
-        if self.junk_commands >= MAX_JUNK_COMMANDS || self.recipient_overshoot >= MAX_RECIPIENT_OVERSHOOT {
-            return self.say(&reply::TOO_MANY_ERRORS);
         }
         if !matches!(
             command,
@@ -248,13 +236,6 @@ impl<'a> Session<'a> {
         self.say(&reply)
     }
 
-    fn utf8(&self) -> Utf8 {
-        Utf8 {
-            is_offered: self.setup.smarthost.capabilities().is_some_and(|smarthost| smarthost.utf8),
-            is_wanted: self.conversation.transaction().is_some_and(Transaction::is_utf8),
-        }
-    }
-
     fn say(&mut self, reply: &Reply) -> Next {
         if *reply == reply::NO_ALIAS {
             self.unknown += 1;
@@ -265,15 +246,10 @@ impl<'a> Session<'a> {
         if reply.closes() { Next::Close } else { Next::GoOn }
     }
 
-    fn close_with(&mut self, reply: &Reply) -> Next {
-        self.wire.reply(reply);
-        Next::Close
-    }
-
     /// Another client has been given the connection to the smarthost.
     fn close_preempted(&mut self, during: Stage) -> Next {
-        self.mx.events.tell(Event::Preempted { client: self.peer, during });
-        self.close_with(&reply::PREEMPTED)
+        self.setup.mx.events.tell(Event::Preempted { client: self.peer, during });
+        self.say(&reply::PREEMPTED)
     }
 
     fn hello(&mut self, hello: Hello) -> Reply {
@@ -310,7 +286,7 @@ impl<'a> Session<'a> {
         let begun = if is_reached(self.setup.config.smtp.max_messages, self.transactions) {
             Err(reply::TOO_MANY_MESSAGES)
         } else {
-            Transaction::begin(self.mx, self.setup, self.peer.into(), mail)
+            Transaction::begin(self.setup, self.peer.into(), mail)
         };
         self.conversation.mail(begun)?;
         self.transactions += 1;
@@ -318,7 +294,7 @@ impl<'a> Session<'a> {
     }
 
     async fn rcpt(&mut self, path: &str) -> Result<Reply, Reply> {
-        let (mx, client) = (self.mx, self.peer.into());
+        let (mx, client) = (self.setup.mx, self.peer.into());
         let is_strange = |alias: &AliasName| !mx.first_contact.has_delivered(client, alias);
         let transaction = self.conversation.rcpt()?;
         let result = match transaction.admit(path).await {
@@ -343,37 +319,31 @@ impl<'a> Session<'a> {
         if let Err(refused) = result {
             return Err(self.refuse(refused));
         }
-        self.mx.counters.recipients.inc();
+        self.setup.mx.counters.recipients.inc();
         self.conversation.recipient_accepted();
         Ok(reply::RECIPIENT_OK)
     }
 
-    fn refuse(&mut self, refused: Refused) -> Reply {
+    /// Says no to RCPT. Nobody guesses by mistake as often as a client may in an hour: then this session ends,
+    /// and every other of the client ends at its next guess. An alias that the client has delivered to is no
+    /// guess.
+    fn refuse(&mut self, mut refused: Refused) -> Reply {
         self.recipient_overshoot += usize::from(!refused.reason.reply().is_permanent());
-        let Refused { reason, alias } = self.count_unknown(refused);
-        let reply = reason.reply();
-        let (client, alias) = (self.peer, alias.as_ref());
-        self.mx.events.tell(Event::Refused { client, alias, reason: &reason, code: reply.code });
-        reply
-    }
-
-    /// Nobody guesses by mistake as often as a client may in an hour: then this session ends, and every other
-    /// of the client ends at its next guess. An alias that the client has delivered to is no guess.
-    fn count_unknown(&mut self, refused: Refused) -> Refused {
-        let Mx { guesses, first_contact, .. } = self.mx;
+        let Mx { guesses, first_contact, events, .. } = self.setup.mx;
         let client = self.peer.into();
         let is_known = refused.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
-        if refused.reason.reply() != reply::NO_ALIAS || is_known {
-            return refused;
+        if refused.reason.reply() == reply::NO_ALIAS && !is_known {
+            let has_recipient = |transaction: &Transaction| transaction.recipient.is_some();
+            if self.hides_aliases && self.conversation.transaction().is_some_and(has_recipient) {
+                // What a further recipient hears when it exists.
+                refused = Refusal::TooManyRecipients.into();
+            } else if self.hides_aliases || guesses.count_unknown_recipient(client) {
+                refused = Refusal::Harvesting.into();
+            }
         }
-        if self.hides_aliases && self.conversation.transaction().is_some_and(Transaction::has_recipient) {
-            // What a further recipient hears when it exists.
-            return Refusal::TooManyRecipients.into();
-        }
-        if self.hides_aliases || guesses.count_unknown_recipient(client) {
-            return Refusal::Harvesting.into();
-        }
-        refused
+        let (reply, alias) = (refused.reason.reply(), refused.alias.as_ref());
+        events.tell(Event::Refused { client: self.peer, alias, reason: &refused.reason, code: reply.code });
+        reply
     }
 
     /// DATA: 354, the text, and the answer to it.
@@ -382,19 +352,28 @@ impl<'a> Session<'a> {
             Ok(transaction) => transaction,
             Err(refusal) => return self.say(&refusal),
         };
-        let (id, alias) = match transaction.bounce() {
-            None => (Some(transaction.id()), transaction.alias().cloned()),
-            Some(BounceOf::Message(name, id)) => (Some(*id), Some(name.clone())),
-            Some(BounceOf::Nobody) => (None, None),
+        let (id, alias) = match &transaction.recipient {
+            Some(Recipient::Bounce(BounceOf::Message(name, id))) => (Some(*id), Some(name.clone())),
+            Some(Recipient::Bounce(BounceOf::Nobody)) => (None, None),
+            _ => (Some(transaction.id), transaction.alias().cloned()),
         };
         let outcome = self.take_message(transaction).await.unwrap_or_else(|outcome| outcome);
         if matches!(outcome, Outcome::Delivered(_)) {
             let client = self.peer.into();
-            self.mx.guesses.note_delivery(client);
-            self.mx.first_contact.note_delivery(client, alias.as_ref());
+            self.setup.mx.guesses.note_delivery(client);
+            self.setup.mx.first_contact.note_delivery(client, alias.as_ref());
         }
         self.conversation.end_of_data();
-        self.conclude(id, alias.as_ref(), &outcome)
+        // One event, and one answer to the client, for every message.
+        let reply = outcome.reply();
+        let (client, alias, code) = (self.peer, alias.as_ref(), reply.as_ref().map(|reply| reply.code));
+        self.setup.mx.events.tell(Event::Message { client, id, alias, outcome: &outcome, code });
+        (self.junk_commands, self.recipient_overshoot) = (0, 0);
+        if reply.as_ref().is_some_and(Reply::is_positive) {
+            self.last_delivery = Instant::now();
+        }
+        let next = reply.map_or(Next::Close, |reply| self.say(&reply));
+        if outcome == Outcome::EarlyData { Next::Close } else { next }
     }
 
     async fn take_message(&mut self, transaction: Transaction<'a>) -> Result<Outcome, Outcome> {
@@ -402,14 +381,13 @@ impl<'a> Session<'a> {
             return Err(Outcome::EarlyData);
         }
         let _ = self.wire.flush().await; // as at RCPT
-        let (mx, setup) = (self.mx, self.setup);
-        match transaction.bounce().cloned() {
-            Some(_) if !transaction.has_null_sender() => Err(Outcome::NotABounce),
-            Some(of) => {
+        match &transaction.recipient {
+            Some(Recipient::Bounce(_)) if !transaction.mail.null_sender => Err(Outcome::NotABounce),
+            Some(Recipient::Bounce(of)) => {
                 self.wire.reply(&reply::START_DATA);
-                message::take_bounce(&mut self.wire, mx, setup, of).await
+                message::take_bounce(&mut self.wire, self.setup, of).await
             }
-            None => {
+            _ => {
                 // Boxed, as at RCPT.
                 let fields = self.received(&transaction);
                 let settlement = Box::pin(transaction.data(fields)).await?;
@@ -418,43 +396,29 @@ impl<'a> Session<'a> {
                     return Err(Outcome::EarlyData);
                 }
                 self.wire.reply(&reply::START_DATA);
-                Box::pin(message::forward(&mut self.wire, mx, setup, settlement)).await
+                Box::pin(message::forward(&mut self.wire, self.setup, settlement)).await
             }
         }
-    }
-
-    /// One event, and one answer to the client, for every message.
-    fn conclude(&mut self, id: Option<MessageId>, alias: Option<&AliasName>, outcome: &Outcome) -> Next {
-        let reply = outcome.reply();
-        let code = reply.as_ref().map(|reply| reply.code);
-        self.mx.events.tell(Event::Message { client: self.peer, id, alias, outcome, code });
-        (self.junk_commands, self.recipient_overshoot) = (0, 0);
-        if outcome.is_accepted() {
-            self.last_delivery = Instant::now();
-        }
-        let next = reply.map_or(Next::Close, |reply| self.say(&reply));
-        if *outcome == Outcome::EarlyData { Next::Close } else { next }
     }
 
     /// Our header fields for the message of `transaction`.
     fn received(&self, transaction: &Transaction<'a>) -> String {
         let hello = self.conversation.hello();
         // RFC 3848, RFC 6531 §4.3.
-        let protocol = match hello {
-            Some(Hello { is_extended: true, .. }) => match (transaction.is_utf8(), self.is_encrypted) {
-                (true, true) => "UTF8SMTPS",
-                (true, false) => "UTF8SMTP",
-                (false, true) => "ESMTPS",
-                (false, false) => "ESMTP",
-            },
-            _ => "SMTP",
+        let is_extended = hello.is_some_and(|hello| hello.is_extended);
+        let protocol = match (is_extended, transaction.mail.utf8, self.is_encrypted) {
+            (false, ..) => "SMTP",
+            (true, true, true) => "UTF8SMTPS",
+            (true, true, false) => "UTF8SMTP",
+            (true, false, true) => "ESMTPS",
+            (true, false, false) => "ESMTP",
         };
         Received {
             helo: hello.map_or("", |hello| &hello.name),
             peer: self.peer,
             hostname: self.setup.config.hostname.as_str(),
             protocol,
-            id: &transaction.id().to_string(),
+            id: &transaction.id.to_string(),
             alias: transaction.alias_address().as_deref(),
             at: clock::now(),
         }

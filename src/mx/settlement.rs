@@ -39,36 +39,23 @@ const REFUND_TRIES: u32 = 32;
 
 /// A message between 354 and the answer to its final dot.
 pub(super) struct Settlement<'a> {
-    mx: &'a Mx,
-    id: MessageId,
+    pub(super) mx: &'a Mx,
+    pub(super) id: MessageId,
     /// Whose use the message takes; `None`: the postmaster's mail is not counted.
-    alias: Option<AliasName>,
-    body: Body,
+    pub(super) alias: Option<AliasName>,
+    pub(super) body: Body,
     /// Our header fields, until they have been sent.
-    fields: Option<String>,
+    pub(super) fields: Option<String>,
     /// The first octets of the text, until the fields have been sent.
-    head: Vec<u8>,
-    watch: HeaderWatch,
-    /// 0: no limit.
-    max_size: u64,
-    received: u64,
+    pub(super) head: Vec<u8>,
+    pub(super) watch: HeaderWatch,
+    /// Of the octets from the client, without our fields; 0: no limit.
+    pub(super) max_size: u64,
+    /// Octets that have come from the client.
+    pub(super) received: u64,
 }
 
-impl<'a> Settlement<'a> {
-    /// `max_size` counts the client's octets only, not those of `fields`.
-    pub(super) fn new(
-        mx: &'a Mx,
-        id: MessageId,
-        alias: Option<AliasName>,
-        body: Body,
-        fields: String,
-        watch: HeaderWatch,
-        max_size: u64,
-    ) -> Self {
-        let (fields, head) = (Some(fields), Vec::new());
-        Settlement { mx, id, alias, body, fields, head, watch, max_size, received: 0 }
-    }
-
+impl Settlement<'_> {
     /// Passes on a piece of the text. On an error the message is to be given up.
     pub(super) async fn write(&mut self, piece: &[u8]) -> Result<(), Outcome> {
         self.received += piece.len() as u64;
@@ -97,7 +84,15 @@ impl<'a> Settlement<'a> {
         if let Err(outcome) = self.complete(now).await {
             return outcome;
         }
-        let refund = || give_back(self.mx, self.alias, self.id);
+        let (mx, refund) = (self.mx, self.refund());
+        // When that fails at first it goes on in the background, so that the client is not kept waiting.
+        let give_back = async || {
+            if let Some(refund) = refund
+                && refund.attempt().await.is_err()
+            {
+                mx.refunds.spawn(refund.keep_trying(FIRST_PAUSE));
+            }
+        };
         match self.body.finish().await {
             relay::Outcome::Accepted => {
                 crash::point("answered");
@@ -105,12 +100,12 @@ impl<'a> Settlement<'a> {
             }
             relay::Outcome::Unknown => Outcome::InDoubt,
             relay::Outcome::NotSent => {
-                refund().await;
+                give_back().await;
                 Outcome::SmarthostLost
             }
             relay::Outcome::Refused(code) => {
                 crash::point("refused");
-                refund().await;
+                give_back().await;
                 crash::point("refunded");
                 Outcome::refused(code)
             }
@@ -136,10 +131,16 @@ impl<'a> Settlement<'a> {
         Ok(())
     }
 
+    /// The use that the message takes, to be given back.
+    fn refund(&self) -> Option<Refund> {
+        let (ledger, events) = (self.mx.ledger.clone(), self.mx.events.clone());
+        Some(Refund { ledger, events, alias: self.alias.clone()?, id: self.id })
+    }
+
     /// Takes one use of the alias, or tells why not.
     async fn spend(&self, now: Timestamp) -> Result<(), Outcome> {
-        let Some(name) = self.alias.clone() else { return Ok(()) };
-        let (ledger, id) = (self.mx.ledger.clone(), self.id);
+        let Some(refund) = self.refund() else { return Ok(()) };
+        let (ledger, name, id) = (refund.ledger.clone(), refund.alias.clone(), refund.id);
         let mut spending = Box::pin(async move { ledger.spend(name, id, now).await });
         match timeout(SPEND_TIMEOUT, &mut spending).await {
             Ok(Ok(SpendOutcome::Spent)) => Ok(()),
@@ -150,11 +151,9 @@ impl<'a> Settlement<'a> {
             }
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
-                let (ledger, events, name) =
-                    (self.mx.ledger.clone(), self.mx.events.clone(), self.alias.clone());
                 self.mx.refunds.spawn(async move {
-                    if let (Ok(SpendOutcome::Spent), Some(name)) = (spending.await, name) {
-                        keep_giving_back(ledger, events, name, id, Duration::ZERO).await;
+                    if let Ok(SpendOutcome::Spent) = spending.await {
+                        refund.keep_trying(Duration::ZERO).await;
                     }
                 });
                 tracing::error!("the ledger is too slow to take a use");
@@ -164,50 +163,36 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Gives back the use that `message` has taken of `alias`. When that fails at first it goes on in the
-/// background, so that the client is not kept waiting.
-async fn give_back(mx: &Mx, alias: Option<AliasName>, message: MessageId) {
-    let Some(name) = alias else { return };
-    if try_refund(&mx.ledger, &mx.events, &name, message).await.is_ok() {
-        return;
-    }
-    let (ledger, events) = (mx.ledger.clone(), mx.events.clone());
-    mx.refunds.spawn(keep_giving_back(ledger, events, name, message, FIRST_PAUSE));
-}
-
-/// Gives back the use that `message` has taken of `name`, after `pause`, and again and again until
-/// that succeeds.
-async fn keep_giving_back(
+/// The use that a message has taken of an alias, to be given back.
+struct Refund {
     ledger: Ledger,
     events: Events,
-    name: AliasName,
-    message: MessageId,
-    mut pause: Duration,
-) {
-    for _ in 0..REFUND_TRIES {
-        sleep(pause).await;
-        pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
-        match try_refund(&ledger, &events, &name, message).await {
-            Ok(()) => return,
-            Err(LedgerError::Closed) => break,
-            Err(_) => {}
-        }
-    }
-    tracing::error!(id = %message, alias = name.shortened(), "the use of a message that was not delivered is lost");
+    alias: AliasName,
+    id: MessageId,
 }
 
-async fn try_refund(
-    ledger: &Ledger,
-    events: &Events,
-    name: &AliasName,
-    message: MessageId,
-) -> Result<(), LedgerError> {
-    match ledger.refund(name.clone(), message).await {
-        Ok(()) => events.tell(Event::Refunded { id: message, alias: name }),
-        Err(cause) => {
-            tracing::warn!(%cause, "a use that was not delivered could not be given back yet");
-            return Err(cause);
+impl Refund {
+    /// Gives it back after `pause`, and again and again until that succeeds.
+    async fn keep_trying(self, mut pause: Duration) {
+        for _ in 0..REFUND_TRIES {
+            sleep(pause).await;
+            pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
+            match self.attempt().await {
+                Ok(()) => return,
+                Err(LedgerError::Closed) => break,
+                Err(_) => {}
+            }
         }
+        let Refund { id, alias, .. } = self;
+        tracing::error!(%id, alias = alias.shortened(), "the use of a message that was not delivered is lost");
     }
-    Ok(())
+
+    async fn attempt(&self) -> Result<(), LedgerError> {
+        let refunded = self.ledger.refund(self.alias.clone(), self.id).await;
+        match &refunded {
+            Ok(()) => self.events.tell(Event::Refunded { id: self.id, alias: &self.alias }),
+            Err(cause) => tracing::warn!(%cause, "a use that was not delivered could not be given back yet"),
+        }
+        refunded
+    }
 }

@@ -49,11 +49,8 @@ impl FromStr for StatusCode {
             1..=3 if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| ()),
             _ => Err(()),
         };
-        let mut parts = text.split('.');
-        let mut next = || number(parts.next().unwrap_or_default());
-        let code = StatusCode { class: next()?, subject: next()?, detail: next()? };
-        match (code.class, parts.next()) {
-            (2 | 4 | 5, None) => Ok(code),
+        match text.split('.').map(number).collect::<Result<Vec<_>, _>>()?[..] {
+            [class @ (2 | 4 | 5), subject, detail] => Ok(StatusCode { class, subject, detail }),
             _ => Err(()),
         }
     }

@@ -9,12 +9,11 @@ const QMAIL: &str = "Hi. This is the ";
 
 /// What has failed by a `text` of qmail's, if it is one: behind an introduction each recipient has a
 /// paragraph, then comes one that begins with a hyphen and the message. `is_whole`: this is all of it.
-pub(super) fn of_qmail(text: &str, is_whole: bool) -> Option<Failure> {
+pub(super) fn of_qmail(text: &str, mut is_whole: bool) -> Option<Failure> {
     let text = text.replace("\r\n", "\n");
     if !text.starts_with(QMAIL) {
         return None;
     }
-    let mut is_whole = is_whole;
     let mut failed = Vec::new();
     for paragraph in text.split("\n\n").map(|paragraph| paragraph.trim_start_matches('\n')) {
         if paragraph.starts_with('-') {

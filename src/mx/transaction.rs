@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::recipient::{Recipient, Refused, resolve};
 use super::reply;
 use super::settlement::Settlement;
-use super::{Mx, RECHECK, Setup};
+use super::{RECHECK, Setup};
 use crate::address::Mailbox;
 use crate::alias::AliasName;
 use crate::bounce::BounceOf;
@@ -38,14 +38,16 @@ const ENVELOPE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What MAIL and RCPT have gathered.
 pub(super) struct Transaction<'a> {
-    mx: &'a Mx,
-    setup: &'a Setup,
+    setup: &'a Setup<'a>,
     client: ClientNet,
-    id: MessageId,
-    mail: Mail,
-    recipient: Option<Recipient>,
+    /// What the message is called.
+    pub(super) id: MessageId,
+    pub(super) mail: Mail,
+    /// The one that RCPT has accepted.
+    pub(super) recipient: Option<Recipient>,
     upstream: Upstream,
-    preempted: CancellationToken,
+    /// Cancelled when another client needs the connection to the smarthost.
+    pub(super) preempted: CancellationToken,
 }
 
 /// The smarthost's part in it.
@@ -64,20 +66,20 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the declared size is over the limit, ours or the smarthost's.
-    pub(super) fn begin(mx: &'a Mx, setup: &'a Setup, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
+    pub(super) fn begin(setup: &'a Setup<'a>, client: ClientNet, mail: Mail) -> Result<Self, Reply> {
         let limit = max_size(setup);
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_LARGE);
         }
         let (recipient, upstream, preempted) = (None, Upstream::Closed, CancellationToken::new());
         let id = MessageId::new(clock::now());
-        Ok(Transaction { mx, setup, client, id, mail, recipient, upstream, preempted })
+        Ok(Transaction { setup, client, id, mail, recipient, upstream, preempted })
     }
 
     /// RCPT, the ledger's part: what `path` is, and whether the message may go there. `None`: it is the
     /// recipient already.
     pub(super) async fn admit(&self, path: &str) -> Result<Option<Recipient>, Refused> {
-        let recipient = resolve(self.mx, &self.setup.config, path, clock::now()).await?;
+        let recipient = resolve(self.setup, path, clock::now()).await?;
         match &self.recipient {
             None => Ok(Some(recipient)),
             Some(known) if known.is_same(&recipient) => Ok(None),
@@ -105,43 +107,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What the message is called.
-    pub(super) fn id(&self) -> MessageId {
-        self.id
-    }
-
-    /// Whether RCPT has been carried out.
-    pub(super) fn has_recipient(&self) -> bool {
-        self.recipient.is_some()
-    }
-
-    /// Ends when the smarthost has waited for DATA for as long as it may.
-    pub(super) async fn envelope_timeout(&self) {
+    /// Since when the smarthost has waited for DATA.
+    pub(super) fn open_since(&self) -> Option<Instant> {
         match self.upstream {
-            Upstream::Open { since, .. } => envelope_timeout(self.setup, since).await,
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Cancelled when another client needs the connection to the smarthost.
-    pub(super) fn preempted(&self) -> &CancellationToken {
-        &self.preempted
-    }
-
-    /// Whether MAIL has asked for SMTPUTF8.
-    pub(super) fn is_utf8(&self) -> bool {
-        self.mail.utf8
-    }
-
-    /// Whether MAIL has named no sender, as that of a bounce does.
-    pub(super) fn has_null_sender(&self) -> bool {
-        self.mail.null_sender
-    }
-
-    /// Whether this is a bounce, and of what.
-    pub(super) fn bounce(&self) -> Option<&BounceOf> {
-        match &self.recipient {
-            Some(Recipient::Bounce(of)) => Some(of),
+            Upstream::Open { since, .. } => Some(since),
             _ => None,
         }
     }
@@ -163,7 +132,17 @@ impl<'a> Transaction<'a> {
         let max_size = lesser_limit(self.setup.config.smtp.max_size, its_limit);
         let body = connection.data().await.map_err(|cause| Outcome::at_data(&cause))?;
         crash::point("data");
-        Ok(Settlement::new(self.mx, self.id, alias, body, fields, watch, max_size))
+        Ok(Settlement {
+            mx: self.setup.mx,
+            id: self.id,
+            alias,
+            body,
+            fields: Some(fields),
+            head: Vec::new(),
+            watch,
+            max_size,
+            received: 0,
+        })
     }
 
     /// The alias, when the recipient is one.
@@ -186,17 +165,15 @@ impl<'a> Transaction<'a> {
         let asked = Instant::now();
         // A refusal has given the lease back before it is answered.
         let begun = self.setup.smarthost.begin(self.envelope(recipient, target), lease).await.map(Box::new);
-        self.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
-        match begun {
-            Ok(connection) => self.upstream = Upstream::Open { connection, since: Instant::now() },
-            Err(cause) => {
-                let refusal = Refusal::by_smarthost(&cause);
-                if !matches!(cause, RelayError::Refused(code) if code != 421) {
-                    self.upstream = Upstream::Failed(refusal.clone());
-                }
-                return Err(refusal);
+        self.setup.mx.first_contact.pad_response_time(client, recipient.alias(), asked).await;
+        let connection = begun.map_err(|cause| {
+            let refusal = Refusal::by_smarthost(&cause);
+            if !matches!(cause, RelayError::Refused(code) if code != 421) {
+                self.upstream = Upstream::Failed(refusal.clone());
             }
-        }
+            refusal
+        })?;
+        self.upstream = Upstream::Open { connection, since: Instant::now() };
         Ok(())
     }
 
@@ -206,7 +183,7 @@ impl<'a> Transaction<'a> {
             _ => (BounceOf::Nobody, &self.setup.config.domains[0]),
         };
         Envelope {
-            sender: self.mx.bounce_key.address(&of, domain),
+            sender: self.setup.mx.bounce_key.address(&of, domain),
             recipient: target.clone(),
             size: self.mail.size,
             is_8bit: self.mail.is_8bit,
@@ -216,14 +193,15 @@ impl<'a> Transaction<'a> {
 }
 
 /// The largest message in octets, by our limit and the smarthost's as last heard; 0: no limit.
-pub(super) fn max_size(setup: &Setup) -> u64 {
+pub(super) fn max_size(setup: &Setup<'_>) -> u64 {
     let its_limit = setup.smarthost.capabilities().and_then(|smarthost| smarthost.max_size);
     lesser_limit(setup.config.smtp.max_size, its_limit.unwrap_or(0))
 }
 
-/// Ends when the smarthost has waited for DATA since `since` for as long as it may. That may become less
-/// meanwhile.
-async fn envelope_timeout(setup: &Setup, since: Instant) {
+/// Ends when the smarthost has waited for DATA since `since` for as long as it may, if it waits. That may
+/// become less meanwhile.
+pub(super) async fn envelope_timeout(setup: &Setup<'_>, since: Option<Instant>) {
+    let Some(since) = since else { return std::future::pending().await };
     loop {
         let stress_timeout = setup.config.smtp.stress_timeout;
         let limit =
@@ -246,7 +224,7 @@ mod tests {
     async fn an_envelope_without_data_is_over_after_five_minutes() {
         let (mx, _dir) = lonely_mx();
         let start = Instant::now();
-        envelope_timeout(&mx.setup(), start).await;
+        envelope_timeout(&mx.setup(), Some(start)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(300));
     }
 }

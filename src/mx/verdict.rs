@@ -1,7 +1,6 @@
 //! What the smarthost's failures come to, and the reply to each refusal and each outcome.
 
 use super::reply;
-use super::wire::DataError;
 use crate::events::{Outcome, Refusal, Rejection};
 use crate::relay::{Busy, RelayError, Unfit};
 use crate::smtp::headers::HeaderFault;
@@ -30,78 +29,7 @@ impl Refusal {
             RelayError::Tls(_) | RelayError::Failed(_) => Refusal::SmarthostFailed,
         }
     }
-}
 
-impl Outcome {
-    /// What `cause` means for a message of which nothing was sent.
-    pub(super) fn at_data(cause: &RelayError) -> Self {
-        log_failure("data", cause);
-        match cause {
-            RelayError::Refused(code) => Outcome::SmarthostRefused(*code),
-            RelayError::Unfit(Unfit::TooLarge) => Outcome::TooLarge,
-            RelayError::Unfit(Unfit::EightBit) => Outcome::NoEightBit,
-            RelayError::Unfit(Unfit::Utf8) => Outcome::NoUtf8,
-            RelayError::Tls(_) | RelayError::Failed(_) => Outcome::SmarthostFailed,
-        }
-    }
-
-    /// What `cause` means for a message that was begun; nothing has been spent.
-    pub(super) fn in_text(cause: &RelayError) -> Self {
-        log_failure("text", cause);
-        match cause {
-            RelayError::Refused(code) => Outcome::refused(*code),
-            _ => Outcome::SmarthostLost,
-        }
-    }
-
-    /// The smarthost answered the message with `code` (4xx or 5xx), at its end or in the middle of it.
-    pub(super) fn refused(code: u16) -> Self {
-        if code < 500 { Outcome::MessageDeferred } else { Outcome::MessageRefused(code) }
-    }
-}
-
-impl From<HeaderFault> for Outcome {
-    fn from(fault: HeaderFault) -> Self {
-        match fault {
-            HeaderFault::Loop => Outcome::Loop,
-            HeaderFault::TooLarge => Outcome::HeaderTooLarge,
-        }
-    }
-}
-
-impl From<DataError> for Outcome {
-    fn from(error: DataError) -> Self {
-        match error {
-            DataError::Slow => Outcome::TooSlow,
-            DataError::Endless => Outcome::Endless,
-            DataError::Gone => Outcome::ClientGone,
-        }
-    }
-}
-
-fn log_failure(stage: &'static str, cause: &RelayError) {
-    match cause {
-        RelayError::Refused(code) => tracing::info!(stage, code, "the smarthost refused"),
-        RelayError::Unfit(_) => {}
-        RelayError::Tls(_) | RelayError::Failed(_) => {
-            tracing::warn!(stage, %cause, "the smarthost failed");
-        }
-    }
-}
-
-impl Rejection {
-    /// Instead of the greeting.
-    pub(super) fn reply(self) -> Reply {
-        match self {
-            Rejection::TooManyConnections => reply::TOO_MANY_CONNECTIONS,
-            Rejection::Harvesting => reply::TOO_MANY_UNKNOWN,
-            Rejection::Full => reply::TOO_MANY_SESSIONS,
-            Rejection::FullForClient => reply::TOO_MANY_OF_YOURS,
-        }
-    }
-}
-
-impl Refusal {
     /// The answer to RCPT.
     pub(super) fn reply(&self) -> Reply {
         match self {
@@ -132,6 +60,32 @@ impl Refusal {
 }
 
 impl Outcome {
+    /// What `cause` means for a message of which nothing was sent.
+    pub(super) fn at_data(cause: &RelayError) -> Self {
+        log_failure("data", cause);
+        match cause {
+            RelayError::Refused(code) => Outcome::SmarthostRefused(*code),
+            RelayError::Unfit(Unfit::TooLarge) => Outcome::TooLarge,
+            RelayError::Unfit(Unfit::EightBit) => Outcome::NoEightBit,
+            RelayError::Unfit(Unfit::Utf8) => Outcome::NoUtf8,
+            RelayError::Tls(_) | RelayError::Failed(_) => Outcome::SmarthostFailed,
+        }
+    }
+
+    /// What `cause` means for a message that was begun; nothing has been spent.
+    pub(super) fn in_text(cause: &RelayError) -> Self {
+        log_failure("text", cause);
+        match cause {
+            RelayError::Refused(code) => Outcome::refused(*code),
+            _ => Outcome::SmarthostLost,
+        }
+    }
+
+    /// The smarthost answered the message with `code` (4xx or 5xx), at its end or in the middle of it.
+    pub(super) fn refused(code: u16) -> Self {
+        if code < 500 { Outcome::MessageDeferred } else { Outcome::MessageRefused(code) }
+    }
+
     /// The answer to a message; none for a client that has gone.
     pub(super) fn reply(&self) -> Option<Reply> {
         Some(match self {
@@ -159,5 +113,36 @@ impl Outcome {
             Outcome::Preempted => reply::PREEMPTED,
             Outcome::ClientGone => return None,
         })
+    }
+}
+
+impl From<HeaderFault> for Outcome {
+    fn from(fault: HeaderFault) -> Self {
+        match fault {
+            HeaderFault::Loop => Outcome::Loop,
+            HeaderFault::TooLarge => Outcome::HeaderTooLarge,
+        }
+    }
+}
+
+fn log_failure(stage: &'static str, cause: &RelayError) {
+    match cause {
+        RelayError::Refused(code) => tracing::info!(stage, code, "the smarthost refused"),
+        RelayError::Unfit(_) => {}
+        RelayError::Tls(_) | RelayError::Failed(_) => {
+            tracing::warn!(stage, %cause, "the smarthost failed");
+        }
+    }
+}
+
+impl Rejection {
+    /// Instead of the greeting.
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Rejection::TooManyConnections => reply::TOO_MANY_CONNECTIONS,
+            Rejection::Harvesting => reply::TOO_MANY_UNKNOWN,
+            Rejection::Full => reply::TOO_MANY_SESSIONS,
+            Rejection::FullForClient => reply::TOO_MANY_OF_YOURS,
+        }
     }
 }

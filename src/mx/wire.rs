@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::RECHECK;
 use super::pace::Pace;
+use super::{RECHECK, reply};
+use crate::events::Outcome;
 use crate::net::tls::Identity;
 use crate::net::transport::Transport;
 use crate::smtp::dot::{Decoder, Step, Violation};
@@ -59,30 +60,6 @@ pub(super) struct Data<'a, S, P> {
     consumed: usize,
 }
 
-/// Why there is no line.
-#[derive(Debug)]
-pub(super) enum LineError {
-    /// Over [`MAX_LINE`].
-    TooLong,
-    /// Bare LF, bare CR or NUL.
-    Malformed,
-    /// The time is up.
-    Idle,
-    /// The client has gone.
-    Gone,
-}
-
-/// Why a message did not come to its end: the session is over.
-#[derive(Debug)]
-pub(super) enum DataError {
-    /// Too slow.
-    Slow,
-    /// No end of it.
-    Endless,
-    /// The client has gone.
-    Gone,
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A wire over `stream`; `write_timeout` bounds how long the client may leave replies unread.
     pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
@@ -90,7 +67,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The next command line, CRLF included. The replies so far are sent before waiting.
-    pub(super) async fn line(&mut self, idle: Duration) -> Result<Vec<u8>, LineError> {
+    ///
+    /// # Errors
+    /// The session is over: the last reply; none for a client that has gone.
+    pub(super) async fn line(&mut self, idle: Duration) -> Result<Vec<u8>, Option<Reply>> {
         let line = timeout(idle, async {
             // A client that does not read our replies is as idle as one that sends nothing.
             if !self.stream.has_line() || self.output.len() > MAX_OUTPUT {
@@ -98,12 +78,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             self.stream.line(MAX_LINE).await
         });
-        let line = line.await.map_err(|_| LineError::Idle)?.map_err(|_| LineError::Gone)?;
+        let line = line.await.map_err(|_| Some(reply::IDLE))?.map_err(|_| None)?;
         match line.strip_suffix(b"\r\n") {
             Some(text) if !text.contains(&b'\r') && !text.contains(&0) => Ok(line),
-            _ if line.ends_with(b"\n") => Err(LineError::Malformed),
-            _ if line.len() >= MAX_LINE => Err(LineError::TooLong),
-            _ => Err(LineError::Gone),
+            _ if line.ends_with(b"\n") => Err(Some(reply::NOT_A_LINE)),
+            _ if line.len() >= MAX_LINE => Err(Some(reply::LINE_TOO_LONG)),
+            _ => Err(None),
         }
     }
 
@@ -144,10 +124,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) async fn close(&mut self) {
         let _ = timeout(CLOSE_TIMEOUT, async {
             self.flush().await?;
-            self.stream.stream_mut().shutdown().await
+            self.stream.inner.shutdown().await
         })
         .await; // the client may have gone before us; there is nobody to tell
-        let mut left = self.stream.stream_mut().take(LINGER_OCTETS);
+        let mut left = (&mut self.stream.inner).take(LINGER_OCTETS);
         let _ = timeout(LINGER, tokio::io::copy(&mut left, &mut tokio::io::sink())).await;
     }
 }
@@ -155,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 impl Wire<Transport> {
     /// Ends when the client has hung up. What it has sent before that stays where it is.
     pub(super) async fn hung_up(&self) {
-        self.stream.stream().hung_up(RECHECK).await;
+        self.stream.inner.hung_up(RECHECK).await;
     }
 
     /// The client's side of TLS. What it has sent in clear text is forgotten: after this, it would
@@ -165,7 +145,7 @@ impl Wire<Transport> {
     /// When the handshake fails, takes too long, or there is TLS already. The connection is of no
     /// more use.
     pub(super) async fn start_tls(self, identity: &Identity) -> io::Result<Self> {
-        let Transport::Plain(tcp) = self.stream.into_stream() else {
+        let Transport::Plain(tcp) = self.stream.inner else {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let tls = identity.accept(tcp).await?;
@@ -175,7 +155,10 @@ impl Wire<Transport> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
     /// The next piece of the text; `None` at the end of the message.
-    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
+    ///
+    /// # Errors
+    /// The message did not come to its end, and so the session is over.
+    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>, Outcome> {
         loop {
             let base = self.consumed;
             let (len, step) = self.decoder.step(&self.wire.stream.input()[base..]);
@@ -205,16 +188,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
         self.decoder.violation()
     }
 
-    async fn read(&mut self) -> Result<(), DataError> {
+    async fn read(&mut self) -> Result<(), Outcome> {
         if self.received > self.most {
-            return Err(DataError::Endless);
+            return Err(Outcome::Endless);
         }
         self.wire.stream.consume(self.consumed);
         self.consumed = 0;
         if self.is_discarded {
             self.wire.stream.shrink_to(0);
         }
-        self.wire.flush().await.map_err(|_| DataError::Gone)?;
+        self.wire.flush().await.map_err(|_| Outcome::ClientGone)?;
         let start = Instant::now();
         loop {
             let deadline = start + (self.pace)().patience(self.received, self.waited);
@@ -228,14 +211,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, P: Fn() -> Pace> Data<'_, S, P> {
                 }
             };
             match timeout_at(deadline.min(recheck), read).await {
-                Err(_) if deadline <= recheck => return Err(DataError::Slow),
+                Err(_) if deadline <= recheck => return Err(Outcome::TooSlow),
                 Err(_) => {}
                 Ok(Ok(len @ 1..)) => {
                     self.received += len as u64;
                     self.waited += start.elapsed();
                     return Ok(());
                 }
-                Ok(_) => return Err(DataError::Gone),
+                Ok(_) => return Err(Outcome::ClientGone),
             }
         }
     }
@@ -254,7 +237,7 @@ pub(super) mod tests {
         (Wire::new(near, SECOND), far)
     }
 
-    async fn line_of(octets: &[u8]) -> Result<Vec<u8>, LineError> {
+    async fn line_of(octets: &[u8]) -> Result<Vec<u8>, Option<Reply>> {
         let (mut wire, mut far) = pair();
         far.write_all(octets).await.unwrap();
         drop(far);
@@ -277,16 +260,16 @@ pub(super) mod tests {
     async fn a_line_may_have_2048_octets_and_no_more() {
         let line = [&[b'x'; MAX_LINE - 2][..], b"\r\n"].concat();
         assert_eq!(line_of(&line).await.unwrap(), line);
-        assert!(matches!(line_of(&[b"x", line.as_slice()].concat()).await, Err(LineError::TooLong)));
-        assert!(matches!(line_of(&[b'x'; 60_000]).await, Err(LineError::TooLong)));
+        assert_eq!(line_of(&[b"x", line.as_slice()].concat()).await, Err(Some(reply::LINE_TOO_LONG)));
+        assert_eq!(line_of(&[b'x'; 60_000]).await, Err(Some(reply::LINE_TOO_LONG)));
     }
 
     #[tokio::test]
     async fn a_line_with_bare_cr_lf_or_nul_is_malformed() {
         for octets in [&b"NOOP\n"[..], b"NO\rOP\r\n", b"NO\0OP\r\n", b"NOOP\r\r\n", b"\n"] {
-            assert!(matches!(line_of(octets).await, Err(LineError::Malformed)), "{octets:?}");
+            assert_eq!(line_of(octets).await, Err(Some(reply::NOT_A_LINE)), "{octets:?}");
         }
-        assert!(matches!(line_of(b"NOOP").await, Err(LineError::Gone)));
+        assert_eq!(line_of(b"NOOP").await, Err(None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -298,7 +281,7 @@ pub(super) mod tests {
             }
         });
         let start = Instant::now();
-        assert!(matches!(wire.line(10 * SECOND).await, Err(LineError::Idle)));
+        assert_eq!(wire.line(10 * SECOND).await, Err(Some(reply::IDLE)));
         assert_eq!(start.elapsed().as_secs(), 10);
         drop(wire);
         drip.await.unwrap();
@@ -308,8 +291,8 @@ pub(super) mod tests {
     async fn a_client_that_reads_no_last_reply_is_left_after_a_few_seconds() {
         let (near, _far) = duplex(16);
         let mut wire = Wire::new(near, 300 * SECOND);
-        wire.reply(&crate::mx::reply::GOODBYE);
-        wire.reply(&crate::mx::reply::GOODBYE);
+        wire.reply(&reply::GOODBYE);
+        wire.reply(&reply::GOODBYE);
         let start = Instant::now();
         wire.close().await;
         assert_eq!(start.elapsed(), CLOSE_TIMEOUT + LINGER);

@@ -277,7 +277,7 @@ async fn starttls(
     if client.stream.peek() == Peek::Unread {
         return Err(RelayError::Failed("it sent clear text after STARTTLS".into()));
     }
-    let transport = encrypt(client.stream.into_stream(), smarthost).await?;
+    let transport = encrypt(client.stream.inner, smarthost).await?;
     Ok(Client { stream: LineStream::new(transport), timeout: client.timeout })
 }
 

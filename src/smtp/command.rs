@@ -181,13 +181,11 @@ fn rcpt(argument: &str, utf8: Utf8) -> Result<String, CommandError> {
 fn split_path<'a>(keyword: &str, argument: &'a str) -> Result<(&'a str, &'a str), CommandError> {
     let (found, path) = argument.split_once(':').ok_or(CommandError::Syntax)?;
     let path = path.trim_start_matches(BLANKS).strip_prefix('<').ok_or(CommandError::Syntax)?;
-    let end = unquoted(path).find(|&(_, character)| character == '>');
-    match end {
-        Some((end, _)) if found.trim_end_matches(BLANKS).eq_ignore_ascii_case(keyword) => {
-            Ok((path[..end].trim_matches(BLANKS), &path[end + 1..]))
-        }
-        _ => Err(CommandError::Syntax),
+    let (end, _) = unquoted(path).find(|&(_, character)| character == '>').ok_or(CommandError::Syntax)?;
+    if !found.trim_end_matches(BLANKS).eq_ignore_ascii_case(keyword) {
+        return Err(CommandError::Syntax);
     }
+    Ok((path[..end].trim_matches(BLANKS), &path[end + 1..]))
 }
 
 /// The only address without a domain (RFC 5321 §4.1.1.3).
@@ -271,14 +269,11 @@ fn unquoted(path: &str) -> impl Iterator<Item = (usize, char)> {
 fn parameters(behind: &str) -> Result<Vec<String>, CommandError> {
     let mut keywords = Vec::new();
     for word in behind.split_ascii_whitespace() {
-        let (keyword, value) = match word.split_once('=') {
-            Some((keyword, value)) => (keyword, Some(value)),
-            None => (word, None),
-        };
+        let (keyword, value) = word.split_once('=').unwrap_or((word, ""));
         let keyword = keyword.to_ascii_uppercase();
         let is_void = match keyword.as_str() {
-            "SIZE" => value.is_none_or(|digits| digits.is_empty() || digits.len() > MAX_SIZE_DIGITS),
-            "BODY" => value.is_none_or(str::is_empty),
+            "SIZE" => value.is_empty() || value.len() > MAX_SIZE_DIGITS,
+            "BODY" => value.is_empty(),
             _ => false,
         };
         if is_void || keywords.contains(&keyword) {

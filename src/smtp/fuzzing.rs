@@ -44,21 +44,16 @@ pub fn header(input: &[u8]) {
 /// is cut.
 pub fn stuffing(input: &[u8]) {
     let (cut, text) = input.split_first().unwrap_or((&0, &[]));
-    let text = crlf_lines(text);
+    let mut text = crlf_lines(text);
     let sent = encoded(&[&text]);
     for pieces in [pieces(&text, usize::from(*cut)), pieces(&text, 1)] {
         assert_eq!(encoded(&pieces), sent, "cut into {pieces:?}");
     }
-    arrives(&sent, &text);
-}
-
-/// `sent`, up to its end, is `text`; one line end more, where the text had none.
-fn arrives(sent: &[u8], text: &[u8]) {
-    let mut text = text.to_vec();
+    // One line end more, where the text had none.
     if !text.is_empty() && !text.ends_with(b"\r\n") {
         text.extend_from_slice(b"\r\n");
     }
-    assert_eq!(decode(&[sent]), Some(Decoded { text: Some(text), rest: Vec::new() }));
+    assert_eq!(decode(&[&sent]), Some(Decoded { text: Some(text), rest: Vec::new() }));
 }
 
 /// Feeds `pieces` as a connection would: what was not consumed stays in the buffer. `None`: no end.

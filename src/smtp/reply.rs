@@ -131,10 +131,10 @@ fn reply_line(line: &str) -> Option<(u16, bool, &str)> {
         return None;
     }
     let code = code.parse().ok()?;
-    match rest.as_bytes().first() {
-        None => Some((code, true, "")),
-        Some(b' ') => Some((code, true, &rest[1..])),
-        Some(b'-') => Some((code, false, &rest[1..])),
+    let mut text = rest.chars();
+    match text.next() {
+        None | Some(' ') => Some((code, true, text.as_str())),
+        Some('-') => Some((code, false, text.as_str())),
         Some(_) => None,
     }
 }

@@ -17,7 +17,8 @@ const CHUNK: usize = 512;
 
 /// A connection whose input is read by lines.
 pub struct LineStream<S> {
-    stream: S,
+    /// The stream below. What was read from it and not taken is in `input`.
+    pub inner: S,
     /// What has come and was not asked for yet.
     input: Vec<u8>,
 }
@@ -35,23 +36,8 @@ pub enum Peek {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> LineStream<S> {
     /// A stream of which nothing was read yet.
-    pub fn new(stream: S) -> Self {
-        LineStream { stream, input: Vec::new() }
-    }
-
-    /// The stream below.
-    pub fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    /// The stream below.
-    pub fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
-    /// The stream below, without what was read from it and not taken.
-    pub fn into_stream(self) -> S {
-        self.stream
+    pub fn new(inner: S) -> Self {
+        LineStream { inner, input: Vec::new() }
     }
 
     /// What has come. Does not wait.
@@ -96,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LineStream<S> {
     /// The connection is broken.
     pub async fn read(&mut self, most: usize) -> io::Result<usize> {
         self.input.reserve(most);
-        (&mut self.stream).take(most as u64).read_buf(&mut self.input).await
+        (&mut self.inner).take(most as u64).read_buf(&mut self.input).await
     }
 
     /// The same, up to `N` octets, into memory that is there only once something has come.
@@ -127,8 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LineStream<S> {
     /// # Errors
     /// The connection is broken.
     pub async fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.stream.write_all(data).await?;
-        self.stream.flush().await
+        self.inner.write_all(data).await?;
+        self.inner.flush().await
     }
 
     /// Sends `data`. False when the peer says something, or hangs up, while it keeps us waiting: it need not
@@ -140,9 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LineStream<S> {
         poll_fn(|context| {
             loop {
                 let written = if data.is_empty() {
-                    Pin::new(&mut self.stream).poll_flush(context).map_ok(|()| None)
+                    Pin::new(&mut self.inner).poll_flush(context).map_ok(|()| None)
                 } else {
-                    Pin::new(&mut self.stream).poll_write(context, data).map_ok(Some)
+                    Pin::new(&mut self.inner).poll_write(context, data).map_ok(Some)
                 };
                 match written {
                     Poll::Ready(Ok(None)) => return Poll::Ready(Ok(true)),
@@ -167,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LineStream<S> {
     fn poll_read<const N: usize>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut octets = [0; N];
         let mut buffer = ReadBuf::new(&mut octets);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
         self.input.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -213,7 +199,7 @@ pub mod tests {
         let (mut stream, far) = pair().await;
         assert_eq!(stream.peek(), Peek::Nothing);
         drop(far);
-        stream.stream().readable().await.unwrap();
+        stream.inner.readable().await.unwrap();
         assert_eq!(stream.peek(), Peek::Ended);
     }
 

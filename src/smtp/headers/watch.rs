@@ -24,6 +24,7 @@ pub enum HeaderFault {
 }
 
 /// Reads the header section as it streams by.
+#[derive(Default)]
 pub struct HeaderWatch {
     hostname: String,
     alias: Option<String>,
@@ -47,14 +48,7 @@ impl HeaderWatch {
         HeaderWatch {
             hostname: hostname.to_owned(),
             alias: alias.map(str::to_owned),
-            line: Vec::new(),
-            octets: 0,
-            hops: 0,
-            received_here: 0,
-            delivered_here: 0,
-            in_received: false,
-            own_words: 0,
-            is_over: false,
+            ..HeaderWatch::default()
         }
     }
 
@@ -97,18 +91,14 @@ impl HeaderWatch {
         if self.in_received {
             self.received_here += line.split_ascii_whitespace().filter(|word| self.is_ours(word)).count();
         }
-        self.delivered_here += usize::from(self.is_delivered_here(&line));
+        let address = value_of(&line, "delivered-to");
+        if address.zip(self.alias.as_ref()).is_some_and(|(to, alias)| to.trim().eq_ignore_ascii_case(alias)) {
+            self.delivered_here += 1;
+        }
         if self.hops > MAX_HOPS || self.received_here >= MAX_OWN || self.delivered_here >= MAX_OWN {
             Err(HeaderFault::Loop)
         } else {
             Ok(())
-        }
-    }
-
-    fn is_delivered_here(&self, line: &str) -> bool {
-        match (value_of(line, "delivered-to"), &self.alias) {
-            (Some(address), Some(alias)) => address.trim().eq_ignore_ascii_case(alias),
-            _ => false,
         }
     }
 
