@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::listeners::explain;
 use crate::config::FileError;
 use crate::ledger::{LedgerError, OpenError};
 
@@ -54,4 +53,36 @@ pub enum StartError {
 pub struct Died {
     pub(super) part: &'static str,
     pub(super) how: String,
+}
+
+fn explain(address: &SocketAddr, cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => format!("port {} is already in use", address.port()),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied, port {} needs root or the capability CAP_NET_BIND_SERVICE",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => format!("this machine does not have the address {}", address.ip()),
+        _ => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
+        let sentence = |kind: io::ErrorKind| {
+            let address = "192.0.2.1:25".parse().unwrap();
+            StartError::Listen { service: "SMTP", address, cause: kind.into(), setting: "smtp.listen" }
+                .to_string()
+        };
+        assert_eq!(
+            sentence(io::ErrorKind::AddrInUse),
+            "SMTP cannot listen on 192.0.2.1:25: port 25 is already in use; choose another address with smtp.listen"
+        );
+        assert!(sentence(io::ErrorKind::PermissionDenied).contains("port 25 needs root or the capability"));
+        assert!(sentence(io::ErrorKind::AddrNotAvailable).contains("does not have the address 192.0.2.1"));
+    }
 }

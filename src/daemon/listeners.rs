@@ -92,18 +92,6 @@ fn lacks_ipv6(address: &SocketAddr, cause: &io::Error) -> bool {
     address.is_ipv6() && address.ip().is_unspecified() && !is_conflict
 }
 
-pub(super) fn explain(address: &SocketAddr, cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::AddrInUse => format!("port {} is already in use", address.port()),
-        io::ErrorKind::PermissionDenied => format!(
-            "permission denied, port {} needs root or the capability CAP_NET_BIND_SERVICE",
-            address.port()
-        ),
-        io::ErrorKind::AddrNotAvailable => format!("this machine does not have the address {}", address.ip()),
-        _ => cause.to_string(),
-    }
-}
-
 pub(super) fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     let address = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
     listeners.iter().map(address).collect()
@@ -132,20 +120,5 @@ mod tests {
         bind_unix(&other).expect_err("somebody has it");
         UnixDatagram::unbound().unwrap().send_to(b"still there", &other).unwrap();
         assert_eq!(log.recv(&mut [0; 64]).unwrap(), 11);
-    }
-
-    #[test]
-    fn a_listener_that_cannot_be_had_is_explained_in_one_sentence() {
-        let sentence = |kind: io::ErrorKind| {
-            let address = "192.0.2.1:25".parse().unwrap();
-            StartError::Listen { service: "SMTP", address, cause: kind.into(), setting: "smtp.listen" }
-                .to_string()
-        };
-        assert_eq!(
-            sentence(io::ErrorKind::AddrInUse),
-            "SMTP cannot listen on 192.0.2.1:25: port 25 is already in use; choose another address with smtp.listen"
-        );
-        assert!(sentence(io::ErrorKind::PermissionDenied).contains("port 25 needs root or the capability"));
-        assert!(sentence(io::ErrorKind::AddrNotAvailable).contains("does not have the address 192.0.2.1"));
     }
 }

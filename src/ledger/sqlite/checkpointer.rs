@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::open::BUSY_TIMEOUT;
+use super::BUSY_TIMEOUT;
 use crate::ledger::{LedgerError, Result};
 
 /// Pages that are worth moving: SQLite's own default (`wal_autocheckpoint`).

@@ -60,6 +60,7 @@ pub use summary::{Summary, summary};
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::counters::Counters;
 use super::error::{LedgerError, OpenError, Result};
@@ -68,6 +69,9 @@ use checkpointer::Checkpointer;
 use open::Opened;
 use readers::Readers;
 use writer::Writer;
+
+/// For the rare moment when `tempalias alias` and the server write at once.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The database's name inside the data directory.
 pub const FILE_NAME: &str = "tempalias.db";

@@ -8,7 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -17,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::explain;
 use super::readers::Readers;
-use super::{files, latest, owner};
+use super::{BUSY_TIMEOUT, files, latest, owner};
 use crate::clock::Timestamp;
 use crate::ledger::OpenError;
 
@@ -27,9 +26,6 @@ mod embedded {
 
 /// Marks a database as ours (SQLite's `application_id`): "tmpa".
 pub(super) const APPLICATION_ID: i64 = 0x746d_7061;
-
-/// For the rare moment when `tempalias alias` and the server write at once.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Up to so many octets (some 90,000 aliases) a database is read as a whole at the start, which
 /// takes less than a tenth of a second. With ten million aliases it would take many seconds: in

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
 
-use super::open::BUSY_TIMEOUT;
+use super::BUSY_TIMEOUT;
 use crate::ledger::{LedgerError, Result};
 
 /// Look-ups run to their end without waiting, so only long reads use more readers than there are threads;

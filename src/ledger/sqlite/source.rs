@@ -40,7 +40,7 @@ pub(super) fn open_foreign(path: &Path, is_log: bool) -> Result<Connection, Back
 
 fn recognise(path: &Path, source: &Connection) -> Result<(), BackupError> {
     let sqlite = BackupError::sqlite(path);
-    source.busy_timeout(open::BUSY_TIMEOUT).map_err(&sqlite)?;
+    source.busy_timeout(super::BUSY_TIMEOUT).map_err(&sqlite)?;
     distrust(source).map_err(&sqlite)?;
     open::recognise(path, source)?;
     Ok(())
