@@ -2,7 +2,7 @@
 //! that keeps them is SQLite.
 //!
 //! Every promise about a use is kept by the engine: a spend is one conditional change, durable before it is
-//! answered. No call blocks the thread of its caller, but for the start, the end, backup and restore.
+//! answered. A look-up waits for a reader without blocking, and then runs on the thread of its caller.
 //!
 //! Time is an argument everywhere, so that tests need no sleeping. Its unit is the second;
 //! fractions are cut off.
