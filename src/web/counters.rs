@@ -5,7 +5,7 @@ use std::time::Duration;
 use poem::Response;
 
 use super::problem::Code;
-use crate::metrics::{Histogram, IntCounter, Metrics, SHORT_TIMES, seconds};
+use crate::metrics::{Histogram, IntCounter, Metrics, SHORT_TIMES, Tally, seconds};
 
 /// Answers by the first digit of their status.
 const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
@@ -14,7 +14,7 @@ const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub(super) struct Counters {
     pub(super) metrics: Metrics,
     answers: [IntCounter; STATUSES.len()],
-    refused: [IntCounter; Code::WORDS.len()],
+    refused: Tally<Code>,
     answer_seconds: Histogram,
 }
 
@@ -26,7 +26,7 @@ impl Counters {
             counter.inc();
         }
         if let Some(code) = response.data::<Code>() {
-            self.refused[*code as usize].inc();
+            self.refused.count(code);
         }
         self.answer_seconds.observe(seconds(took));
     }
@@ -41,10 +41,10 @@ impl Default for Counters {
                 "Requests that were answered, by the class of the status.",
                 ("status", STATUSES),
             ),
-            refused: metrics.counters(
+            refused: metrics.tally(
                 "tempalias_http_refused_total",
                 "Requests that were refused, by the API's error code.",
-                ("code", Code::WORDS),
+                "code",
             ),
             answer_seconds: metrics.histogram(
                 "tempalias_http_answer_seconds",
