@@ -219,7 +219,7 @@ impl Daemon {
                 () = stop.reload.notified() => self.reload(),
                 _ = timer.tick(), if self.has_certificates() => {
                     if self.refresh_certificates() {
-                        warn_of_open_secrets(&self.live.config);
+                        warn_of_open_secrets(&self.live.config());
                     }
                 }
             }
@@ -252,19 +252,19 @@ impl Daemon {
             Err(cause) => format!("{self}; reload refused: {cause}"),
         };
         self.refresh_certificates();
-        warn_of_open_secrets(&self.live.config);
+        warn_of_open_secrets(&self.live.config());
         systemd::ready(&status);
     }
 
     fn reload_configuration(&mut self) -> Result<(), ConfigError> {
         let Some(Reloading { read, log }) = &self.reloading else { return Ok(()) };
-        let before = self.live.config.log.level;
+        let before = self.live.config().log.level;
         let taken_over = read()
             .and_then(|(config, places)| self.live.reload(config).map_err(|cause| places.blame(&cause)));
         self.counters.reloaded(taken_over.is_ok());
         match taken_over {
             Ok(changes) => {
-                let level = self.live.config.log.level;
+                let level = self.live.config().log.level;
                 // Said at the louder of the two levels: the old one, or the new one.
                 log.set(level.max(before));
                 report(&changes);
@@ -292,12 +292,13 @@ impl Daemon {
 
     fn exposition(&self) -> Exposition {
         let (mx, web) = (&self.live.mx, &self.live.web);
+        let smarthost = mx.smarthost();
         let modules = [
             &self.counters.metrics,
             self.events.metrics(),
             self.ledger.metrics(),
             mx.metrics(),
-            &mx.smarthost().metrics(),
+            smarthost.metrics(),
             web.metrics(),
         ];
         let counters = self.counters.clone();

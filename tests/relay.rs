@@ -106,17 +106,17 @@ fn envelope() -> Envelope {
 async fn lease(smarthost: &Smarthost) -> Lease {
     let client = IpAddr::from([192, 0, 2, 1]).into();
     let claim = Claim { client, alias: None, preempted: CancellationToken::new() };
-    smarthost.snapshot().lease(claim, pending()).await.unwrap()
+    smarthost.lease(claim, pending()).await.unwrap()
 }
 
 /// A connection that has taken the envelope.
 async fn with_envelope(smarthost: &Smarthost) -> Connection {
-    smarthost.snapshot().begin(envelope(), lease(smarthost).await).await.unwrap()
+    smarthost.begin(envelope(), lease(smarthost).await).await.unwrap()
 }
 
 /// Why no connection takes the envelope.
 async fn fails_at_envelope(smarthost: &Smarthost) -> RelayError {
-    smarthost.snapshot().begin(envelope(), lease(smarthost).await).await.map(drop).unwrap_err()
+    smarthost.begin(envelope(), lease(smarthost).await).await.map(drop).unwrap_err()
 }
 
 async fn deliver(smarthost: &Smarthost) -> Outcome {

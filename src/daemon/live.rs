@@ -16,12 +16,10 @@ use crate::config::{Changes, Config, FileError, Settings};
 use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::mx::Mx;
-use crate::relay::Smarthost;
 use crate::web::Web;
 
 /// The parts of a running daemon that follow its configuration.
 pub(super) struct Live {
-    pub(super) config: Config,
     settings: Settings,
     pub(super) mx: Arc<Mx>,
     pub(super) web: Arc<Web>,
@@ -43,13 +41,12 @@ impl Live {
     ) -> Self {
         let Files { smarthost, smtp, http } = files;
         let settings = Arc::new(ArcSwap::from_pointee(config.clone()));
-        let mx = Mx::new(settings.clone(), ledger.clone(), smarthost, smtp.clone(), events.clone());
+        let mx = Mx::new(settings.load_full(), ledger.clone(), smarthost, smtp.clone(), events.clone());
         let web = Web::new(settings.clone(), ledger.clone(), events.clone());
         for lists in [mx.lists(), web.lists()] {
             tokio::spawn(lists.clone().watch(shutdown.clone()));
         }
         Live {
-            config: config.clone(),
             settings,
             mx: Arc::new(mx),
             web: Arc::new(web),
@@ -58,35 +55,39 @@ impl Live {
         }
     }
 
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.settings.load_full()
+    }
+
     /// Takes over as much of `new` as a running program can, and tells what has changed.
     ///
     /// # Errors
     /// When a file that it names cannot be used. Then nothing has changed.
     pub(super) fn reload(&mut self, new: Config) -> Result<Changes, FileError> {
-        let changes = Changes::between(&self.config, &new);
-        let new = new.beside(&self.config);
+        let old = self.settings.load_full();
+        let changes = Changes::between(&old, &new);
+        let new = Arc::new(new.beside(&old));
         // Files that go by the same names as before are read when they change.
         let smtp = match smtp_certificate(&new) {
-            same if same == smtp_certificate(&self.config) => None,
+            same if same == smtp_certificate(&old) => None,
             files => Some(load_identity(files)?),
         };
         let http = match http_certificate(&new) {
-            same if same == http_certificate(&self.config) => None,
+            same if same == http_certificate(&old) => None,
             files => Some(load_identity(files)?),
         };
-        let smarthost = Smarthost::prepare(&new)?;
+        let smarthost = self.mx.smarthost().replaced_by(&new)?;
         for (certificate, other) in self.certificates.iter_mut().zip([smtp, http]) {
             if let Some(other) = other {
                 certificate.replace(other);
             }
         }
-        self.settings.store(Arc::new(new.clone()));
-        self.mx.smarthost().apply(smarthost, &new);
-        self.mx.apply(&new, self.certificates[0].identity().cloned());
+        self.settings.store(new.clone());
+        self.mx.apply(new.clone(), smarthost, self.certificates[0].identity().cloned());
         self.web.apply(&new);
         let interval = new.aliases.purge_interval;
         self.purge_interval.send_if_modified(|old| std::mem::replace(old, interval) != interval);
-        self.config = new;
         Ok(changes)
     }
 }

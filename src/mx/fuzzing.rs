@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -104,8 +103,7 @@ pub(super) fn lonely_mx() -> (Arc<Mx>, TempDir) {
     let dir = TempDir::new().expect("a temporary directory can be made");
     let ledger = Ledger::open(dir.path(), 6).expect("a new ledger opens");
     let smarthost = Smarthost::new(&config).expect("it names no files");
-    let settings = Arc::new(ArcSwap::from_pointee(config));
-    (Arc::new(Mx::new(settings, ledger, smarthost, None, Events::default())), dir)
+    (Arc::new(Mx::new(Arc::new(config), ledger, smarthost, None, Events::default())), dir)
 }
 
 impl World {
@@ -120,7 +118,7 @@ impl World {
     /// What the client has said before.
     fn opening(&self, depth: u8) -> String {
         let pause = char::from(PAUSE);
-        let nobody = self.mx.bounce_key.address(&BounceOf::Nobody, &self.mx.settings.load().domains[0]);
+        let nobody = self.mx.bounce_key.address(&BounceOf::Nobody, &self.mx.current.load().config.domains[0]);
         match depth % 4 {
             0 => String::new(),
             1 => "EHLO client.test\r\n".to_owned(),

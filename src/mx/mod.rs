@@ -45,21 +45,22 @@ mod wire;
 
 pub use listener::serve;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use tokio_util::task::TaskTracker;
 
 use crate::bounce::BounceKey;
-use crate::config::{Config, Settings};
+use crate::config::Config;
 use crate::dnsbl::Lists;
 use crate::events::Events;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::net::limits::{Rate, Slots};
 use crate::net::tls::Identity;
-use crate::relay::{Smarthost, Snapshot};
+use crate::relay::Smarthost;
 use counters::Counters;
 use first_contact::FirstContact;
 use guesses::Guesses;
@@ -75,12 +76,9 @@ const DELIVERY_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What all sessions share.
 pub struct Mx {
-    settings: Settings,
+    current: ArcSwap<Current>,
     ledger: Ledger,
-    smarthost: Smarthost,
     bounce_key: BounceKey,
-    /// With one STARTTLS is offered.
-    identity: ArcSwapOption<Identity>,
     events: Events,
     slots: Arc<Slots>,
     connections: Rate,
@@ -92,24 +90,37 @@ pub struct Mx {
     counters: Counters,
 }
 
+/// What a reload replaces: all of it at once, so that no session begins with a part of it.
+struct Current {
+    config: Arc<Config>,
+    smarthost: Smarthost,
+    /// With one STARTTLS is offered.
+    identity: Option<Identity>,
+}
+
 /// What is set when a session begins, and stays so to its end.
 struct Setup<'a> {
     mx: &'a Mx,
-    config: Arc<Config>,
-    smarthost: Snapshot,
-    identity: Option<Arc<Identity>>,
+    current: Arc<Current>,
+}
+
+impl Deref for Setup<'_> {
+    type Target = Current;
+
+    fn deref(&self) -> &Current {
+        &self.current
+    }
 }
 
 impl Mx {
     /// The MX in front of `smarthost`; with an `identity` it offers STARTTLS.
     pub fn new(
-        settings: Settings,
+        config: Arc<Config>,
         ledger: Ledger,
         smarthost: Smarthost,
         identity: Option<Identity>,
         events: Events,
     ) -> Self {
-        let config = settings.load();
         let limits = &config.smtp;
         Mx {
             slots: Slots::new(limits.max_connections, limits.max_connections_per_ip),
@@ -120,37 +131,31 @@ impl Mx {
             bounce_key: BounceKey::new(ledger.secret()),
             refunds: TaskTracker::new(),
             counters: Counters::default(),
-            identity: ArcSwapOption::from_pointee(identity),
-            settings: settings.clone(),
+            current: ArcSwap::from_pointee(Current { config, smarthost, identity }),
             ledger,
-            smarthost,
             events,
         }
     }
 
-    /// Sets the limits of `config`, and what STARTTLS presents from now on. What clients have done is
+    /// Sets the limits of `config`, and what sessions have that begin from now on. What clients have done is
     /// forgotten only where the limit for it is another.
-    pub fn apply(&self, config: &Config, identity: Option<Identity>) {
+    pub fn apply(&self, config: Arc<Config>, smarthost: Smarthost, identity: Option<Identity>) {
         let limits = &config.smtp;
         self.slots.set_limits(limits.max_connections, limits.max_connections_per_ip);
         self.connections.set_limit(limits.connections_per_minute, MINUTE);
         self.guesses.set_limit(limits.unknown_recipients_per_hour);
         self.lists.set(&limits.rbls, &config.dns);
-        self.identity.store(identity.map(Arc::new));
+        smarthost.set_limits(&config);
+        self.current.store(Arc::new(Current { config, smarthost, identity }));
     }
 
     fn setup(&self) -> Setup<'_> {
-        Setup {
-            mx: self,
-            config: self.settings.load_full(),
-            smarthost: self.smarthost.snapshot(),
-            identity: self.identity.load_full(),
-        }
+        Setup { mx: self, current: self.current.load_full() }
     }
 
     /// Where accepted mail goes.
-    pub fn smarthost(&self) -> &Smarthost {
-        &self.smarthost
+    pub fn smarthost(&self) -> Smarthost {
+        self.current.load().smarthost.clone()
     }
 
     /// The DNS lists, to be watched.

@@ -22,7 +22,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -48,16 +48,7 @@ const GRACES: u32 = 3;
 
 /// Where the smarthost is and how to speak to it. Clones are the same.
 #[derive(Clone)]
-pub struct Smarthost {
-    current: Arc<ArcSwap<Inner>>,
-}
-
-/// A smarthost to be put in the place of another.
-pub struct Prepared(Inner);
-
-/// The smarthost as it was set at one moment, whatever is applied later.
-#[derive(Clone)]
-pub struct Snapshot(Arc<Inner>);
+pub struct Smarthost(Arc<Inner>);
 
 struct Inner {
     config: config::Smarthost,
@@ -96,37 +87,31 @@ impl Smarthost {
     /// # Errors
     /// When a file it names cannot be used.
     pub fn new(config: &Config) -> Result<Self, FileError> {
-        Ok(Smarthost { current: Arc::new(ArcSwap::from_pointee(Inner::new(config)?)) })
+        Ok(Smarthost(Arc::new(Inner::new(config)?)))
     }
 
-    /// Loads what `config` names, for [`Smarthost::apply`].
+    /// The smarthost of `config`, in the place of this one: what is counted goes on, and so does what is known of
+    /// a smarthost that is the same; both share the queue for connections.
     ///
     /// # Errors
     /// As [`Smarthost::new`].
-    pub fn prepare(config: &Config) -> Result<Prepared, FileError> {
-        Inner::new(config).map(Prepared)
-    }
-
-    /// From now on the smarthost that was prepared from `config`. What is counted goes on, and so does what
-    /// is known of a smarthost that is the same; a connection goes on as it is.
-    pub fn apply(&self, Prepared(mut new): Prepared, config: &Config) {
-        let old = self.current.load();
+    pub fn replaced_by(&self, config: &Config) -> Result<Self, FileError> {
+        let (old, mut new) = (&self.0, Inner::new(config)?);
         (new.counters, new.queue) = (old.counters.clone(), old.queue.clone());
-        new.queue.set_limits(queue_limits(config));
         if (&old.config.host, old.config.port) == (&new.config.host, new.config.port) {
             new.learned.store(old.learned.load_full());
         }
-        self.current.store(Arc::new(new));
+        Ok(Smarthost(Arc::new(new)))
     }
 
-    /// The smarthost as it is set now.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.current.load_full())
+    /// From now on there may be as many connections as `config` allows.
+    pub fn set_limits(&self, config: &Config) {
+        self.0.queue.set_limits(queue_limits(config));
     }
 
     /// What is counted of it.
-    pub fn metrics(&self) -> Metrics {
-        self.current.load().counters.metrics.clone()
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.counters.metrics
     }
 
     /// Goes through all that comes before a message, and takes it back: nothing is sent.
@@ -135,13 +120,11 @@ impl Smarthost {
     /// The step that failed, and why.
     pub async fn probe(&self, envelope: &Envelope) -> Result<(), (&'static str, RelayError)> {
         let at = |step: &'static str| move |cause: RelayError| (step, cause);
-        let mut connection = self.current.load_full().connect().await.map_err(at("connecting"))?;
+        let mut connection = self.0.connect().await.map_err(at("connecting"))?;
         connection.dry_run(envelope).await?;
         connection.quit().await.map_err(at("QUIT"))
     }
-}
 
-impl Snapshot {
     /// The right to one of the connections, in turn: within `connect_timeout`, unless the client has `gone`
     /// by then.
     ///
