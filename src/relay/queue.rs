@@ -121,9 +121,15 @@ impl FairQueue {
         Arc::new(FairQueue { state: Mutex::new(State { limits, last: 0, held, shares, waiting }) })
     }
 
-    /// From now on these `limits`. Leases that are held stay held.
-    pub(super) fn set_limits(&self, limits: Limits) {
+    /// From now on these `limits`. Leases that are held stay held; further ones go to those who wait.
+    pub(super) fn set_limits(self: &Arc<Self>, limits: Limits) {
         self.state().limits = limits;
+        loop {
+            // A grant that is not wanted any more is dropped, and that takes the lock.
+            let granted = self.grant_next(&mut self.state());
+            let Some((grant, lease)) = granted else { return };
+            let _ = grant.send(lease);
+        }
     }
 
     /// A lease for `claim`, or the first that it can have within `patience`. When this future is dropped
@@ -189,13 +195,18 @@ impl FairQueue {
             return Some((grant, self.hold(&mut state, claim)));
         }
         state.shares.remove(claim.client);
+        self.grant_next(&mut state)
+    }
+
+    /// A free lease for the waiter that is to have the next one, if there is both.
+    fn grant_next(self: &Arc<Self>, state: &mut State) -> Option<(oneshot::Sender<Lease>, Lease)> {
         state.waiting.retain(|waiter| !waiter.grant.is_closed());
         let waiting = state.waiting.iter().enumerate();
         let eligible = waiting.filter(|(_, waiter)| state.check_limits(waiter.claim.client).is_ok());
         // Of equal ones the first.
         let (next, _) = eligible.min_by_key(|(_, waiter)| state.shares.levels(waiter.claim.client))?;
         let Waiter { claim, grant, .. } = state.waiting.remove(next)?;
-        Some((grant, self.grant(&mut state, claim)))
+        Some((grant, self.grant(state, claim)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -370,6 +381,19 @@ mod tests {
         drop(first);
         let _first = take(&queue, nth(1)).await;
         assert_eq!(queue.state().held.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_raised_limit_is_for_those_who_wait() {
+        let queue = queue(1, 1, GRACE);
+        let _held = take(&queue, nth(1)).await;
+        let waiting = [2, 3, 4].map(|n| wait(&queue, claim(nth(n))));
+        yield_now().await;
+        queue.set_limits(Limits { most: 3, most_per_client: 1, grace: GRACE });
+        yield_now().await;
+        let granted: Vec<_> = waiting.iter().map(JoinHandle::is_finished).collect();
+        assert_eq!(granted, [true, true, false], "in their order");
+        assert_eq!(queue.state().held.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
