@@ -149,11 +149,18 @@ impl fmt::Debug for Mailbox {
 /// When there is none: the configuration has at least one.
 pub fn own_domain<'a>(ours: &'a [Domain], wanted: Option<&str>) -> Result<&'a Domain, NotOurs> {
     let Some(wanted) = wanted else { return Ok(ours.first().expect("there is at least one domain of ours")) };
-    let wanted = wanted.parse().ok();
-    ours.iter().find(|&domain| Some(domain) == wanted.as_ref()).ok_or_else(|| {
+    find_domain(ours, wanted).ok_or_else(|| {
         let ours: Vec<_> = ours.iter().map(Domain::as_str).collect();
         NotOurs(ours.join(", "))
     })
+}
+
+/// Which of `domains` is meant by `name`: any case, with or without a trailing dot, in ASCII or not.
+pub fn find_domain<'a>(domains: &'a [Domain], name: &str) -> Option<&'a Domain> {
+    let international: Option<Domain> = if name.is_ascii() { None } else { name.parse().ok() };
+    let name = international.as_ref().map_or(name, Domain::as_str);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the path of RCPT means: an alias, the postmaster, a bounce address, or nothing here.
 
 use super::Setup;
-use crate::address::{Domain, Mailbox};
+use crate::address::{Domain, Mailbox, find_domain};
 use crate::alias::{AliasName, State};
 use crate::bounce::BounceOf;
 use crate::clock::Timestamp;
@@ -67,7 +67,7 @@ pub(super) async fn resolve(setup: &Setup<'_>, path: &str, now: Timestamp) -> Re
         return Ok(role()); // RCPT TO:<postmaster>, RFC 5321 §4.5.1
     }
     let (local, domain) = path.rsplit_once('@').ok_or(Refusal::Relaying)?;
-    let domain = own_domain(&setup.config.domains, domain).ok_or(Refusal::Relaying)?;
+    let domain = find_domain(&setup.config.domains, domain).ok_or(Refusal::Relaying)?;
     if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
         return Ok(role()); // RFC 2142
     }
@@ -89,12 +89,4 @@ pub(super) async fn resolve(setup: &Setup<'_>, path: &str, now: Timestamp) -> Re
         State::Suspended => Refusal::Suspended,
     };
     Err(Refused { reason, alias: Some(name) })
-}
-
-/// Which of `domains` is meant by `name`: any case, with or without a trailing dot, in ASCII or not.
-fn own_domain<'a>(domains: &'a [Domain], name: &str) -> Option<&'a Domain> {
-    let international: Option<Domain> = if name.is_ascii() { None } else { name.parse().ok() };
-    let name = international.as_ref().map_or(name, Domain::as_str);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    domains.iter().find(|domain| domain.as_str().eq_ignore_ascii_case(name))
 }
