@@ -161,11 +161,11 @@ impl Ledger {
     }
 
     /// Gives back the use of `name` that was spent on `message`: the smarthost has refused it. At
-    /// most once, however often it is called, and not when the message has bounced meanwhile.
-    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<()> {
+    /// most once, however often it is called, and not when the message has bounced meanwhile: then false.
+    pub async fn refund(&self, name: AliasName, message: MessageId) -> Result<bool> {
         let is_refunded = self.engine.refund(name, message).await?;
         self.counters.refunded.inc_by(is_refunded.into());
-        Ok(())
+        Ok(is_refunded)
     }
 
     /// Changes an alias for its holder, under the operator's `caps`.

@@ -84,19 +84,19 @@ impl Settlement<'_> {
         if let Err(outcome) = self.complete(now).await {
             return outcome;
         }
-        let (mx, refund) = (self.mx, self.refund());
+        let Settlement { mx, id, alias, body, received, .. } = self;
         // When that fails at first it goes on in the background, so that the client is not kept waiting.
         let give_back = async || {
-            if let Some(refund) = refund
+            if let Some(refund) = Refund::of(mx, alias, id)
                 && refund.attempt().await.is_err()
             {
                 mx.refunds.spawn(refund.keep_trying(FIRST_PAUSE));
             }
         };
-        match self.body.finish().await {
+        match body.finish().await {
             relay::Outcome::Accepted => {
                 crash::point("answered");
-                Outcome::Delivered(Delivery { id: self.id, octets: self.received })
+                Outcome::Delivered(Delivery { id, octets: received })
             }
             relay::Outcome::Unknown => Outcome::InDoubt,
             relay::Outcome::NotSent => {
@@ -131,16 +131,10 @@ impl Settlement<'_> {
         Ok(())
     }
 
-    /// The use that the message takes, to be given back.
-    fn refund(&self) -> Option<Refund> {
-        let (ledger, events) = (self.mx.ledger.clone(), self.mx.events.clone());
-        Some(Refund { ledger, events, alias: self.alias.clone()?, id: self.id })
-    }
-
     /// Takes one use of the alias, or tells why not.
     async fn spend(&self, now: Timestamp) -> Result<(), Outcome> {
-        let Some(refund) = self.refund() else { return Ok(()) };
-        let (ledger, name, id) = (refund.ledger.clone(), refund.alias.clone(), refund.id);
+        let Some(name) = self.alias.clone() else { return Ok(()) };
+        let (ledger, id) = (self.mx.ledger.clone(), self.id);
         let mut spending = Box::pin(async move { ledger.spend(name, id, now).await });
         match timeout(SPEND_TIMEOUT, &mut spending).await {
             Ok(Ok(SpendOutcome::Spent)) => Ok(()),
@@ -151,8 +145,9 @@ impl Settlement<'_> {
             }
             Err(_) => {
                 // No dot goes out for this; what is taken all the same belongs back.
+                let refund = Refund::of(self.mx, self.alias.clone(), id);
                 self.mx.refunds.spawn(async move {
-                    if let Ok(SpendOutcome::Spent) = spending.await {
+                    if let (Ok(SpendOutcome::Spent), Some(refund)) = (spending.await, refund) {
                         refund.keep_trying(Duration::ZERO).await;
                     }
                 });
@@ -172,13 +167,18 @@ struct Refund {
 }
 
 impl Refund {
+    /// That of the message `id` to `alias`, if it takes one.
+    fn of(mx: &Mx, alias: Option<AliasName>, id: MessageId) -> Option<Self> {
+        Some(Refund { ledger: mx.ledger.clone(), events: mx.events.clone(), alias: alias?, id })
+    }
+
     /// Gives it back after `pause`, and again and again until that succeeds.
     async fn keep_trying(self, mut pause: Duration) {
         for _ in 0..REFUND_TRIES {
             sleep(pause).await;
             pause = (pause * 2).clamp(FIRST_PAUSE, REFUND_PAUSE);
             match self.attempt().await {
-                Ok(()) => return,
+                Ok(_) => return,
                 Err(LedgerError::Closed) => break,
                 Err(_) => {}
             }
@@ -187,10 +187,12 @@ impl Refund {
         tracing::error!(%id, alias = alias.shortened(), "the use of a message that was not delivered is lost");
     }
 
-    async fn attempt(&self) -> Result<(), LedgerError> {
+    /// False: it has been given back before.
+    async fn attempt(&self) -> Result<bool, LedgerError> {
         let refunded = self.ledger.refund(self.alias.clone(), self.id).await;
         match &refunded {
-            Ok(()) => self.events.tell(Event::Refunded { id: self.id, alias: &self.alias }),
+            Ok(true) => self.events.tell(Event::Refunded { id: self.id, alias: &self.alias }),
+            Ok(false) => {}
             Err(cause) => tracing::warn!(%cause, "a use that was not delivered could not be given back yet"),
         }
         refunded

@@ -109,7 +109,7 @@ async fn deliver(
             (ledger.refund(name.clone(), id), ledger.bounced(name.clone(), id, failure, at(1)));
         match message.end {
             End::Delivered => delivered.push(name.clone()),
-            End::Refused => refund.await.unwrap(),
+            End::Refused => assert!(refund.await.unwrap()),
             End::Bounced => assert!(bounce.await.unwrap().is_refunded),
             End::RefusedAndBounced => {
                 let (refunded, bounced) = tokio::join!(refund, bounce);
