@@ -1,6 +1,7 @@
 //! What all requests and answers have in common, around `routes`.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,6 +15,7 @@ use super::connections::OnlyHealthCheck;
 use super::form;
 use super::problem::Problem;
 use super::routes::{self, CORS_HEADERS};
+use crate::config::Config;
 
 /// No answer takes longer than this, whatever the ledger does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -51,10 +53,11 @@ const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 /// The answer to `request`, with the security headers, and those for other sites.
 pub async fn answer(request: Request, web: &Web) -> Response {
+    let config = web.shared.settings.load_full();
     let is_secure = *request.scheme() == Scheme::HTTPS
-        || Forwarding::of(&request, &web.shared.settings.load().http.trusted_proxies).is_secure();
+        || Forwarding::of(&request, &config.http.trusted_proxies).is_secure();
     let is_for_other_sites = routes::is_for_other_sites(&request);
-    let mut response = answer_always(request, web).await;
+    let mut response = answer_always(request, web, config).await;
     let headers = response.headers_mut();
     if is_for_other_sites {
         headers.extend(CORS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
@@ -69,10 +72,10 @@ pub async fn answer(request: Request, web: &Web) -> Response {
 }
 
 /// Answers also when the code for it panics or takes too long.
-async fn answer_always(request: Request, web: &Web) -> Response {
+async fn answer_always(request: Request, web: &Web, config: Arc<Config>) -> Response {
     let language = form::error_language(&request);
     // Boxed, since it is handed on from one future to the next.
-    let work = Box::pin(AssertUnwindSafe(answer_within_limits(request, web)).catch_unwind());
+    let work = Box::pin(AssertUnwindSafe(answer_within_limits(request, web, config)).catch_unwind());
     let problem = match tokio::time::timeout(ANSWER_WITHIN, work).await {
         Ok(Ok(result)) => return result.unwrap_or_else(Problem::into_response),
         Ok(Err(_)) => Problem::ServerError, // the panic itself has been logged
@@ -87,7 +90,11 @@ async fn answer_always(request: Request, web: &Web) -> Response {
 /// Refuses a request whose head is too large or names no host, and on a reserved connection all but health
 /// checks. Answers any other with the file or page at its path, or else by `routes`, which finds in the request's
 /// data who asks and the settings that hold for it.
-async fn answer_within_limits(mut request: Request, web: &Web) -> Result<Response, Problem> {
+async fn answer_within_limits(
+    mut request: Request,
+    web: &Web,
+    config: Arc<Config>,
+) -> Result<Response, Problem> {
     if !names_its_host(&request) {
         return Err(Problem::BadHost);
     }
@@ -101,7 +108,6 @@ async fn answer_within_limits(mut request: Request, web: &Web) -> Result<Respons
     if let Some(response) = found {
         return Ok(response);
     }
-    let config = web.shared.settings.load_full();
     let client = Forwarding::of(&request, &config.http.trusted_proxies).client();
     request.set_data(Context { client, config });
     routes::answer(request, web).await
