@@ -117,7 +117,7 @@ labels! {
         Paused => "paused",
         /// Too many of its messages have bounced.
         Suspended => "suspended",
-        /// The domain is not one of ours.
+        /// The domain is not served here.
         Relaying => "relaying",
         /// The client is on this DNS list.
         Listed(String) => "listed",

@@ -24,6 +24,7 @@ mod random_faults;
 mod relay;
 mod reload;
 mod schemathesis;
+mod sections;
 mod settings;
 mod signatures;
 mod smarthost_faults;

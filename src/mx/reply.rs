@@ -118,7 +118,7 @@ pub(super) fn accepted(id: MessageId) -> Reply {
     Reply::with_text(250, "2.0.0", format!("delivered as {id}"))
 }
 
-/// The refusal of a line that is no command of ours.
+/// The refusal of a line that cannot be read as a command.
 impl From<CommandError> for Reply {
     fn from(error: CommandError) -> Self {
         match error {

@@ -32,6 +32,6 @@ pub fn isolated(name: &str, addresses: &[&str]) -> bool {
     assert!(allowed.status.success(), "this user may make no network: {}", said(&allowed));
     let output = unshare(&[&this.to_string_lossy(), name, "--include-ignored", "--nocapture"]);
     assert!(output.status.success(), "inside: {}", said(&output));
-    assert!(said(&output).contains("1 passed"), "there is no test {name}: {}", said(&output));
+    assert!(said(&output).contains("ok. 1 passed;"), "there is no test {name}: {}", said(&output));
     false
 }
