@@ -226,7 +226,11 @@ fn is_strict(mailbox: &str) -> bool {
         Some((local, literal)) if literal.ends_with(']') => local,
         _ => mailbox,
     };
+    // Only a local part can be quoted.
+    let domain =
+        unquoted(mailbox).find(|&(_, character)| character == '@').map_or("", |(at, _)| &mailbox[at..]);
     mailbox.len() <= MAX_PATH
+        && !domain.contains('"')
         && unquoted(text).all(|(_, character)| is_atext(character))
         && !text.starts_with('.')
         && !text.contains("..")
@@ -322,6 +326,14 @@ mod tests {
         assert_eq!(parse("VRFY root"), Ok(Command::Vrfy));
         assert_eq!(parse("StartTLS"), Ok(Command::StartTls));
         assert_eq!(parse("STARTTLS now"), Err(CommandError::Syntax));
+    }
+
+    #[test]
+    fn only_the_local_part_of_a_recipient_may_be_quoted() {
+        assert_eq!(rcpt_of("RCPT TO:<\"a\"@b.example>"), "a@b.example");
+        for path in ["a@\"b.example\"", "a@c\"@b.example\"", "a@b.\"example\""] {
+            assert_eq!(parse(&format!("RCPT TO:<{path}>")), Err(CommandError::Recipient), "{path}");
+        }
     }
 
     #[test]
