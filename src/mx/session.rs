@@ -328,11 +328,12 @@ impl<'a> Session<'a> {
     /// and every other of the client ends at its next guess. An alias that the client has delivered to is no
     /// guess.
     fn refuse(&mut self, mut refused: Refused) -> Reply {
-        self.recipient_overshoot += usize::from(!refused.reason.reply().is_permanent());
+        let mut reply = refused.reason.reply();
+        self.recipient_overshoot += usize::from(!reply.is_permanent());
         let Mx { guesses, first_contact, events, .. } = self.setup.mx;
         let client = self.peer.into();
-        let is_known = refused.alias.as_ref().is_some_and(|alias| first_contact.has_delivered(client, alias));
-        if refused.reason.reply() == reply::NO_ALIAS && !is_known {
+        let is_known = |alias: &AliasName| first_contact.has_delivered(client, alias);
+        if reply == reply::NO_ALIAS && !refused.alias.as_ref().is_some_and(is_known) {
             let has_recipient = |transaction: &Transaction| transaction.recipient.is_some();
             if self.hides_aliases && self.conversation.transaction().is_some_and(has_recipient) {
                 // What a further recipient hears when it exists.
@@ -340,9 +341,10 @@ impl<'a> Session<'a> {
             } else if self.hides_aliases || guesses.count_unknown_recipient(client) {
                 refused = Refusal::Harvesting.into();
             }
+            reply = refused.reason.reply();
         }
-        let (reply, alias) = (refused.reason.reply(), refused.alias.as_ref());
-        events.tell(Event::Refused { client: self.peer, alias, reason: &refused.reason, code: reply.code });
+        let Refused { reason, alias } = &refused;
+        events.tell(Event::Refused { client: self.peer, alias: alias.as_ref(), reason, code: reply.code });
         reply
     }
 
